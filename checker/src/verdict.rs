@@ -1,0 +1,148 @@
+//! What a checker says: three-valued, with evidence as data. This is the schema of `verdict.json`.
+//!
+//! Reports draw it and decide nothing. Fields may be added within a schema version; a changed meaning raises
+//! [`Verdict::SCHEMA`]. Events are named by their index in the history.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a history is what it should be. Never a bool: `Unknown` is not `Valid`.
+///
+/// The order is by gravity for a combination of checks: any `Invalid` outweighs all, any `Unknown` outweighs `Valid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Validity {
+    /// Checked completely, and nothing was wrong.
+    Valid,
+    /// Not decided: a budget ran out, or nothing was exercised.
+    Unknown,
+    /// Wrong, with evidence.
+    Invalid,
+}
+
+/// The verdict on a whole run or file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Version of this schema.
+    pub schema: u32,
+    /// Version of Labrys that judged.
+    pub labrys_version: String,
+    /// The gravest validity of all checks; `Unknown` when there are none.
+    pub validity: Validity,
+    /// One verdict per checker, in the order in which they were asked for.
+    pub checks: Vec<CheckVerdict>,
+}
+
+impl Verdict {
+    /// The version written by this release.
+    pub const SCHEMA: u32 = 1;
+
+    /// The combination of `checks`.
+    #[must_use]
+    pub fn of(checks: Vec<CheckVerdict>) -> Verdict {
+        let validity = checks.iter().map(|check| check.validity).max().unwrap_or(Validity::Unknown);
+        Verdict {
+            schema: Self::SCHEMA,
+            labrys_version: env!("CARGO_PKG_VERSION").to_owned(),
+            validity,
+            checks,
+        }
+    }
+}
+
+/// The verdict of one checker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckVerdict {
+    /// The checker: `linearizable`, `statistics`, `one-leader-per-term`, …
+    pub checker: String,
+    /// What it says.
+    pub validity: Validity,
+    /// One sentence for a person: why it is invalid or unknown; empty for most valid ones.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The independent partitions (keys) that it judged one by one, where it does so, in order of key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<PartitionVerdict>,
+    /// Evidence that belongs to no partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// Numbers by name: operations, configurations explored, milliseconds, bytes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub statistics: BTreeMap<String, serde_json::Value>,
+}
+
+/// The verdict on one partition of a history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionVerdict {
+    /// The key, as it is in the history file (JSON form); null for a history without keys.
+    pub key: serde_json::Value,
+    /// What was found.
+    pub validity: Validity,
+    /// One sentence: why it is invalid or unknown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// The algorithm that decided: `wgl`, …
+    pub algorithm: String,
+    /// Number of operations in the partition.
+    pub operations: u64,
+    /// What proves it invalid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// Numbers by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub statistics: BTreeMap<String, serde_json::Value>,
+}
+
+/// Evidence as data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Evidence {
+    /// No order of the operations that respects real time is legal for the model.
+    NonLinearizable(NonLinearizable),
+    /// A statement about some events that breaks an invariant: two leaders in a term, unequal digests, a panic.
+    Broken {
+        /// One sentence.
+        what: String,
+        /// The events it is about, by index; possibly none.
+        #[serde(default)]
+        events: Vec<u64>,
+    },
+}
+
+/// Why a partition cannot be linearized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NonLinearizable {
+    /// Index of the completion event that ends the shortest prefix which cannot be linearized.
+    pub prefix_end: u64,
+    /// Index of the invocation of the operation which that event completes.
+    pub operation: u64,
+    /// A longest legal order of operations of that prefix.
+    pub longest_linearization: Vec<Step>,
+    /// The model's state after it, in words.
+    pub state: String,
+    /// For every operation that could come next: why the model refuses it, or why it leads nowhere.
+    pub candidates: Vec<Candidate>,
+}
+
+/// An operation in a linearization.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Index of the invocation.
+    pub operation: u64,
+    /// The operation in words: `write 3`, `read → 1`.
+    pub description: String,
+    /// The model's state after it, in words.
+    pub state: String,
+}
+
+/// An operation that could have come next, and why it does not help.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Index of the invocation.
+    pub operation: u64,
+    /// The operation in words.
+    pub description: String,
+    /// The model's reason: `read 3, but the register holds 1`.
+    pub reason: String,
+}

@@ -1,0 +1,3 @@
+//! The `labrys` command.
+
+fn main() {}

@@ -1,0 +1,119 @@
+//! [`Event`]: one line of a history.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Value;
+
+/// Who acts: a logical client process, or one of the harness's own actors.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Process {
+    /// A client process. A number is never used again after an operation of it ended `info`.
+    Client(u64),
+    /// An actor that is not a client of the system: [`Process::NEMESIS`] breaks it, [`Process::OBSERVER`] watches it.
+    Named(Arc<str>),
+}
+
+impl Process {
+    /// The name of the process whose events are faults applied and undone.
+    pub const NEMESIS: &'static str = "nemesis";
+    /// The name of the process whose events are what the harness saw of the nodes: leaders, terms, digests, exits.
+    pub const OBSERVER: &'static str = "observer";
+
+    /// The nemesis.
+    #[must_use]
+    pub fn nemesis() -> Process {
+        Process::Named(Self::NEMESIS.into())
+    }
+
+    /// The observer.
+    #[must_use]
+    pub fn observer() -> Process {
+        Process::Named(Self::OBSERVER.into())
+    }
+
+    /// The number of a client process.
+    #[must_use]
+    pub fn client(&self) -> Option<u64> {
+        if let Process::Client(number) = self { Some(*number) } else { None }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Process::Client(number) => write!(formatter, "{number}"),
+            Process::Named(name) => formatter.write_str(name),
+        }
+    }
+}
+
+/// What an event says of its operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventKind {
+    /// The operation begins: nothing of it can have reached the system before.
+    Invoke,
+    /// It happened.
+    Ok,
+    /// It definitely did not happen, and never will.
+    Fail,
+    /// Nobody knows: it may have happened, may happen at any later time, or never. Events of named processes, which are
+    /// no operations on the system, are all `info`.
+    Info,
+}
+
+impl EventKind {
+    /// The word in a history file: `invoke`, `ok`, `fail`, `info`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            EventKind::Invoke => "invoke",
+            EventKind::Ok => "ok",
+            EventKind::Fail => "fail",
+            EventKind::Info => "info",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// One event of a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Position in the history, from 0, without gaps in what the recorder writes.
+    pub index: u64,
+    /// Nanoseconds since the start of the run, by a monotonic clock.
+    pub time_ns: u64,
+    /// Who.
+    pub process: Process,
+    /// Invocation or completion.
+    pub kind: EventKind,
+    /// The function: `read`, `write`, `cas`, …
+    pub f: Arc<str>,
+    /// The independent key that the operation is on, where the workload has such keys.
+    pub key: Option<Value>,
+    /// Argument in an invocation, result in a completion. A `cas` has `[expected new]`; a read is invoked with nil.
+    pub value: Value,
+    /// Why it failed, or why nobody knows.
+    pub error: Option<Value>,
+    /// Whatever else the file said about the event, kept for writing it again; by name.
+    pub extra: Vec<(Box<str>, Value)>,
+}
+
+impl Event {
+    /// An event without key, error or further fields.
+    pub fn new(
+        index: u64,
+        time_ns: u64,
+        process: Process,
+        kind: EventKind,
+        f: impl Into<Arc<str>>,
+        value: Value,
+    ) -> Event {
+        Event { index, time_ns, process, kind, f: f.into(), key: None, value, error: None, extra: Vec::new() }
+    }
+}

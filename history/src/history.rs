@@ -1,0 +1,160 @@
+//! [`History`]: events in order, and the view of them as operations.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::{Event, EventKind, Process, Value};
+
+/// A validated list of events, in order of time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    events: Vec<Event>,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// It happened, with this result.
+    Ok {
+        /// When, in nanoseconds since the start.
+        time_ns: u64,
+        /// The index of the completing event.
+        index: u64,
+        /// The result.
+        value: Value,
+    },
+    /// It did not happen.
+    Fail {
+        /// When, in nanoseconds since the start.
+        time_ns: u64,
+        /// The index of the completing event.
+        index: u64,
+        /// What the completion carried: for a failed compare-and-set that "compared unequal", an observation.
+        value: Value,
+        /// The reason, if one was recorded.
+        error: Option<Value>,
+    },
+    /// It may happen at any time after its invocation, or never. Without index and time if the history ends while the
+    /// operation is open.
+    Info {
+        /// When the client gave up, in nanoseconds since the start.
+        time_ns: Option<u64>,
+        /// The index of the completing event.
+        index: Option<u64>,
+        /// What the completion carried.
+        value: Value,
+        /// The reason, if one was recorded.
+        error: Option<Value>,
+    },
+}
+
+impl Completion {
+    /// The index of the completing event, if there is one.
+    #[must_use]
+    pub fn index(&self) -> Option<u64> {
+        match self {
+            Completion::Ok { index, .. } | Completion::Fail { index, .. } => Some(*index),
+            Completion::Info { index, .. } => *index,
+        }
+    }
+
+    /// When the completing event was recorded, if there is one.
+    #[must_use]
+    pub fn time_ns(&self) -> Option<u64> {
+        match self {
+            Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } => Some(*time_ns),
+            Completion::Info { time_ns, .. } => *time_ns,
+        }
+    }
+
+    /// The kind of the completing event; `Info` for an operation that the history leaves open.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Completion::Ok { .. } => EventKind::Ok,
+            Completion::Fail { .. } => EventKind::Fail,
+            Completion::Info { .. } => EventKind::Info,
+        }
+    }
+}
+
+/// An invocation with its completion. Its interval `[invoke_time_ns, completion]` is closed at both ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The client process.
+    pub process: u64,
+    /// The function.
+    pub f: Arc<str>,
+    /// The independent key, if the workload has them.
+    pub key: Option<Value>,
+    /// The argument.
+    pub value: Value,
+    /// When it was invoked, in nanoseconds since the start.
+    pub invoke_time_ns: u64,
+    /// The index of the invoking event: the name of the operation in every verdict and report.
+    pub invoke_index: u64,
+    /// How it ended.
+    pub completion: Completion,
+}
+
+impl History {
+    /// A history of events that are known to keep the invariants (see the crate's documentation): those of a recorder, or
+    /// of a reader that has validated them.
+    #[must_use]
+    pub fn from_validated(events: Vec<Event>) -> History {
+        History { events }
+    }
+
+    /// All events, in order.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The client operations in order of invocation. O(n) time and memory.
+    #[must_use]
+    pub fn operations(&self) -> Vec<Operation> {
+        let mut operations: Vec<Operation> = Vec::with_capacity(self.events.len() / 2);
+        let mut open: FxHashMap<u64, usize> = FxHashMap::default();
+        for event in &self.events {
+            let Process::Client(process) = event.process else { continue };
+            if event.kind == EventKind::Invoke {
+                open.insert(process, operations.len());
+                operations.push(invoked(process, event));
+            } else if let Some(position) = open.remove(&process) {
+                operations[position].completion = completed(event);
+            }
+        }
+        operations
+    }
+
+    /// Events of the process called `name` ([`Process::NEMESIS`], [`Process::OBSERVER`]), in order.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Event> {
+        self.events.iter().filter(move |event| matches!(&event.process, Process::Named(n) if &**n == name))
+    }
+}
+
+fn invoked(process: u64, event: &Event) -> Operation {
+    Operation {
+        process,
+        f: event.f.clone(),
+        key: event.key.clone(),
+        value: event.value.clone(),
+        invoke_time_ns: event.time_ns,
+        invoke_index: event.index,
+        completion: Completion::Info { time_ns: None, index: None, value: Value::Nil, error: None },
+    }
+}
+
+fn completed(event: &Event) -> Completion {
+    let (time_ns, index, value, error) =
+        (event.time_ns, event.index, event.value.clone(), event.error.clone());
+    match event.kind {
+        EventKind::Ok => Completion::Ok { time_ns, index, value },
+        EventKind::Fail => Completion::Fail { time_ns, index, value, error },
+        EventKind::Invoke | EventKind::Info => {
+            Completion::Info { time_ns: Some(time_ns), index: Some(index), value, error }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The shared vocabulary of Labrys: what a client did to a system, and when.
+//!
+//! A *history* is a list of [`Event`]s. A client operation is a pair of them: an *invocation* and a *completion* (`ok`,
+//! `fail` or `info`) of the same process. The names and their meaning are Jepsen's.
+//!
+//! This crate knows no model, no store and no fault: it reads, writes and validates.
+//!
+//! Invariants of a [`History`], checked when one is read and kept by the recorder:
+//! - times never decrease in the order of events;
+//! - a process has at most one open operation;
+//! - a completion belongs to an open invocation of the same process;
+//! - a client process whose operation ended `info` never acts again.
+
+#![warn(missing_docs)]
+
+mod event;
+mod history;
+mod value;
+
+pub use event::{Event, EventKind, Process};
+pub use history::{Completion, History, Operation};
+pub use value::Value;

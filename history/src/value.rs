@@ -1,0 +1,263 @@
+//! [`Value`]: the data of keys, arguments, results and errors; the union of what JSON and EDN can say.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// A datum. Covers EDN (and with it JSON), so that a history of Jepsen's can be read, checked and written again without
+/// loss.
+///
+/// Equality and order are total: floats compare by [`f64::total_cmp`], and values of different kinds compare by kind, in
+/// the order of the variants. A `List` and a `Vector` of the same elements are different values.
+#[derive(Clone, Debug, Default)]
+pub enum Value {
+    /// EDN `nil`, JSON `null`: in a completion, "nothing there"; in an invocation of a read, "not known yet".
+    #[default]
+    Nil,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer that fits 64 bits.
+    Int(i64),
+    /// An integer that does not fit 64 bits, in decimal digits without leading zeros (EDN `123…N`).
+    BigInt(Box<str>),
+    /// A floating-point number; NaN and the infinities included (EDN `##NaN`, `##Inf`).
+    Float(f64),
+    /// A string.
+    String(Box<str>),
+    /// An EDN keyword, without its colon: `:timed-out` is `Keyword("timed-out")`.
+    Keyword(Box<str>),
+    /// An EDN symbol.
+    Symbol(Box<str>),
+    /// An EDN character.
+    Char(char),
+    /// An EDN list, `(1 2)`.
+    List(Vec<Value>),
+    /// An EDN vector or JSON array, `[1 2]`.
+    Vector(Vec<Value>),
+    /// A map, in the order written.
+    Map(Vec<(Value, Value)>),
+    /// An EDN set, in the order written.
+    Set(Vec<Value>),
+    /// An EDN tagged literal, `#inst "2026-11-21"`: the tag without its `#`, and the datum.
+    Tagged(Box<str>, Box<Value>),
+}
+
+impl Value {
+    /// A string value.
+    pub fn string(text: impl Into<Box<str>>) -> Value {
+        Value::String(text.into())
+    }
+
+    /// A keyword value; `name` without the colon.
+    pub fn keyword(name: impl Into<Box<str>>) -> Value {
+        Value::Keyword(name.into())
+    }
+
+    /// Whether this is [`Value::Nil`].
+    #[must_use]
+    pub fn is_nil(&self) -> bool {
+        matches!(self, Value::Nil)
+    }
+
+    /// The integer, if this is one that fits 64 bits.
+    #[must_use]
+    pub fn as_int(&self) -> Option<i64> {
+        if let Value::Int(number) = self { Some(*number) } else { None }
+    }
+
+    /// The text of a string, keyword or symbol.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Value::String(text) | Value::Keyword(text) | Value::Symbol(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The elements of a vector or list.
+    #[must_use]
+    pub fn as_sequence(&self) -> Option<&[Value]> {
+        match self {
+            Value::Vector(elements) | Value::List(elements) => Some(elements),
+            _ => None,
+        }
+    }
+
+    /// The value under the string or keyword `name`, if this is a map that has it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        let Value::Map(entries) = self else { return None };
+        entries.iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value)
+    }
+
+    /// The position of the variant in the order between kinds.
+    fn rank(&self) -> u8 {
+        match self {
+            Value::Nil => 0,
+            Value::Bool(_) => 1,
+            Value::Int(_) => 2,
+            Value::BigInt(_) => 3,
+            Value::Float(_) => 4,
+            Value::String(_) => 5,
+            Value::Keyword(_) => 6,
+            Value::Symbol(_) => 7,
+            Value::Char(_) => 8,
+            Value::List(_) => 9,
+            Value::Vector(_) => 10,
+            Value::Map(_) => 11,
+            Value::Set(_) => 12,
+            Value::Tagged(..) => 13,
+        }
+    }
+}
+
+impl Ord for Value {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+            (Value::Int(a), Value::Int(b)) => a.cmp(b),
+            (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
+            (Value::BigInt(a), Value::BigInt(b))
+            | (Value::String(a), Value::String(b))
+            | (Value::Keyword(a), Value::Keyword(b))
+            | (Value::Symbol(a), Value::Symbol(b)) => a.cmp(b),
+            (Value::Char(a), Value::Char(b)) => a.cmp(b),
+            (Value::List(a), Value::List(b))
+            | (Value::Vector(a), Value::Vector(b))
+            | (Value::Set(a), Value::Set(b)) => a.cmp(b),
+            (Value::Map(a), Value::Map(b)) => a.cmp(b),
+            (Value::Tagged(tag_a, a), Value::Tagged(tag_b, b)) => (tag_a, a).cmp(&(tag_b, b)),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Value {}
+
+impl std::hash::Hash for Value {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.rank().hash(state);
+        match self {
+            Value::Nil => {}
+            Value::Bool(b) => b.hash(state),
+            Value::Int(number) => number.hash(state),
+            Value::Float(number) => number.to_bits().hash(state),
+            Value::BigInt(text) | Value::String(text) | Value::Keyword(text) | Value::Symbol(text) => {
+                text.hash(state)
+            }
+            Value::Char(c) => c.hash(state),
+            Value::List(elements) | Value::Vector(elements) | Value::Set(elements) => elements.hash(state),
+            Value::Map(entries) => entries.hash(state),
+            Value::Tagged(tag, value) => (tag, value).hash(state),
+        }
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Value::Int(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(b: bool) -> Self {
+        Value::Bool(b)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::String(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::String(text.into())
+    }
+}
+
+impl From<Vec<Value>> for Value {
+    fn from(elements: Vec<Value>) -> Self {
+        Value::Vector(elements)
+    }
+}
+
+/// EDN, on one line: what people of the field read in a report.
+impl fmt::Display for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Nil => formatter.write_str("nil"),
+            Value::Bool(b) => write!(formatter, "{b}"),
+            Value::Int(number) => write!(formatter, "{number}"),
+            Value::BigInt(digits) => write!(formatter, "{digits}N"),
+            Value::Float(number) if number.is_nan() => formatter.write_str("##NaN"),
+            Value::Float(number) if number.is_infinite() => {
+                formatter.write_str(if *number > 0.0 { "##Inf" } else { "##-Inf" })
+            }
+            Value::Float(number) => write!(formatter, "{number:?}"),
+            Value::String(text) => write_edn_string(formatter, text),
+            Value::Keyword(name) => write!(formatter, ":{name}"),
+            Value::Symbol(name) => formatter.write_str(name),
+            Value::Char(c) => match c {
+                '\n' => formatter.write_str("\\newline"),
+                '\r' => formatter.write_str("\\return"),
+                ' ' => formatter.write_str("\\space"),
+                '\t' => formatter.write_str("\\tab"),
+                c => write!(formatter, "\\{c}"),
+            },
+            Value::List(elements) => write_sequence(formatter, "(", elements, ")"),
+            Value::Vector(elements) => write_sequence(formatter, "[", elements, "]"),
+            Value::Set(elements) => write_sequence(formatter, "#{", elements, "}"),
+            Value::Map(entries) => {
+                formatter.write_str("{")?;
+                for (position, (key, value)) in entries.iter().enumerate() {
+                    let separator = if position == 0 { "" } else { ", " };
+                    write!(formatter, "{separator}{key} {value}")?;
+                }
+                formatter.write_str("}")
+            }
+            Value::Tagged(tag, value) => write!(formatter, "#{tag} {value}"),
+        }
+    }
+}
+
+fn write_sequence(
+    formatter: &mut fmt::Formatter<'_>,
+    open: &str,
+    elements: &[Value],
+    close: &str,
+) -> fmt::Result {
+    formatter.write_str(open)?;
+    for (position, element) in elements.iter().enumerate() {
+        let separator = if position == 0 { "" } else { " " };
+        write!(formatter, "{separator}{element}")?;
+    }
+    formatter.write_str(close)
+}
+
+fn write_edn_string(formatter: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    formatter.write_str("\"")?;
+    for c in text.chars() {
+        match c {
+            '"' => formatter.write_str("\\\"")?,
+            '\\' => formatter.write_str("\\\\")?,
+            '\n' => formatter.write_str("\\n")?,
+            '\r' => formatter.write_str("\\r")?,
+            '\t' => formatter.write_str("\\t")?,
+            c => write!(formatter, "{c}")?,
+        }
+    }
+    formatter.write_str("\"")
+}

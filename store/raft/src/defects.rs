@@ -1,0 +1,122 @@
+//! Named bugs that can be switched on, so that a tester can be tested.
+//!
+//! Each is one `if defects.has(…)` at the very place where the correct line stands. The list, with mechanism, origin and
+//! what exposes it, is in `docs/defects.md`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// Declares the defects once: variant, name on the command line, one sentence.
+macro_rules! defects {
+    ($($variant:ident $name:literal $what:literal)*) => {
+        /// A bug that can be switched on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Defect {
+            $(#[doc = $what] $variant,)*
+        }
+
+        impl Defect {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &'static [Defect] = &[$(Defect::$variant,)*];
+
+            /// The name on the command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Defect::$variant => $name,)* }
+            }
+
+            /// What it does wrong, in one sentence.
+            #[must_use]
+            pub fn describe(self) -> &'static str {
+                match self { $(Defect::$variant => $what,)* }
+            }
+        }
+    };
+}
+
+defects! {
+    VoteNotPersisted "vote-not-persisted"
+        "The vote and the term are kept in memory only, so that a restarted node votes a second time in a term."
+    ElectionNoLogCheck "election-no-log-check"
+        "A vote is granted without asking whether the candidate's log is up to date."
+    AsyncReplicationAck "async-replication-ack"
+        "The leader answers a write after its own append, before a majority has it."
+    CommitIndexNotMin "commit-index-not-min"
+        "A follower takes over the leader's commit index without limiting it to the last entry that the message vouches for."
+    LocalLeaderRead "local-leader-read"
+        "The leader answers a read from its own state without confirming that it still leads."
+    FollowerRead "follower-read"
+        "Any node answers a read from its own state."
+    NoRequestDeduplication "no-request-deduplication"
+        "A request that was retried within its session is applied again."
+    CasEvaluatedAtPropose "cas-evaluated-at-propose"
+        "The comparison of a compare-and-set is made when it is proposed, not when it is applied."
+}
+
+/// A set of defects; empty in every correct store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Defects(u64);
+
+impl Defects {
+    /// No defect.
+    pub const NONE: Defects = Defects(0);
+
+    /// Whether `defect` is switched on.
+    #[must_use]
+    pub fn has(self, defect: Defect) -> bool {
+        self.0 & (1 << defect as u8) != 0
+    }
+
+    /// This set and `defect`.
+    #[must_use]
+    pub fn with(self, defect: Defect) -> Defects {
+        Defects(self.0 | (1 << defect as u8))
+    }
+
+    /// Whether none is switched on.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those switched on, in the order of the documentation.
+    pub fn iter(self) -> impl Iterator<Item = Defect> {
+        Defect::ALL.iter().copied().filter(move |defect| self.has(*defect))
+    }
+}
+
+impl FromIterator<Defect> for Defects {
+    fn from_iter<I: IntoIterator<Item = Defect>>(defects: I) -> Self {
+        defects.into_iter().fold(Defects::NONE, Defects::with)
+    }
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// There is no defect of that name.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("there is no defect called `{name}`; the names are: {}", names())]
+pub struct UnknownDefect {
+    /// What was asked for.
+    pub name: String,
+}
+
+fn names() -> String {
+    Defect::ALL.iter().map(|defect| defect.name()).collect::<Vec<_>>().join(", ")
+}
+
+impl FromStr for Defect {
+    type Err = UnknownDefect;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Defect::ALL.iter().copied().find(|defect| defect.name() == name);
+        found.ok_or_else(|| UnknownDefect { name: name.to_owned() })
+    }
+}

@@ -1,0 +1,361 @@
+//! The seam between the Raft core and whatever drives it: a server with real disks and sockets, or a simulator.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::Defects;
+
+/// Declares a number with a meaning of its own.
+macro_rules! number {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, formatter)
+            }
+        }
+
+        impl $name {
+            /// The next one.
+            #[must_use]
+            pub fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+    };
+}
+
+number! {
+    /// A server of the cluster; never 0.
+    NodeId
+}
+number! {
+    /// A term: at most one leader each. 0 before the first election.
+    Term
+}
+number! {
+    /// Position in the log, from 1; 0 is "before the log".
+    LogIndex
+}
+number! {
+    /// Names a proposal or read of the driver. The driver chooses it and never uses one twice in the life of a node.
+    Token
+}
+number! {
+    /// Numbers the [`PersistBatch`]es of a node's life, from 1, without gaps.
+    Sequence
+}
+
+/// What an entry carries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Payload {
+    /// Nothing: the entry with which a leader opens its term, so that it can commit what earlier terms left (thesis 3.6.2).
+    Noop,
+    /// A command of the state machine, opaque here.
+    Command(Bytes),
+}
+
+/// An entry of the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entry {
+    /// The term of the leader that created it.
+    pub term: Term,
+    /// Its position.
+    pub index: LogIndex,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+/// What must survive a crash besides the log (paper, Figure 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct HardState {
+    /// The latest term seen.
+    pub term: Term,
+    /// Who got this node's vote in that term.
+    pub voted_for: Option<NodeId>,
+}
+
+/// How a node behaves. Times are in milliseconds of the driver's clock.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node.
+    pub id: NodeId,
+    /// All voting members, this node included, in ascending order.
+    pub voters: Vec<NodeId>,
+    /// A follower that hears nothing for a random time in `[election_timeout_ms, 2 * election_timeout_ms)` campaigns.
+    pub election_timeout_ms: u64,
+    /// A leader sends something to every follower at least this often.
+    pub heartbeat_interval_ms: u64,
+    /// Most entries in one append message.
+    pub max_batch_entries: usize,
+    /// Most payload bytes in one append message (one entry always fits).
+    pub max_batch_bytes: usize,
+    /// Most append messages on their way to one follower without an answer.
+    pub max_inflight_batches: usize,
+    /// Most proposals and reads waiting at once; more are refused with [`RefusalReason::Overloaded`].
+    pub max_pending: usize,
+    /// Ask for votes only after a trial round that changes no term (thesis 9.6).
+    pub pre_vote: bool,
+    /// A leader that has not heard from a majority for an election timeout steps down (thesis 6.2).
+    pub check_quorum: bool,
+    /// Seed of the randomised timeouts.
+    pub seed: u64,
+    /// Bugs switched on, for testing testers.
+    pub defects: Defects,
+}
+
+/// What a node was found to have on disk when it started.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The last durable hard state.
+    pub hard_state: HardState,
+    /// All durable entries, from index 1, without gaps.
+    pub entries: Vec<Entry>,
+    /// How far the state machine that the driver recovered has been applied (0 if it starts empty); never more than was
+    /// committed.
+    pub applied: LogIndex,
+}
+
+/// One input. The driver hands inputs in one at a time.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The driver's monotonic clock reads `now_ms`. To be given at least every quarter of a heartbeat interval, and
+    /// before the first other input after a pause, so that a node which slept notices it before it answers anything.
+    Tick {
+        /// Milliseconds since any fixed point.
+        now_ms: u64,
+    },
+    /// A message arrived. May be late, duplicated, reordered; never altered.
+    Receive(Message),
+    /// A client wants `command` in the log.
+    Propose {
+        /// Names the proposal in the effect that ends it.
+        token: Token,
+        /// The command.
+        command: Bytes,
+    },
+    /// A client wants a linearizable read (ReadIndex, thesis 6.4).
+    Read {
+        /// Names the read in the effect that ends it.
+        token: Token,
+    },
+    /// Everything up to and including this batch is durable.
+    Persisted {
+        /// The batch.
+        sequence: Sequence,
+    },
+    /// The state machine has applied everything up to and including `index`.
+    Applied {
+        /// The last index applied.
+        index: LogIndex,
+    },
+}
+
+/// What to write, as one unit, in the order of the sequence numbers: first drop the log from `truncate_from` on, then
+/// append `entries`, then replace the hard state. After a crash either all of a batch is found or nothing of it, or a
+/// prefix of its entries with the old hard state kept *only if no `Persisted` was given for it*.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersistBatch {
+    /// Its number, to be given back in [`Input::Persisted`]. Batches may be grouped: only the last number of a group needs
+    /// to be given.
+    pub sequence: Sequence,
+    /// Drop this entry and all after it.
+    pub truncate_from: Option<LogIndex>,
+    /// Append these; the first follows what is left.
+    pub entries: Vec<Entry>,
+    /// The new hard state, if it changed.
+    pub hard_state: Option<HardState>,
+}
+
+/// What the driver must do, in the order given.
+///
+/// # Duties
+///
+/// - **Durability before promises is not the driver's burden**: a message that promises something (a vote, an
+///   acknowledgement of entries) is withheld inside the node until [`Input::Persisted`] names the batch that it rests on.
+///   So `Send` may be carried out at once, in parallel with any `Persist` (a leader's entries travel while its own disk
+///   is still writing, thesis 10.2.1), and the wrong order cannot be expressed.
+/// - `Persist` batches are made durable in order; `Persisted` is given only after `fdatasync` returned without error. If it
+///   returns an error the process ends: the kernel may have dropped the pages, and a second try proves nothing.
+/// - `Apply` is carried out in order. An answer is given to a client only when its effect says so.
+/// - A driver may crash between any two effects and restarts from [`Recovered`] and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make this durable, then give [`Input::Persisted`].
+    Persist(PersistBatch),
+    /// Give this to the network. It may be lost.
+    Send(Message),
+    /// These entries are committed: apply them in order, answer the proposals among them, then give [`Input::Applied`].
+    Apply {
+        /// Consecutive committed entries, each with the token of the proposal if it was made here in this life.
+        entries: Vec<(Entry, Option<Token>)>,
+    },
+    /// The read may be answered from the state machine now: a majority confirmed the leader after the read arrived, and
+    /// the state machine has applied everything that was committed then.
+    ReadReady {
+        /// The read.
+        token: Token,
+        /// The commit index that the read waited for.
+        index: LogIndex,
+    },
+    /// The proposal or read ends here without having been carried out, or without this node's knowing.
+    Refused {
+        /// The proposal or read.
+        token: Token,
+        /// Why; decides whether the client may take it as "did not happen".
+        reason: RefusalReason,
+    },
+    /// The role, term or known leader changed. For logs, metrics and redirection.
+    RoleChanged {
+        /// The new term.
+        term: Term,
+        /// The new role.
+        role: Role,
+        /// The leader of that term, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// An invariant of Raft is broken. Without defects this cannot happen: the driver ends the process. With a defect
+    /// switched on the node carries on as a system without the assertion would, and the driver logs it.
+    InvariantBroken {
+        /// What was violated.
+        what: String,
+    },
+}
+
+/// Why a proposal or read was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// *Definite.* This node is not the leader and did not append it.
+    NotLeader {
+        /// Who is, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// *Definite.* Too much is waiting already.
+    Overloaded,
+    /// *Definite.* Another entry was committed in its place.
+    Superseded,
+    /// *Indefinite* for a proposal (its entry may still be committed by the next leader), definite for a read, which
+    /// changes nothing: leadership was lost while it waited.
+    LeadershipLost,
+}
+
+impl RefusalReason {
+    /// Whether a *proposal* refused for this reason is known never to take effect.
+    #[must_use]
+    pub fn is_definite(self) -> bool {
+        !matches!(self, RefusalReason::LeadershipLost)
+    }
+}
+
+/// The role of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Follows a leader or waits for one.
+    Follower,
+    /// Asks whether it would be elected; its term is unchanged.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads its term.
+    Leader,
+}
+
+/// A message from node to node. `term` is the sender's term, except in a pre-vote request and its grant, where it is the
+/// term that the candidate would have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Message {
+    /// Sender.
+    pub from: NodeId,
+    /// Receiver.
+    pub to: NodeId,
+    /// See above.
+    pub term: Term,
+    /// What it says.
+    pub body: MessageBody,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MessageBody {
+    /// Would you vote for me? (thesis 9.6)
+    PreVote {
+        /// Index of the candidate's last entry.
+        last_index: LogIndex,
+        /// Term of the candidate's last entry.
+        last_term: Term,
+    },
+    /// Answer to a pre-vote.
+    PreVoteReply {
+        /// Yes or no.
+        granted: bool,
+    },
+    /// RequestVote (paper, Figure 2).
+    Vote {
+        /// Index of the candidate's last entry.
+        last_index: LogIndex,
+        /// Term of the candidate's last entry.
+        last_term: Term,
+    },
+    /// Answer to a vote request.
+    VoteReply {
+        /// Yes or no.
+        granted: bool,
+    },
+    /// AppendEntries (paper, Figure 2); without entries, a heartbeat or a probe, which checks `prev` all the same.
+    Append {
+        /// Index of the entry before the first one sent.
+        prev_index: LogIndex,
+        /// Term of that entry.
+        prev_term: Term,
+        /// Consecutive entries after it.
+        entries: Vec<Entry>,
+        /// The leader's commit index.
+        commit: LogIndex,
+        /// The round of leadership confirmation that an answer counts for (ReadIndex and check-quorum); grows.
+        round: u64,
+    },
+    /// Answer to an append.
+    AppendReply {
+        /// The round of the append that it answers.
+        round: u64,
+        /// `Ok(match)`: the logs agree up to and including `match`, durably here. `Err`: they differ at `prev_index`.
+        outcome: Result<LogIndex, AppendRejection>,
+    },
+}
+
+/// Where to look next after a mismatch (thesis 3.5, in the form that etcd uses).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AppendRejection {
+    /// The `prev_index` that was refused: tells a late rejection from a current one.
+    pub rejected: LogIndex,
+    /// The last index at which the logs may agree.
+    pub hint_index: LogIndex,
+    /// The follower's term at `hint_index`.
+    pub hint_term: Term,
+}
+
+/// A look at a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// The leader of that term, as far as known.
+    pub leader: Option<NodeId>,
+    /// Last index in the log.
+    pub last_index: LogIndex,
+    /// Last index known to be committed.
+    pub commit: LogIndex,
+    /// Last index applied.
+    pub applied: LogIndex,
+}
