@@ -1,1 +1,20 @@
-//! Under construction.
+//! Runs a test: the isolation it runs in, the testbed of nodes, the databases on it, the interpreter that drives clients,
+//! and the run directory that keeps what was seen.
+//!
+//! - [`isolation`]: the process re-executes itself in namespaces of its own, so that the kernel cleans up after it.
+//! - [`testbed`]: the nodes as machines, with a [`labrys_nemesis::Host`] for each.
+//! - [`db`]: systems under test: how they are set up, started, observed and torn down.
+//! - [`interpreter`]: carries out what generators propose, and records it.
+//! - [`run_directory`]: where a run keeps its files.
+//! - [`doctor`]: what this machine can do.
+//!
+//! What it is not: it decides no verdict (`labrys-checker`) and draws nothing (`labrys-reports`, `labrys-cli`).
+
+#![warn(missing_docs)]
+
+pub mod db;
+pub mod doctor;
+pub mod interpreter;
+pub mod isolation;
+pub mod run_directory;
+pub mod testbed;

@@ -1,0 +1,1 @@
+//! Re-execution in namespaces: under construction.

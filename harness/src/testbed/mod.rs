@@ -1,0 +1,1 @@
+//! Testbeds: under construction.
