@@ -3,15 +3,47 @@
 //! [`Node::step`] takes one [`Input`] and appends [`Effect`]s to a list. It never reads a clock, a disk, a socket or a
 //! global random generator: the same inputs in the same order give the same effects, on a server and in a simulator.
 //!
+//! What this crate is not: a server, a log on disk, a state machine, a client protocol. It has no snapshots, membership
+//! changes, leases or leadership transfer yet; `PAPER.md` says which rule stands where, and what deviates.
+//!
 //! Source: Diego Ongaro, *Consensus: Bridging Theory and Practice* (2014), "the thesis" in comments, and Ongaro and
 //! Ousterhout, *In Search of an Understandable Consensus Algorithm* (extended version, 2014), "the paper".
+//!
+//! # Map
+//!
+//! - `node`: the state, the entry points, the order in which a step is finished
+//! - `election`: timeouts, pre-vote, votes, changes of role
+//! - `replication`: the leader's side of the log; `progress`: what it knows of one follower
+//! - `follower`: the follower's side of the log
+//! - `durability`: what is on disk, and which messages wait for it
+//! - `read_index`: linearizable reads; `apply`: handing committed entries to the state machine
+//! - `log`, `quorum`: the two data structures
+//!
+//! # Complexity
+//!
+//! With n members: a proposal costs O(n) for its messages, an acknowledgement O(n log n) for the majority, a back-up step
+//! O(log length); each amortised per message, whatever the length of the log. Payloads are shared ([`bytes::Bytes`]).
 
 #![warn(missing_docs)]
 
+mod apply;
 mod defects;
+mod durability;
+mod election;
+mod error;
+mod follower;
+mod log;
+mod node;
+mod progress;
+mod queue;
+mod quorum;
+mod read_index;
+mod replication;
 mod types;
 
 pub use defects::{Defect, Defects, UnknownDefect};
+pub use error::StartError;
+pub use node::Node;
 pub use types::{
     AppendRejection, Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, NodeId,
     Payload, PersistBatch, Recovered, RefusalReason, Role, Sequence, Status, Term, Token,

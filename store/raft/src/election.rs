@@ -1,0 +1,178 @@
+//! Elections: timeouts, the trial round, votes, and every change of role.
+//!
+//! Paper 5.2 and 5.4.1; pre-vote, thesis 9.6; disregarding requests while a leader lives, thesis 4.2.3; check-quorum, thesis
+//! 6.2. Priorities and leadership transfer are not here yet.
+//!
+//! Complexity: O(n) per message, n the number of members.
+
+use std::mem;
+
+use rand::Rng;
+
+use crate::defects::Defect;
+use crate::node::{Node, RoleState};
+use crate::replication::Leadership;
+use crate::types::{HardState, LogIndex, MessageBody, NodeId, Term};
+
+impl Node {
+    /// Time has passed.
+    pub(crate) fn on_tick(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+        if matches!(self.role_state, RoleState::Leader(_)) {
+            self.check_quorum();
+        } else if self.now_ms >= self.election_deadline_ms {
+            self.campaign();
+        }
+    }
+
+    /// A leader that a majority has not answered for an election timeout of its own clock may long have been replaced.
+    fn check_quorum(&mut self) {
+        let silent_ms = self.now_ms - self.majority_heard_ms();
+        if self.config.check_quorum && silent_ms >= self.config.election_timeout_ms {
+            self.become_follower(self.hard_state.term, None);
+        }
+    }
+
+    /// The election timeout has passed without a leader or a granted vote.
+    fn campaign(&mut self) {
+        self.reset_election_deadline();
+        if self.config.pre_vote { self.become_pre_candidate() } else { self.become_candidate() }
+    }
+
+    /// Asks whether an election would be won, in the present term.
+    fn become_pre_candidate(&mut self) {
+        self.leader = None;
+        self.role_state = RoleState::PreCandidate { granted_by: vec![self.config.id] };
+        let (last_index, last_term) = (self.log.last_index(), self.log.last_term());
+        for to in self.other_voters() {
+            self.send_trial(to, self.hard_state.term.next(), MessageBody::PreVote { last_index, last_term });
+        }
+        self.campaign_if_trial_is_won();
+    }
+
+    /// Asks for votes in a new term. The requests leave, and the own vote counts, when both are durable.
+    fn become_candidate(&mut self) {
+        self.leader = None;
+        self.forget_acceptance();
+        self.set_hard_state(HardState { term: self.hard_state.term.next(), voted_for: Some(self.config.id) });
+        self.role_state = RoleState::Candidate { granted_by: Vec::new() };
+        let (last_index, last_term) = (self.log.last_index(), self.log.last_term());
+        for to in self.other_voters() {
+            self.send(to, MessageBody::Vote { last_index, last_term });
+        }
+        if self.durability.hard_state_is_durable() {
+            self.own_vote_is_durable();
+        }
+    }
+
+    /// Leads the present term.
+    fn become_leader(&mut self) {
+        let first_index = self.log.last_index().next();
+        let leadership = Leadership::new(self.voters.others(self.config.id), first_index, self.now_ms);
+        self.role_state = RoleState::Leader(leadership);
+        self.leader = Some(self.config.id);
+        self.open_term(self.hard_state.term);
+    }
+
+    /// Follows in `term`, which is the present one or a later one.
+    pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+        if term > self.hard_state.term {
+            self.set_hard_state(HardState { term, voted_for: None });
+        }
+        self.forget_acceptance();
+        self.leader = leader;
+        if let RoleState::Leader(_) = mem::replace(&mut self.role_state, RoleState::Follower) {
+            self.refuse_uncommitted_proposals();
+            self.refuse_reads();
+            self.reset_election_deadline();
+        }
+    }
+
+    /// Replaces term and vote.
+    fn set_hard_state(&mut self, hard_state: HardState) {
+        if hard_state.term > self.hard_state.term {
+            self.durability.forget_withheld();
+        }
+        self.hard_state = hard_state;
+        self.hard_state_changed();
+    }
+
+    /// Waits for a leader, again, for a random time in `[election timeout, 2 * election timeout)`.
+    pub(crate) fn reset_election_deadline(&mut self) {
+        let timeout_ms = self.config.election_timeout_ms;
+        self.election_deadline_ms = self.now_ms + self.rng.random_range(timeout_ms..2 * timeout_ms);
+    }
+
+    /// Whether this node leads or has heard from a leader within the least election timeout.
+    pub(crate) fn has_live_leader(&self) -> bool {
+        let heard_lately = |heard_ms: u64| self.now_ms - heard_ms < self.config.election_timeout_ms;
+        let is_leader = matches!(self.role_state, RoleState::Leader(_));
+        is_leader || (self.leader.is_some() && self.leader_heard_ms.is_some_and(heard_lately))
+    }
+
+    /// Whether a candidate's log is at least as up to date as this one (paper 5.4.1).
+    fn is_up_to_date(&self, last_index: LogIndex, last_term: Term) -> bool {
+        if self.config.defects.has(Defect::ElectionNoLogCheck) {
+            return true;
+        }
+        (last_term, last_index) >= (self.log.last_term(), self.log.last_index())
+    }
+
+    /// `from` asks whether it would be elected in `term`.
+    pub(crate) fn on_pre_vote(&mut self, from: NodeId, term: Term, last_index: LogIndex, last_term: Term) {
+        let is_later = term > self.hard_state.term;
+        let granted = is_later && !self.has_live_leader() && self.is_up_to_date(last_index, last_term);
+        // A grant names the term that it is for; a refusal names this node's, so that a candidate left behind catches up.
+        let reply_term = if granted { term } else { self.hard_state.term };
+        self.send_trial(from, reply_term, MessageBody::PreVoteReply { granted });
+    }
+
+    /// `from` would vote for this node in `term`.
+    pub(crate) fn on_pre_vote_granted(&mut self, from: NodeId, term: Term) {
+        let expected = self.hard_state.term.next();
+        let RoleState::PreCandidate { granted_by } = &mut self.role_state else { return };
+        if term == expected && !granted_by.contains(&from) {
+            granted_by.push(from);
+            self.campaign_if_trial_is_won();
+        }
+    }
+
+    fn campaign_if_trial_is_won(&mut self) {
+        let RoleState::PreCandidate { granted_by } = &self.role_state else { return };
+        if self.voters.is_quorum(|id| granted_by.contains(&id)) {
+            self.become_candidate();
+        }
+    }
+
+    /// `from` asks for a vote in the present term.
+    pub(crate) fn on_vote(&mut self, from: NodeId, last_index: LogIndex, last_term: Term) {
+        let is_free = self.hard_state.voted_for.is_none_or(|candidate| candidate == from);
+        let granted = is_free && self.is_up_to_date(last_index, last_term);
+        if granted {
+            if self.hard_state.voted_for.is_none() {
+                self.set_hard_state(HardState { voted_for: Some(from), ..self.hard_state });
+            }
+            if matches!(self.role_state, RoleState::PreCandidate { .. }) {
+                self.become_follower(self.hard_state.term, None);
+            }
+            self.reset_election_deadline();
+        }
+        self.send(from, MessageBody::VoteReply { granted });
+    }
+
+    /// `from` voted for this node in the present term.
+    pub(crate) fn on_vote_granted(&mut self, from: NodeId) {
+        let RoleState::Candidate { granted_by } = &mut self.role_state else { return };
+        if !granted_by.contains(&from) {
+            granted_by.push(from);
+        }
+        if self.voters.is_quorum(|id| granted_by.contains(&id)) {
+            self.become_leader();
+        }
+    }
+
+    /// The term and this node's vote in it are on disk: if the vote was for itself, it counts from now on.
+    pub(crate) fn own_vote_is_durable(&mut self) {
+        self.on_vote_granted(self.config.id);
+    }
+}

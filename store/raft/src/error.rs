@@ -1,0 +1,112 @@
+//! Why a node cannot start.
+
+use thiserror::Error;
+
+use crate::types::{Config, LogIndex, NodeId, Recovered, Term};
+
+/// The configuration or what was recovered from disk makes no sense.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StartError {
+    /// Node ids begin at 1.
+    #[error("node id 0 is not allowed")]
+    ZeroId,
+    /// `voters` is not strictly ascending.
+    #[error("the voters must be in ascending order without duplicates")]
+    VotersNotAscending,
+    /// `voters` does not contain the node itself.
+    #[error("node {id} is not among the voters")]
+    NotAVoter {
+        /// The node.
+        id: NodeId,
+    },
+    /// The intervals do not fit together.
+    #[error(
+        "the heartbeat interval ({heartbeat_interval_ms} ms) must be above 0 and below the election timeout ({election_timeout_ms} ms)"
+    )]
+    Timing {
+        /// As configured.
+        heartbeat_interval_ms: u64,
+        /// As configured.
+        election_timeout_ms: u64,
+    },
+    /// A limit of zero would stop everything.
+    #[error("`{name}` must be at least 1")]
+    ZeroLimit {
+        /// The field of [`Config`].
+        name: &'static str,
+    },
+    /// The recovered log has a gap or does not begin at 1.
+    #[error("the recovered log has entry {found} where entry {expected} belongs")]
+    LogGap {
+        /// The index that belongs there.
+        expected: LogIndex,
+        /// The index found.
+        found: LogIndex,
+    },
+    /// Terms never fall along a log.
+    #[error("the recovered log falls from term {before} to term {term} at entry {index}")]
+    TermsFall {
+        /// The entry.
+        index: LogIndex,
+        /// Its term.
+        term: Term,
+        /// The term of the entry before it.
+        before: Term,
+    },
+    /// The state machine is ahead of the log.
+    #[error("the state machine has applied entry {applied}, but the recovered log ends at {last}")]
+    AppliedBeyondLog {
+        /// Last index applied.
+        applied: LogIndex,
+        /// Last index in the log.
+        last: LogIndex,
+    },
+}
+
+/// Checks a configuration. O(number of voters).
+pub(crate) fn check_config(config: &Config) -> Result<(), StartError> {
+    if config.id.0 == 0 || config.voters.first() == Some(&NodeId(0)) {
+        return Err(StartError::ZeroId);
+    }
+    if !config.voters.is_sorted_by(|a, b| a < b) {
+        return Err(StartError::VotersNotAscending);
+    }
+    if config.voters.binary_search(&config.id).is_err() {
+        return Err(StartError::NotAVoter { id: config.id });
+    }
+    if config.heartbeat_interval_ms == 0 || config.heartbeat_interval_ms >= config.election_timeout_ms {
+        return Err(StartError::Timing {
+            heartbeat_interval_ms: config.heartbeat_interval_ms,
+            election_timeout_ms: config.election_timeout_ms,
+        });
+    }
+    let limits = [
+        ("max_batch_entries", config.max_batch_entries),
+        ("max_batch_bytes", config.max_batch_bytes),
+        ("max_inflight_batches", config.max_inflight_batches),
+        ("max_pending", config.max_pending),
+    ];
+    match limits.into_iter().find(|(_, limit)| *limit == 0) {
+        Some((name, _)) => Err(StartError::ZeroLimit { name }),
+        None => Ok(()),
+    }
+}
+
+/// Checks what was recovered. O(length of the log).
+pub(crate) fn check_recovered(recovered: &Recovered) -> Result<(), StartError> {
+    let mut last = LogIndex(0);
+    let mut before = Term(0);
+    for entry in &recovered.entries {
+        if entry.index != last.next() {
+            return Err(StartError::LogGap { expected: last.next(), found: entry.index });
+        }
+        if entry.term < before {
+            return Err(StartError::TermsFall { index: entry.index, term: entry.term, before });
+        }
+        (last, before) = (entry.index, entry.term);
+    }
+    if recovered.applied > last {
+        return Err(StartError::AppliedBeyondLog { applied: recovered.applied, last });
+    }
+    Ok(())
+}

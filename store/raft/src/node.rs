@@ -1,0 +1,313 @@
+//! The node: its state, its entry points, and the order in which a step is finished.
+//!
+//! A step handles one input (or several, [`Node::step_all`]) and then, once, does what follows from the new state: appends to
+//! followers, one batch for the disk, entries for the state machine, answers to reads. What is sent before the batch is
+//! handed out never promises anything that the batch contains (see `durability`).
+
+use std::collections::VecDeque;
+use std::mem;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::durability::Durability;
+use crate::error::{StartError, check_config, check_recovered};
+use crate::follower::{Acceptance, Previous};
+use crate::log::Log;
+use crate::quorum::Voters;
+use crate::read_index::ReadQueue;
+use crate::replication::Leadership;
+use crate::types::{
+    Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, NodeId, Recovered,
+    RefusalReason, Role, Status, Term, Token,
+};
+
+/// Terms from here on are taken for nonsense: no cluster gets there, and adding to them must never overflow.
+const TERM_LIMIT: Term = Term(1 << 62);
+/// The same for positions.
+const INDEX_LIMIT: LogIndex = LogIndex(1 << 62);
+
+/// One server's part in Raft. See the crate's documentation.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) voters: Voters,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) now_ms: u64,
+    pub(crate) hard_state: HardState,
+    pub(crate) role_state: RoleState,
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) leader_heard_ms: Option<u64>,
+    pub(crate) election_deadline_ms: u64,
+    pub(crate) log: Log,
+    pub(crate) durability: Durability,
+    pub(crate) acceptance: Acceptance,
+    pub(crate) commit: LogIndex,
+    pub(crate) handed_to_apply: LogIndex,
+    pub(crate) applied: LogIndex,
+    pub(crate) pending: VecDeque<PendingProposal>,
+    pub(crate) reads: ReadQueue,
+    pub(crate) effects: Vec<Effect>,
+    announced: (Term, Role, Option<NodeId>),
+    halted: bool,
+}
+
+/// The role, with what only that role has.
+#[derive(Debug)]
+pub(crate) enum RoleState {
+    Follower,
+    PreCandidate { granted_by: Vec<NodeId> },
+    Candidate { granted_by: Vec<NodeId> },
+    Leader(Leadership),
+}
+
+/// A proposal made here whose entry is not yet handed to the state machine.
+#[derive(Debug)]
+pub(crate) struct PendingProposal {
+    pub(crate) index: LogIndex,
+    pub(crate) term: Term,
+    pub(crate) token: Token,
+}
+
+/// An invariant is broken and no defect excuses it: the node does nothing any more.
+#[derive(Debug)]
+pub(crate) struct Halted;
+
+impl Node {
+    /// A node that starts, or restarts from what was durable, at `now_ms` of the driver's clock.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration or what was recovered makes no sense; see [`StartError`].
+    pub fn new(config: Config, recovered: Recovered, now_ms: u64) -> Result<Node, StartError> {
+        check_config(&config)?;
+        check_recovered(&recovered)?;
+        let Recovered { mut hard_state, entries, applied } = recovered;
+        let log = Log::recovered(entries);
+        let term_was_lost = log.last_term() > hard_state.term;
+        if term_was_lost {
+            // A batch of which only entries reached the disk. Nothing was promised in that term, so no vote was given.
+            hard_state = HardState { term: log.last_term(), voted_for: None };
+        }
+        let own_stream = config.seed ^ config.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut node = Node {
+            voters: Voters::new(config.voters.clone()),
+            rng: ChaCha8Rng::seed_from_u64(own_stream),
+            now_ms,
+            hard_state,
+            role_state: RoleState::Follower,
+            leader: None,
+            leader_heard_ms: None,
+            election_deadline_ms: now_ms,
+            durability: Durability::recovered(log.last_index()),
+            log,
+            acceptance: Acceptance::default(),
+            commit: applied,
+            handed_to_apply: applied,
+            applied,
+            pending: VecDeque::new(),
+            reads: ReadQueue::default(),
+            effects: Vec::new(),
+            announced: (hard_state.term, Role::Follower, None),
+            halted: false,
+            config,
+        };
+        node.reset_election_deadline();
+        if term_was_lost {
+            node.hard_state_changed();
+        }
+        Ok(node)
+    }
+
+    /// Handles one input and appends what follows from it to `effects`. O(1) amortised; see the crate's documentation.
+    ///
+    /// After [`Effect::InvariantBroken`] without defects the node refuses proposals and reads and ignores everything else.
+    pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        self.step_all([input], effects);
+    }
+
+    /// Handles several inputs as one step: what follows from all of them is one batch for the disk and as few messages as
+    /// the limits allow. Equal to stepping through them in every promise made, cheaper under load.
+    pub fn step_all(&mut self, inputs: impl IntoIterator<Item = Input>, effects: &mut Vec<Effect>) {
+        mem::swap(&mut self.effects, effects);
+        let mut inputs = inputs.into_iter();
+        if !self.halted {
+            let handled = inputs.by_ref().try_for_each(|input| self.handle(input));
+            match handled {
+                Ok(()) => self.finish_step(),
+                Err(Halted) => self.halted = true,
+            }
+        }
+        inputs.for_each(|input| self.refuse_when_halted(input));
+        mem::swap(&mut self.effects, effects);
+    }
+
+    /// A look at the node.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            id: self.config.id,
+            role: self.role(),
+            term: self.hard_state.term,
+            leader: self.leader,
+            last_index: self.log.last_index(),
+            commit: self.commit,
+            applied: self.applied,
+        }
+    }
+
+    /// The entry at `index`, if the log in memory has it. For tools and tests: what is durable or committed is another
+    /// matter.
+    #[must_use]
+    pub fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        self.log.get(index)
+    }
+
+    /// The hard state in memory, for tools and tests.
+    #[must_use]
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    fn role(&self) -> Role {
+        match self.role_state {
+            RoleState::Follower => Role::Follower,
+            RoleState::PreCandidate { .. } => Role::PreCandidate,
+            RoleState::Candidate { .. } => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    fn handle(&mut self, input: Input) -> Result<(), Halted> {
+        match input {
+            Input::Tick { now_ms } => self.on_tick(now_ms),
+            Input::Receive(message) => return self.on_message(message),
+            Input::Propose { token, command } => self.on_propose(token, command),
+            Input::Read { token } => self.on_read(token),
+            Input::Persisted { sequence } => return self.on_persisted(sequence),
+            Input::Applied { index } => return self.on_applied(index),
+        }
+        Ok(())
+    }
+
+    /// What follows from the new state.
+    fn finish_step(&mut self) {
+        self.announce();
+        self.replicate();
+        self.hand_out_batch();
+        self.apply_committed();
+        self.answer_reads();
+    }
+
+    fn announce(&mut self) {
+        let (term, role, leader) = (self.hard_state.term, self.role(), self.leader);
+        if self.announced != (term, role, leader) {
+            self.announced = (term, role, leader);
+            self.effects.push(Effect::RoleChanged { term, role, leader });
+        }
+    }
+
+    /// A message arrived: the rules about terms that all messages share, then the message's own (paper 5.1).
+    fn on_message(&mut self, message: Message) -> Result<(), Halted> {
+        if !self.makes_sense(&message) {
+            return Ok(());
+        }
+        let Message { from, term, body, .. } = message;
+        match body {
+            MessageBody::PreVote { last_index, last_term } => {
+                self.on_pre_vote(from, term, last_index, last_term);
+                return Ok(());
+            }
+            MessageBody::PreVoteReply { granted: true } => {
+                self.on_pre_vote_granted(from, term);
+                return Ok(());
+            }
+            // Within the least election timeout of hearing from a leader, requests are disregarded (thesis 4.2.3).
+            MessageBody::Vote { .. }
+                if term > self.hard_state.term && self.config.check_quorum && self.has_live_leader() =>
+            {
+                return Ok(());
+            }
+            _ => {}
+        }
+        if term > self.hard_state.term {
+            self.become_follower(term, None);
+        }
+        if term < self.hard_state.term {
+            self.answer_outdated(from, &body);
+            return Ok(());
+        }
+        match body {
+            MessageBody::Vote { last_index, last_term } => self.on_vote(from, last_index, last_term),
+            MessageBody::VoteReply { granted: true } => self.on_vote_granted(from),
+            MessageBody::Append { prev_index, prev_term, entries, commit, round } => {
+                let previous = Previous { index: prev_index, term: prev_term };
+                return self.on_append(from, previous, entries, commit, round);
+            }
+            MessageBody::AppendReply { round, outcome } => return self.on_append_reply(from, round, outcome),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets the sender of a request of an old term know that it is old.
+    fn answer_outdated(&mut self, from: NodeId, body: &MessageBody) {
+        match body {
+            MessageBody::Vote { .. } => self.send(from, MessageBody::VoteReply { granted: false }),
+            MessageBody::Append { prev_index, round, .. } => {
+                let rejection = crate::types::AppendRejection {
+                    rejected: *prev_index,
+                    hint_index: LogIndex(0),
+                    hint_term: Term(0),
+                };
+                self.send(from, MessageBody::AppendReply { round: *round, outcome: Err(rejection) });
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a message can have come from a member of this cluster; anything else is ignored.
+    fn makes_sense(&self, message: &Message) -> bool {
+        let is_member = message.from != self.config.id && self.voters.contains(message.from);
+        if !is_member || message.to != self.config.id || message.term >= TERM_LIMIT {
+            return false;
+        }
+        match &message.body {
+            MessageBody::Append { prev_index, prev_term, entries, .. } => {
+                let mut before = (*prev_index, *prev_term);
+                let follows = |entry: &Entry| {
+                    let fits = entry.index == before.0.next() && entry.term >= before.1;
+                    before = (entry.index, entry.term);
+                    fits
+                };
+                *prev_index < INDEX_LIMIT
+                    && *prev_term <= message.term
+                    && entries.iter().all(follows)
+                    && entries.last().is_none_or(|entry| entry.term <= message.term)
+            }
+            MessageBody::AppendReply { outcome: Err(rejection), .. } => {
+                rejection.rejected < INDEX_LIMIT && rejection.hint_index < INDEX_LIMIT
+            }
+            MessageBody::AppendReply { outcome: Ok(matched), .. } => *matched < INDEX_LIMIT,
+            _ => true,
+        }
+    }
+
+    /// An invariant does not hold. With a defect switched on, goes on as a system without the assertion would.
+    pub(crate) fn broken(&mut self, what: String) -> Result<(), Halted> {
+        self.effects.push(Effect::InvariantBroken { what });
+        if self.config.defects.is_empty() { Err(Halted) } else { Ok(()) }
+    }
+
+    fn refuse_when_halted(&mut self, input: Input) {
+        if let Input::Propose { token, .. } | Input::Read { token } = input {
+            let reason = RefusalReason::NotLeader { leader: None };
+            self.effects.push(Effect::Refused { token, reason });
+        }
+    }
+
+    /// The other voters, for sending to each.
+    pub(crate) fn other_voters(&self) -> Vec<NodeId> {
+        self.voters.others(self.config.id).collect()
+    }
+}

@@ -1,0 +1,186 @@
+//! The leader's side of the log: proposals, appends to followers, their answers, and what is committed.
+//!
+//! Paper, Figure 2 ("Rules for servers, leaders") and 5.3, 5.4.2; pipelining and the leader's own disk write in parallel
+//! with its sends, thesis 10.2.
+//!
+//! Complexity: O(n) per proposal and per answer, n the number of members; O(1) amortised per entry and follower.
+
+use crate::node::{Halted, Node, PendingProposal, RoleState};
+use crate::progress::Progress;
+use crate::types::{
+    AppendRejection, Effect, LogIndex, MessageBody, NodeId, Payload, RefusalReason, Term, Token,
+};
+
+/// What a leader has besides what every node has.
+#[derive(Debug)]
+pub(crate) struct Leadership {
+    /// The entry with which it opened its term.
+    pub(crate) first_index: LogIndex,
+    /// The newest round of confirmation (see `read_index`).
+    pub(crate) round: u64,
+    /// When the next heartbeat is due.
+    heartbeat_due_ms: u64,
+    /// One for every other member, in ascending order.
+    followers: Vec<(NodeId, Progress)>,
+}
+
+impl Leadership {
+    /// Nothing is known of the followers; the first heartbeat is due at once.
+    pub(crate) fn new(
+        followers: impl Iterator<Item = NodeId>,
+        first_index: LogIndex,
+        now_ms: u64,
+    ) -> Leadership {
+        let followers = followers.map(|id| (id, Progress::probing(first_index, now_ms))).collect();
+        Leadership { first_index, round: 0, heartbeat_due_ms: now_ms, followers }
+    }
+
+    /// What is known of `id`; `None` for the leader itself.
+    pub(crate) fn progress_of(&self, id: NodeId) -> Option<&Progress> {
+        let position = self.followers.binary_search_by_key(&id, |(follower, _)| *follower).ok()?;
+        Some(&self.followers[position].1)
+    }
+
+    fn progress_of_mut(&mut self, id: NodeId) -> Option<&mut Progress> {
+        let position = self.followers.binary_search_by_key(&id, |(follower, _)| *follower).ok()?;
+        Some(&mut self.followers[position].1)
+    }
+}
+
+impl Node {
+    /// A client wants `command` in the log.
+    pub(crate) fn on_propose(&mut self, token: Token, command: bytes::Bytes) {
+        let refusal = if !matches!(self.role_state, RoleState::Leader(_)) {
+            Some(RefusalReason::NotLeader { leader: self.leader })
+        } else if self.is_overloaded() {
+            Some(RefusalReason::Overloaded)
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            return self.effects.push(Effect::Refused { token, reason });
+        }
+        let term = self.hard_state.term;
+        let index = self.log.append(term, Payload::Command(command));
+        self.pending.push_back(PendingProposal { index, term, token });
+    }
+
+    /// Whether too much is waiting, for a majority or for this node's own disk.
+    fn is_overloaded(&self) -> bool {
+        let unwritten = self.log.last_index().0 - self.durability.log_end().0;
+        let waiting = (self.pending.len() + self.reads.len()) as u64;
+        waiting.max(unwritten) >= self.config.max_pending as u64
+    }
+
+    /// Sends every follower what it may have, and a heartbeat to those who would get nothing although one is due.
+    pub(crate) fn replicate(&mut self) {
+        let RoleState::Leader(leadership) = &mut self.role_state else { return };
+        let heartbeat_is_due = self.now_ms >= leadership.heartbeat_due_ms;
+        let begins_round = heartbeat_is_due || self.reads.wants_round_after(leadership.round);
+        if heartbeat_is_due {
+            leadership.heartbeat_due_ms = self.now_ms + self.config.heartbeat_interval_ms;
+            for (_, progress) in &mut leadership.followers {
+                if self.now_ms - progress.heard_ms >= self.config.election_timeout_ms {
+                    progress.became_unreachable();
+                }
+            }
+        }
+        if begins_round {
+            leadership.round += 1;
+            self.reads.began(leadership.round);
+        }
+        for position in 0..leadership.followers.len() {
+            self.send_appends(position, begins_round);
+        }
+        if begins_round {
+            self.confirm_reads(); // a leader without followers is a majority
+        }
+    }
+
+    /// Sends follower number `position` its next entries, as far as the window allows, or an append without any if it is
+    /// due or must be probed.
+    fn send_appends(&mut self, position: usize, is_due: bool) {
+        let mut is_due = is_due;
+        loop {
+            let RoleState::Leader(leadership) = &mut self.role_state else { return };
+            let (to, progress) = &mut leadership.followers[position];
+            let has_more = progress.next <= self.log.last_index();
+            let with_entries = has_more && progress.may_send_entries(self.config.max_inflight_batches);
+            is_due |= progress.take_probe();
+            if !with_entries && !is_due {
+                return;
+            }
+            let prev_index = LogIndex(progress.next.0 - 1);
+            // Once the log is compacted, `None` means that the follower needs a snapshot.
+            let Some(prev_term) = self.log.term_at(prev_index) else { return };
+            let mut entries = Vec::new();
+            if with_entries {
+                let (max_entries, max_bytes) = (self.config.max_batch_entries, self.config.max_batch_bytes);
+                entries = self.log.slice(progress.next, max_entries, max_bytes);
+                progress.sent_up_to(LogIndex(prev_index.0 + entries.len() as u64));
+            }
+            let (to, round) = (*to, leadership.round);
+            self.send(to, MessageBody::Append { prev_index, prev_term, entries, commit: self.commit, round });
+            is_due = false;
+        }
+    }
+
+    /// A follower answered an append of this term.
+    pub(crate) fn on_append_reply(
+        &mut self,
+        from: NodeId,
+        round: u64,
+        outcome: Result<LogIndex, AppendRejection>,
+    ) -> Result<(), Halted> {
+        let last_index = self.log.last_index();
+        let RoleState::Leader(leadership) = &mut self.role_state else { return Ok(()) };
+        let Some(progress) = leadership.progress_of_mut(from) else { return Ok(()) };
+        progress.heard(self.now_ms, round);
+        match outcome {
+            Ok(matched) => {
+                let is_news = progress.accepted(matched.min(last_index));
+                if matched > last_index {
+                    self.broken(format!(
+                        "node {from} acknowledges entry {matched} in a term whose leader has only {last_index}"
+                    ))?;
+                }
+                if is_news {
+                    self.advance_commit();
+                }
+            }
+            Err(rejection) => progress.rejected(rejection, &self.log),
+        }
+        self.confirm_reads();
+        Ok(())
+    }
+
+    /// Commits what a majority has on disk, if it is of this term; what precedes it is committed with it (paper 5.4.2).
+    pub(crate) fn advance_commit(&mut self) {
+        let RoleState::Leader(leadership) = &self.role_state else { return };
+        let own = self.durability.log_end();
+        let reached = self.voters.reached(|id| leadership.progress_of(id).map_or(own, |p| p.matched));
+        let is_of_this_term = self.log.term_at(reached) == Some(self.hard_state.term);
+        if reached > self.commit && is_of_this_term {
+            self.commit = reached;
+        }
+    }
+
+    /// When a majority was last heard from; the leader hears itself now.
+    pub(crate) fn majority_heard_ms(&self) -> u64 {
+        let RoleState::Leader(leadership) = &self.role_state else { return self.now_ms };
+        self.voters.reached(|id| leadership.progress_of(id).map_or(self.now_ms, |p| p.heard_ms))
+    }
+
+    /// Leadership is lost: what is not committed may or may not be, some day. What is committed is still to be applied here.
+    pub(crate) fn refuse_uncommitted_proposals(&mut self) {
+        let committed = self.pending.partition_point(|proposal| proposal.index <= self.commit);
+        for PendingProposal { token, .. } in self.pending.drain(committed..) {
+            self.effects.push(Effect::Refused { token, reason: RefusalReason::LeadershipLost });
+        }
+    }
+
+    /// Opens a term with an entry of its own (thesis 3.6.2 and 6.4).
+    pub(crate) fn open_term(&mut self, term: Term) {
+        self.log.append(term, Payload::Noop);
+    }
+}
