@@ -113,16 +113,25 @@ pub enum Evidence {
 /// Why a partition cannot be linearized.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NonLinearizable {
-    /// Index of the completion event that ends the shortest prefix which cannot be linearized.
+    /// Index of the completion event that ends the shortest prefix which cannot be linearized. Operations that are in flight
+    /// at its end are known by what they returned later.
     pub prefix_end: u64,
     /// Index of the invocation of the operation which that event completes.
     pub operation: u64,
-    /// A longest legal order of operations of that prefix.
+    /// A longest legal order of operations of that prefix which has all that completed before its end. Crashed operations
+    /// stand in it only where they are needed and count for nothing. Only the last steps, if it is very long.
     pub longest_linearization: Vec<Step>,
+    /// So many steps at its beginning were left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted_steps: u64,
     /// The model's state after it, in words.
     pub state: String,
     /// For every operation that could come next: why the model refuses it, or why it leads nowhere.
     pub candidates: Vec<Candidate>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An operation in a linearization.

@@ -1,0 +1,218 @@
+//! [`Budget`]: how long a check may take and how much memory it may hold, with a clock that is handed in.
+//!
+//! Linearizability is NP-complete (Gibbons and Korach, "Testing shared memories", SIAM J. Comput. 1997), so every search
+//! needs limits that hold. The searches ask the [`Meter`] in their inner loops: for the time every thousand or so
+//! configurations, for memory before they take it. What runs out ends as *unknown*, never as valid.
+//!
+//! What this is not: an allocator. Bytes are those that the searches count of themselves (memo tables, stacks, interned
+//! states), and the limit is on the sum over all partitions that are searched at the same time.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Time since the check began, as the caller's clock has it. Any `Fn() -> Duration + Sync` is one.
+pub trait Clock: Sync {
+    /// Time since the check began; never decreases.
+    fn elapsed(&self) -> Duration;
+}
+
+impl<F: Fn() -> Duration + Sync> Clock for F {
+    fn elapsed(&self) -> Duration {
+        self()
+    }
+}
+
+/// What a check may use.
+#[derive(Clone, Copy, Default)]
+pub struct Budget<'a> {
+    /// The clock, and the time on it at which to give up.
+    pub time: Option<(&'a dyn Clock, Duration)>,
+    /// Bytes that all searches together may hold at one time.
+    pub memory_limit_bytes: Option<usize>,
+    /// Set by the caller when it is no longer interested: the check ends as *unknown* soon after.
+    pub cancelled: Option<&'a AtomicBool>,
+}
+
+impl fmt::Debug for Budget<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Budget")
+            .field("time_limit", &self.time.map(|(_, limit)| limit))
+            .field("memory_limit_bytes", &self.memory_limit_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Budget<'a> {
+    /// No limits.
+    #[must_use]
+    pub fn unlimited() -> Budget<'a> {
+        Budget::default()
+    }
+
+    /// The same with a limit on the time that `clock` shows.
+    #[must_use]
+    pub fn with_time_limit(self, clock: &'a dyn Clock, limit: Duration) -> Budget<'a> {
+        Budget { time: Some((clock, limit)), ..self }
+    }
+
+    /// The same with a limit on the bytes held.
+    #[must_use]
+    pub fn with_memory_limit_bytes(self, limit: usize) -> Budget<'a> {
+        Budget { memory_limit_bytes: Some(limit), ..self }
+    }
+}
+
+/// Why a search was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhausted {
+    /// The time limit was reached.
+    Time(Duration),
+    /// The memory limit, in bytes, was reached.
+    Memory(usize),
+    /// The caller cancelled.
+    Cancelled,
+    /// Another partition has decided the check already.
+    Decided,
+}
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exhausted::Time(limit) => write!(formatter, "the time limit of {limit:?} ran out"),
+            Exhausted::Memory(limit) => {
+                write!(formatter, "the memory limit of {} MiB was reached", limit.div_ceil(1 << 20))
+            }
+            Exhausted::Cancelled => formatter.write_str("the check was cancelled"),
+            Exhausted::Decided => formatter.write_str("another partition decided the check"),
+        }
+    }
+}
+
+/// Measures one check against its budget; shared by the searches of all partitions.
+#[derive(Debug)]
+pub struct Meter<'a> {
+    budget: Budget<'a>,
+    held_bytes: AtomicUsize,
+}
+
+impl<'a> Meter<'a> {
+    /// A meter at zero.
+    #[must_use]
+    pub fn new(budget: Budget<'a>) -> Meter<'a> {
+        Meter { budget, held_bytes: AtomicUsize::new(0) }
+    }
+
+    /// Whether time is left and nobody cancelled.
+    ///
+    /// # Errors
+    /// What ran out.
+    pub fn check_time(&self) -> Result<(), Exhausted> {
+        if self.budget.cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
+            return Err(Exhausted::Cancelled);
+        }
+        match self.budget.time {
+            Some((clock, limit)) if clock.elapsed() >= limit => Err(Exhausted::Time(limit)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `more` bytes could be taken for a moment, without taking them.
+    ///
+    /// # Errors
+    /// [`Exhausted::Memory`].
+    pub fn check_memory(&self, more_bytes: usize) -> Result<(), Exhausted> {
+        match self.budget.memory_limit_bytes {
+            Some(limit) if self.held_bytes.load(Ordering::Relaxed).saturating_add(more_bytes) > limit => {
+                Err(Exhausted::Memory(limit))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The bytes that one search holds of the meter's; given back when it is dropped.
+#[derive(Debug)]
+pub struct Account<'m> {
+    meter: &'m Meter<'m>,
+    held_bytes: usize,
+    peak_bytes: usize,
+}
+
+impl<'m> Account<'m> {
+    /// An account that holds nothing.
+    #[must_use]
+    pub fn open(meter: &'m Meter<'m>) -> Account<'m> {
+        Account { meter, held_bytes: 0, peak_bytes: 0 }
+    }
+
+    /// Now `bytes` are held in all.
+    ///
+    /// # Errors
+    /// [`Exhausted::Memory`] if that makes more than the limit.
+    pub fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        if bytes >= self.held_bytes {
+            self.meter.held_bytes.fetch_add(bytes - self.held_bytes, Ordering::Relaxed);
+        } else {
+            self.meter.held_bytes.fetch_sub(self.held_bytes - bytes, Ordering::Relaxed);
+        }
+        self.held_bytes = bytes;
+        self.peak_bytes = self.peak_bytes.max(bytes);
+        self.meter.check_memory(0)
+    }
+
+    /// The most that was ever held.
+    #[must_use]
+    pub fn peak_bytes(&self) -> usize {
+        self.peak_bytes
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        self.meter.held_bytes.fetch_sub(self.held_bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_all_accounts_count_together_and_are_given_back() {
+        let meter = Meter::new(Budget::unlimited().with_memory_limit_bytes(100));
+        let mut first = Account::open(&meter);
+        assert_eq!(first.set(60), Ok(()));
+        {
+            let mut second = Account::open(&meter);
+            assert_eq!(second.set(41), Err(Exhausted::Memory(100)));
+            assert_eq!(second.set(40), Ok(()));
+            assert_eq!(meter.check_memory(1), Err(Exhausted::Memory(100)));
+        }
+        assert_eq!(meter.check_memory(40), Ok(()));
+        assert_eq!(first.set(10), Ok(()));
+        assert_eq!(first.peak_bytes(), 60);
+    }
+
+    #[test]
+    fn time_is_what_the_clock_says() {
+        let clock = || Duration::from_secs(5);
+        let limit = Duration::from_secs(5);
+        assert_eq!(
+            Meter::new(Budget::unlimited().with_time_limit(&clock, limit)).check_time(),
+            Err(Exhausted::Time(limit))
+        );
+        let later = Duration::from_secs(6);
+        assert_eq!(Meter::new(Budget::unlimited().with_time_limit(&clock, later)).check_time(), Ok(()));
+    }
+
+    #[test]
+    fn a_caller_can_cancel() {
+        let cancelled = AtomicBool::new(false);
+        let meter = Meter::new(Budget { cancelled: Some(&cancelled), ..Budget::unlimited() });
+        assert_eq!(meter.check_time(), Ok(()));
+        cancelled.store(true, Ordering::Relaxed);
+        assert_eq!(meter.check_time(), Err(Exhausted::Cancelled));
+    }
+}

@@ -1,0 +1,111 @@
+//! [`Compiled`]: a model with its calls and states as small integers, for the inner loop of a search.
+//!
+//! Calls are interned once when a partition is prepared, states when a search first reaches them. While the product of
+//! both is small, transitions are remembered in a table, so that a model is asked once for each; beyond that every step
+//! asks the model, whose answer is then no slower than a lookup in a table that does not fit the cache.
+
+use rustc_hash::FxHashMap;
+
+use crate::model::Model;
+
+/// A call, by number in its partition.
+pub(crate) type CallId = u32;
+/// A state, by number in its search.
+pub(crate) type StateId = u32;
+
+/// The answer of [`Compiled::step`] when the model refuses.
+pub(crate) const REFUSED: StateId = u32::MAX;
+/// A transition that was not asked for yet.
+const NOT_ASKED: StateId = u32::MAX - 1;
+/// The most transitions that are remembered, 4 bytes each.
+const TABLE_LIMIT: usize = 1 << 20;
+
+/// The distinct calls of a partition.
+#[derive(Debug)]
+pub(crate) struct Calls<C> {
+    /// By number.
+    pub calls: Vec<C>,
+    /// Whether the model says that the call never changes a state, by number.
+    pub pure: Vec<bool>,
+}
+
+/// A model over integers.
+pub(crate) struct Compiled<'m, M: Model> {
+    /// The model.
+    pub model: &'m M,
+    calls: &'m Calls<M::Call>,
+    states: Vec<M::State>,
+    ids: FxHashMap<M::State, StateId>,
+    /// `table[state * calls + call]`, for the states that have a row.
+    table: Vec<StateId>,
+}
+
+impl<'m, M: Model> Compiled<'m, M> {
+    /// A model that has seen its initial state (number 0) only.
+    pub fn new(model: &'m M, calls: &'m Calls<M::Call>) -> Self {
+        let mut compiled =
+            Compiled { model, calls, states: Vec::new(), ids: FxHashMap::default(), table: Vec::new() };
+        compiled.intern(model.init());
+        compiled
+    }
+
+    /// The state after `call` in `state`, or [`REFUSED`].
+    #[inline]
+    pub fn step(&mut self, state: StateId, call: CallId) -> StateId {
+        let position = state as usize * self.calls.calls.len() + call as usize;
+        match self.table.get(position) {
+            Some(&NOT_ASKED) => {
+                let next = self.ask(state, call);
+                self.table[position] = next;
+                next
+            }
+            Some(&next) => next,
+            None => self.ask(state, call),
+        }
+    }
+
+    fn ask(&mut self, state: StateId, call: CallId) -> StateId {
+        match self.model.step(&self.states[state as usize], &self.calls.calls[call as usize]) {
+            Ok(next) if next == self.states[state as usize] => state,
+            Ok(next) => self.intern(next),
+            Err(_) => REFUSED,
+        }
+    }
+
+    fn intern(&mut self, state: M::State) -> StateId {
+        if let Some(&id) = self.ids.get(&state) {
+            return id;
+        }
+        let id = StateId::try_from(self.states.len()).expect("fewer than 2^32 states fit in memory");
+        assert!(id < NOT_ASKED, "more states than numbers for them");
+        self.states.push(state.clone());
+        self.ids.insert(state, id);
+        let rows = self.table.len() + self.calls.calls.len();
+        if rows <= TABLE_LIMIT && rows == self.states.len() * self.calls.calls.len() {
+            self.table.resize(rows, NOT_ASKED);
+        }
+        id
+    }
+
+    /// Whether `call` never changes a state.
+    #[inline]
+    pub fn is_pure(&self, call: CallId) -> bool {
+        self.calls.pure[call as usize]
+    }
+
+    /// The call with that number.
+    pub fn call(&self, call: CallId) -> &M::Call {
+        &self.calls.calls[call as usize]
+    }
+
+    /// The state with that number.
+    pub fn state(&self, state: StateId) -> &M::State {
+        &self.states[state as usize]
+    }
+
+    /// Bytes held, about: what a state owns on the heap beyond its size is not known.
+    pub fn bytes(&self) -> usize {
+        let per_state = 2 * size_of::<M::State>() + size_of::<StateId>() + 8;
+        self.states.capacity() * per_state + self.table.capacity() * size_of::<StateId>()
+    }
+}

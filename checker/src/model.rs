@@ -1,0 +1,121 @@
+//! [`Model`]: a sequential specification, and what the operations of a history mean to it.
+//!
+//! A model says what one client alone would see. Linearizability (Herlihy and Wing, "Linearizability: a correctness
+//! condition for concurrent objects", TOPLAS 1990) then asks whether the operations of all clients can be put into one
+//! order that respects real time and that the model allows.
+//!
+//! The trait's optional methods are statements about the model which a search may rely on. A statement that is false
+//! makes verdicts false, so each has a property test for each model that overrides it.
+
+use std::fmt;
+use std::hash::Hash;
+
+use labrys_history::{Operation, Value};
+use thiserror::Error;
+
+/// What an operation of a history means to a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning<C> {
+    /// It took effect once, at some point of its closed interval from invocation to completion, with this result.
+    Completed(C),
+    /// It takes effect once at some point after its invocation, or never; nobody saw a result.
+    Crashed(C),
+    /// It says nothing: a read without an answer, a write that definitely did not happen.
+    Nothing,
+}
+
+/// A sequential specification.
+pub trait Model: Send + Sync {
+    /// The state of the object. Two states that are equal must behave alike for ever.
+    type State: Clone + Eq + Hash + fmt::Debug;
+    /// A call with its arguments and its result.
+    type Call: Clone + Eq + Hash + fmt::Debug + Sync;
+    /// Why a call is not allowed in a state, in words. Built for every refusal of a search, so keep it small and let its
+    /// `Display` do the work.
+    type Refusal: fmt::Display;
+
+    /// The model's name in the table of models.
+    fn name(&self) -> &str;
+
+    /// The state before the first operation.
+    fn init(&self) -> Self::State;
+
+    /// What `operation` of a history means.
+    ///
+    /// # Errors
+    /// If the model does not know the function, or its argument or result is of the wrong shape.
+    fn meaning(&self, operation: &Operation) -> Result<Meaning<Self::Call>, ModelError>;
+
+    /// The state after `call`, or why it cannot be taken in `state`.
+    ///
+    /// # Errors
+    /// The refusal: `read 3, but the register holds 1`.
+    fn step(&self, state: &Self::State, call: &Self::Call) -> Result<Self::State, Self::Refusal>;
+
+    /// Whether `call` leaves *every* state in which it is legal as it is: a read, a compare-and-set that failed. A write
+    /// of the value that happens to be there is not pure, since elsewhere it changes the state.
+    fn is_pure(&self, call: &Self::Call) -> bool {
+        let _ = call;
+        false
+    }
+
+    /// The part of the object that `operation` is on, where parts are independent of one another: the history is split by
+    /// it (locality: Herlihy and Wing 1990, theorem 1).
+    fn partition(&self, operation: &Operation) -> Option<Value> {
+        operation.key.clone()
+    }
+
+    /// The call in words: `write 3`, `read → 1`.
+    fn describe_call(&self, call: &Self::Call) -> String;
+
+    /// The state in words: `register = 1`.
+    fn describe_state(&self, state: &Self::State) -> String;
+}
+
+/// An operation that a model cannot make sense of. That is a wrong choice of model or a broken history, not a violation.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ModelError {
+    /// No such function.
+    #[error("event {event}: the model {model} has no function {f:?}; it knows {known}")]
+    UnknownFunction {
+        /// Index of the invocation.
+        event: u64,
+        /// The function.
+        f: String,
+        /// The model's name.
+        model: String,
+        /// What it knows, for a person.
+        known: String,
+    },
+    /// An argument or result of the wrong shape.
+    #[error("event {event}: {f} of the model {model} wants {expected}, but has {found}")]
+    WrongShape {
+        /// Index of the event that carries it.
+        event: u64,
+        /// The function.
+        f: String,
+        /// The model's name.
+        model: String,
+        /// What the model wants, for a person.
+        expected: String,
+        /// What is there, as EDN.
+        found: String,
+    },
+}
+
+/// Whether a `fail` is an answer of the system about its state ("compared unequal") and not just "it did not happen".
+///
+/// The convention, for functions whose failure can be an answer (`cas`): it is one if the completion has no error and still
+/// carries the value of the invocation (Jepsen's `:fail :cas [3 1]`), or if its error is `precondition-failed` (string or
+/// keyword; what Labrys's own clients write). Any other error says that the call was not executed, and nothing about the
+/// state.
+#[must_use]
+pub fn is_answer(invoked: &Value, completed: &Value, error: Option<&Value>) -> bool {
+    match error {
+        None => invoked == completed,
+        Some(error) => error.as_text() == Some(PRECONDITION_FAILED),
+    }
+}
+
+/// The error of a definite failure that is an observation.
+pub const PRECONDITION_FAILED: &str = "precondition-failed";

@@ -1,0 +1,198 @@
+//! A register that holds one value: `read` and `write`, and, as the model `cas-register`, `cas` too.
+//!
+//! | operation | completion | meaning |
+//! | --- | --- | --- |
+//! | `read` | `ok v` | the register held `v` |
+//! | `read` | `fail`, `info` | nothing: nobody saw an answer |
+//! | `write v` | `ok` | it holds `v` from then on |
+//! | `write v` | `fail` | nothing: it did not happen |
+//! | `write v` | `info` | it may hold `v` from some later time on |
+//! | `cas [a b]` | `ok` | it held `a`, and holds `b` from then on |
+//! | `cas [a b]` | `fail`, as an answer (see [`is_answer`]) | it held something else than `a` |
+//! | `cas [a b]` | `fail` with another error | nothing |
+//! | `cas [a b]` | `info` | if it holds `a` at some later time, it may hold `b` from then on |
+//!
+//! `r` and `w` are read as `read` and `write`. The initial value is nil unless given. A read of nil says that nothing was
+//! there; it is an observation like any other. (Knossos takes it for an unknown result.)
+
+use std::fmt;
+
+use labrys_history::{Completion, Operation, Value};
+
+use crate::model::{Meaning, Model, ModelError, is_answer};
+
+/// A call on a register, with its result.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterCall {
+    /// A read that returned this.
+    Read(Value),
+    /// A write of this.
+    Write(Value),
+    /// A compare-and-set that found the expected value and replaced it.
+    Cas {
+        /// What it expected and found.
+        expected: Value,
+        /// What it wrote.
+        new: Value,
+    },
+    /// A compare-and-set that found something else than this.
+    CasUnequal(Value),
+}
+
+/// Why a register refuses a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegisterRefusal {
+    /// A read returned the wrong value.
+    Read {
+        /// What was read.
+        read: Value,
+        /// What is there.
+        holds: Value,
+    },
+    /// A compare-and-set succeeded against the wrong value.
+    Cas {
+        /// What it compared with.
+        expected: Value,
+        /// What is there.
+        holds: Value,
+    },
+    /// A compare-and-set failed though the value is the expected one.
+    CasUnequal {
+        /// What it compared with, and what is there.
+        expected: Value,
+    },
+}
+
+impl fmt::Display for RegisterRefusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RegisterRefusal::Read { read, holds } => {
+                write!(formatter, "read {read}, but the register holds {holds}")
+            }
+            RegisterRefusal::Cas { expected, holds } => {
+                write!(formatter, "compared equal to {expected}, but the register holds {holds}")
+            }
+            RegisterRefusal::CasUnequal { expected } => {
+                write!(formatter, "compared unequal to {expected}, but the register holds {expected}")
+            }
+        }
+    }
+}
+
+/// The models `register` and `cas-register`.
+#[derive(Clone, Debug)]
+pub struct Register {
+    initial: Value,
+    has_cas: bool,
+}
+
+impl Register {
+    /// A register of reads and writes that holds `initial`.
+    #[must_use]
+    pub fn new(initial: Value) -> Register {
+        Register { initial, has_cas: false }
+    }
+
+    /// A register with compare-and-set that holds `initial`.
+    #[must_use]
+    pub fn with_cas(initial: Value) -> Register {
+        Register { initial, has_cas: true }
+    }
+
+    fn cas_meaning(&self, operation: &Operation) -> Result<Meaning<RegisterCall>, ModelError> {
+        let Some([expected, new]) = operation.value.as_sequence() else {
+            return Err(ModelError::WrongShape {
+                event: operation.invoke_index,
+                f: operation.f.to_string(),
+                model: self.name().to_owned(),
+                expected: "a pair [expected new]".to_owned(),
+                found: operation.value.to_string(),
+            });
+        };
+        let cas = || RegisterCall::Cas { expected: expected.clone(), new: new.clone() };
+        Ok(match &operation.completion {
+            Completion::Ok { .. } => Meaning::Completed(cas()),
+            Completion::Fail { value, error, .. } if is_answer(&operation.value, value, error.as_ref()) => {
+                Meaning::Completed(RegisterCall::CasUnequal(expected.clone()))
+            }
+            Completion::Fail { .. } => Meaning::Nothing,
+            Completion::Info { .. } => Meaning::Crashed(cas()),
+        })
+    }
+}
+
+impl Model for Register {
+    type State = Value;
+    type Call = RegisterCall;
+    type Refusal = RegisterRefusal;
+
+    fn name(&self) -> &str {
+        if self.has_cas { "cas-register" } else { "register" }
+    }
+
+    fn init(&self) -> Value {
+        self.initial.clone()
+    }
+
+    fn meaning(&self, operation: &Operation) -> Result<Meaning<RegisterCall>, ModelError> {
+        match (&*operation.f, &operation.completion) {
+            ("read" | "r", Completion::Ok { value, .. }) => {
+                Ok(Meaning::Completed(RegisterCall::Read(value.clone())))
+            }
+            ("read" | "r", _) => Ok(Meaning::Nothing),
+            ("write" | "w", Completion::Ok { .. }) => {
+                Ok(Meaning::Completed(RegisterCall::Write(operation.value.clone())))
+            }
+            ("write" | "w", Completion::Fail { .. }) => Ok(Meaning::Nothing),
+            ("write" | "w", Completion::Info { .. }) => {
+                Ok(Meaning::Crashed(RegisterCall::Write(operation.value.clone())))
+            }
+            ("cas", _) if self.has_cas => self.cas_meaning(operation),
+            _ => Err(ModelError::UnknownFunction {
+                event: operation.invoke_index,
+                f: operation.f.to_string(),
+                model: self.name().to_owned(),
+                known: if self.has_cas { "read, write, cas" } else { "read, write" }.to_owned(),
+            }),
+        }
+    }
+
+    fn step(&self, holds: &Value, call: &RegisterCall) -> Result<Value, RegisterRefusal> {
+        match call {
+            RegisterCall::Read(read) if read == holds => Ok(holds.clone()),
+            RegisterCall::Read(read) => {
+                Err(RegisterRefusal::Read { read: read.clone(), holds: holds.clone() })
+            }
+            RegisterCall::Write(value) => Ok(value.clone()),
+            RegisterCall::Cas { expected, new } if expected == holds => Ok(new.clone()),
+            RegisterCall::Cas { expected, .. } => {
+                Err(RegisterRefusal::Cas { expected: expected.clone(), holds: holds.clone() })
+            }
+            RegisterCall::CasUnequal(expected) if expected != holds => Ok(holds.clone()),
+            RegisterCall::CasUnequal(expected) => {
+                Err(RegisterRefusal::CasUnequal { expected: expected.clone() })
+            }
+        }
+    }
+
+    fn is_pure(&self, call: &RegisterCall) -> bool {
+        match call {
+            RegisterCall::Read(_) | RegisterCall::CasUnequal(_) => true,
+            RegisterCall::Cas { expected, new } => expected == new,
+            RegisterCall::Write(_) => false,
+        }
+    }
+
+    fn describe_call(&self, call: &RegisterCall) -> String {
+        match call {
+            RegisterCall::Read(value) => format!("read → {value}"),
+            RegisterCall::Write(value) => format!("write {value}"),
+            RegisterCall::Cas { expected, new } => format!("cas {expected} → {new}"),
+            RegisterCall::CasUnequal(expected) => format!("cas {expected} → unequal"),
+        }
+    }
+
+    fn describe_state(&self, holds: &Value) -> String {
+        format!("register = {holds}")
+    }
+}

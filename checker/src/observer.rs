@@ -1,0 +1,207 @@
+//! The conventions for what the harness itself saw: events of the process `observer`, of kind `info`, and those of the
+//! nemesis. The harness writes them, the checkers in [`crate::invariants`] read them.
+//!
+//! | `f` | value | says |
+//! | --- | --- | --- |
+//! | `leader` | `{"node": "n1", "term": 5}` | node n1 is leader of term 5 (it said so itself) |
+//! | `digest` | `{"node": "n1", "applied": 123, "digest": "9f86…"}` | n1's state has that digest after the entry with index 123 |
+//! | `exit` | `{"node": "n1", "status": "exit 101", "expected": false, "log": ["…"]}` | n1's process ended; `expected` if the harness ended it; the last lines of its log |
+//! | `invariant` | `{"node": "n1", "what": "…"}` | n1's log says that an invariant of its own is broken |
+//!
+//! Events of the observer with other functions are for other readers and are passed over. One with these functions and
+//! another shape is an error of whoever wrote the history, not a violation.
+//!
+//! Nemesis events come in pairs around the work of applying or undoing a fault:
+//! `{"fault": 3, "action": "apply" | "undo", "phase": "invoke" | "complete", …}`; the `fault` is whatever names it within the
+//! run. An event without a phase counts as both.
+
+use labrys_history::{Event, History, Process, Value};
+
+use crate::check::CheckError;
+
+/// A node's leadership, as seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderSeen {
+    /// Index of the event.
+    pub event: u64,
+    /// The node.
+    pub node: String,
+    /// The term.
+    pub term: i64,
+}
+
+/// A replica's digest, as seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestSeen {
+    /// Index of the event.
+    pub event: u64,
+    /// The node.
+    pub node: String,
+    /// The log index that the state is after.
+    pub applied: i64,
+    /// The digest.
+    pub digest: String,
+}
+
+/// The end of a node's process, as seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExitSeen {
+    /// Index of the event.
+    pub event: u64,
+    /// The node.
+    pub node: String,
+    /// `exit 101`, `signal 6`.
+    pub status: String,
+    /// Whether the harness ended it.
+    pub expected: bool,
+    /// The last lines of its log.
+    pub log: Vec<String>,
+}
+
+/// A node's complaint about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvariantSeen {
+    /// Index of the event.
+    pub event: u64,
+    /// The node.
+    pub node: String,
+    /// What it says.
+    pub what: String,
+}
+
+/// What the nemesis did to a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultAction {
+    /// It applied it.
+    Apply,
+    /// It undid it.
+    Undo,
+}
+
+/// A step of the nemesis, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultSeen {
+    /// Index of the event.
+    pub event: u64,
+    /// When.
+    pub time_ns: u64,
+    /// The fault's name.
+    pub fault: Value,
+    /// What was done.
+    pub action: FaultAction,
+    /// Whether this is (also) the beginning of doing it.
+    pub begins: bool,
+    /// Whether this is (also) the end of doing it.
+    pub ends: bool,
+}
+
+/// All leaderships seen.
+///
+/// # Errors
+/// [`CheckError::Convention`], as for the others here.
+pub fn leaders(history: &History) -> Result<Vec<LeaderSeen>, CheckError> {
+    let expected = "{node: string, term: integer}";
+    observed(history, "leader", expected, |event| {
+        Some(LeaderSeen {
+            event: event.index,
+            node: text(event, "node")?,
+            term: event.value.get("term")?.as_int()?,
+        })
+    })
+}
+
+/// All digests seen.
+///
+/// # Errors
+/// [`CheckError::Convention`].
+pub fn digests(history: &History) -> Result<Vec<DigestSeen>, CheckError> {
+    let expected = "{node: string, applied: integer, digest: string}";
+    observed(history, "digest", expected, |event| {
+        Some(DigestSeen {
+            event: event.index,
+            node: text(event, "node")?,
+            applied: event.value.get("applied")?.as_int()?,
+            digest: text(event, "digest")?,
+        })
+    })
+}
+
+/// All exits seen.
+///
+/// # Errors
+/// [`CheckError::Convention`].
+pub fn exits(history: &History) -> Result<Vec<ExitSeen>, CheckError> {
+    let expected = "{node: string, status: string, expected: boolean, log: [string]}";
+    observed(history, "exit", expected, |event| {
+        let Some(Value::Bool(is_expected)) = event.value.get("expected") else { return None };
+        let log = match event.value.get("log") {
+            None => &[],
+            Some(lines) => lines.as_sequence()?,
+        };
+        Some(ExitSeen {
+            event: event.index,
+            node: text(event, "node")?,
+            status: text(event, "status")?,
+            expected: *is_expected,
+            log: log.iter().map(|line| line.as_text().map(str::to_owned)).collect::<Option<_>>()?,
+        })
+    })
+}
+
+/// All complaints seen.
+///
+/// # Errors
+/// [`CheckError::Convention`].
+pub fn invariants(history: &History) -> Result<Vec<InvariantSeen>, CheckError> {
+    observed(history, "invariant", "{node: string, what: string}", |event| {
+        Some(InvariantSeen { event: event.index, node: text(event, "node")?, what: text(event, "what")? })
+    })
+}
+
+/// All steps of the nemesis that are about a fault. Its other events, and phases of other names (a fault that could not be
+/// applied), are passed over.
+#[must_use]
+pub fn faults(history: &History) -> Vec<FaultSeen> {
+    history.named(Process::NEMESIS).filter_map(fault).collect()
+}
+
+fn fault(event: &Event) -> Option<FaultSeen> {
+    let action = match event.value.get("action")?.as_text()? {
+        "apply" => FaultAction::Apply,
+        "undo" => FaultAction::Undo,
+        _ => return None,
+    };
+    let (begins, ends) = match event.value.get("phase").map(Value::as_text) {
+        None => (true, true),
+        Some(Some("invoke")) => (true, false),
+        Some(Some("complete")) => (false, true),
+        Some(_) => return None,
+    };
+    let fault = event.value.get("fault")?.clone();
+    Some(FaultSeen { event: event.index, time_ns: event.time_ns, fault, action, begins, ends })
+}
+
+fn observed<T>(
+    history: &History,
+    f: &str,
+    expected: &'static str,
+    read: impl Fn(&Event) -> Option<T>,
+) -> Result<Vec<T>, CheckError> {
+    history
+        .named(Process::OBSERVER)
+        .filter(|event| &*event.f == f)
+        .map(|event| {
+            read(event).ok_or_else(|| CheckError::Convention {
+                event: event.index,
+                process: Process::OBSERVER,
+                f: f.to_owned(),
+                expected,
+                found: event.value.to_string(),
+            })
+        })
+        .collect()
+}
+
+fn text(event: &Event, name: &str) -> Option<String> {
+    event.value.get(name)?.as_text().map(str::to_owned)
+}
