@@ -1,6 +1,10 @@
 //! Faults and schedules as data.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::kinds::Family;
 
 /// Which nodes a process fault is aimed at; decided at the moment of the fault.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -113,4 +117,57 @@ pub struct Scheduled {
 pub struct Schedule {
     /// The faults.
     pub faults: Vec<Scheduled>,
+}
+
+impl Fault {
+    /// Which injector carries it out.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        match self {
+            Fault::Partition { .. } => Family::Partition,
+            Fault::Pause { .. } => Family::Pause,
+            Fault::Kill { .. } => Family::Kill,
+        }
+    }
+}
+
+impl Resolved {
+    /// Which injector carries it out.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        match self {
+            Resolved::Partition { .. } => Family::Partition,
+            Resolved::Pause { .. } => Family::Pause,
+            Resolved::Kill { .. } => Family::Kill,
+        }
+    }
+
+    /// The nodes on which it has to be applied and undone, in order, each once. Of a link that is the receiver.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<&str> {
+        let mut nodes: Vec<&str> = match self {
+            Resolved::Partition { links, .. } => links.iter().map(|link| link.to.as_str()).collect(),
+            Resolved::Pause { nodes } | Resolved::Kill { nodes } => {
+                nodes.iter().map(String::as_str).collect()
+            }
+        };
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+}
+
+/// One line for people: `partition n1 | n2 n3`, `pause n2`, `kill n1 n3`.
+impl fmt::Display for Resolved {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resolved::Partition { description, .. } => write!(formatter, "{} {description}", self.family()),
+            Resolved::Pause { nodes } | Resolved::Kill { nodes } if nodes.is_empty() => {
+                write!(formatter, "{} nobody", self.family())
+            }
+            Resolved::Pause { nodes } | Resolved::Kill { nodes } => {
+                write!(formatter, "{} {}", self.family(), nodes.join(" "))
+            }
+        }
+    }
 }

@@ -1,0 +1,193 @@
+//! What faults did: evidence and failures as data.
+//!
+//! A fault that was applied without an error may still have had no effect: nobody sent a packet over the cut link, the
+//! process to be paused was dead already. So each fault carries what was *seen* of it, per node, and one word on whether
+//! that amounts to a bite.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::ProcessIdentity;
+
+/// Something seen on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "kebab-case")]
+pub enum Effect {
+    /// A rule was found in place after it was made. Not a bite: it needs a packet to drop.
+    LinkCut {
+        /// The sender whose packets it drops.
+        from: String,
+    },
+    /// The rule's counters when it was removed.
+    PacketsDropped {
+        /// The sender.
+        from: String,
+        /// How many packets the node did not receive.
+        packets: u64,
+        /// How many bytes they had.
+        bytes: u64,
+    },
+    /// The process was seen in state `T`.
+    ProcessStopped {
+        /// Which process.
+        process: ProcessIdentity,
+    },
+    /// The process was seen running again, or gone, after the pause.
+    PauseEnded {
+        /// Which process.
+        process: ProcessIdentity,
+        /// It was continued; otherwise it had died meanwhile.
+        continued: bool,
+    },
+    /// Another pause still holds the process, which stays stopped.
+    StillPaused {
+        /// Which process.
+        process: ProcessIdentity,
+    },
+    /// The process was alive, was sent SIGKILL, and was seen gone.
+    ProcessKilled {
+        /// Which process.
+        process: ProcessIdentity,
+    },
+    /// The daemon was started again and seen alive.
+    Restarted {
+        /// The new process.
+        process: ProcessIdentity,
+    },
+    /// There was no need to start the daemon again: it was alive.
+    AlreadyRunning {
+        /// Which process.
+        process: ProcessIdentity,
+    },
+    /// Another kill still holds the node, which stays down.
+    StillKilled,
+    /// There was no live process to stop or kill.
+    NoProcess,
+}
+
+impl Effect {
+    /// Whether it shows that the fault had an effect on the system under test.
+    #[must_use]
+    pub fn is_bite(&self) -> bool {
+        match self {
+            Effect::PacketsDropped { packets, .. } => *packets > 0,
+            Effect::ProcessStopped { .. } | Effect::ProcessKilled { .. } => true,
+            Effect::LinkCut { .. }
+            | Effect::PauseEnded { .. }
+            | Effect::StillPaused { .. }
+            | Effect::Restarted { .. }
+            | Effect::AlreadyRunning { .. }
+            | Effect::StillKilled
+            | Effect::NoProcess => false,
+        }
+    }
+}
+
+/// Something seen on a certain node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The node.
+    pub node: String,
+    /// What was seen.
+    #[serde(flatten)]
+    pub effect: Effect,
+}
+
+/// What was seen of a fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// It had an effect on at least one node.
+    pub bit: bool,
+    /// In the order in which they were made; within one step, by node.
+    pub details: Vec<Observation>,
+}
+
+impl Evidence {
+    /// Adds observations; `bit` follows from them.
+    pub fn extend(&mut self, details: impl IntoIterator<Item = Observation>) {
+        self.details.extend(details);
+        self.bit = self.details.iter().any(|observation| observation.effect.is_bite());
+    }
+
+    /// The packets that the rules of a partition dropped, all links together.
+    #[must_use]
+    pub fn packets_dropped(&self) -> u64 {
+        self.details
+            .iter()
+            .map(|observation| match observation.effect {
+                Effect::PacketsDropped { packets, .. } => packets,
+                _ => 0,
+            })
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// What the nemesis was doing when something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Making the fault.
+    Apply,
+    /// Seeing that it is there.
+    Verify,
+    /// Taking it away.
+    Undo,
+    /// Seeing that it is gone.
+    VerifyUndone,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Step::Apply => "apply",
+            Step::Verify => "verify",
+            Step::Undo => "undo",
+            Step::VerifyUndone => "verify undone",
+        })
+    }
+}
+
+/// What went wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFailure {
+    /// The node.
+    pub node: String,
+    /// When.
+    pub step: Step,
+    /// Why.
+    pub detail: String,
+}
+
+impl fmt::Display for NodeFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}: {}", self.node, self.step, self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_bites_when_a_packet_was_dropped_and_not_before() {
+        let mut evidence = Evidence::default();
+        let on_n1 = |effect| Observation { node: "n1".to_owned(), effect };
+        evidence.extend([on_n1(Effect::LinkCut { from: "n2".to_owned() })]);
+        assert!(!evidence.bit);
+        evidence.extend([on_n1(Effect::PacketsDropped { from: "n2".to_owned(), packets: 0, bytes: 0 })]);
+        assert!(!evidence.bit);
+        evidence.extend([on_n1(Effect::PacketsDropped { from: "n3".to_owned(), packets: 2, bytes: 168 })]);
+        assert!(evidence.bit);
+        assert_eq!(evidence.packets_dropped(), 2);
+    }
+
+    #[test]
+    fn observations_are_flat_json() {
+        let process = ProcessIdentity { pid: 7, start_ticks: 99 };
+        let observation = Observation { node: "n1".to_owned(), effect: Effect::ProcessStopped { process } };
+        let text = serde_json::to_string(&observation).unwrap();
+        assert_eq!(text, r#"{"node":"n1","effect":"process-stopped","process":{"pid":7,"start_ticks":99}}"#);
+        assert_eq!(serde_json::from_str::<Observation>(&text).unwrap(), observation);
+    }
+}

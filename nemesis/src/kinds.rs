@@ -1,0 +1,350 @@
+//! The fault kinds that a user can name (`--nemesis partition,pause,kill-leader`): one table from a name to a generator of
+//! faults.
+//!
+//! A generator is pure: random stream and cluster size in, a fault with symbolic targets out. Adding a kind is adding a
+//! row. What this is not: when the faults happen ([`crate::plan`]) or whom they hit ([`crate::resolve`]).
+
+use std::fmt;
+use std::str::FromStr;
+
+use labrys_seed::Rng;
+use rand::seq::IndexedRandom;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::fault::{Fault, PartitionShape, Target};
+
+/// Which injector carries a fault out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Links drop packets.
+    Partition,
+    /// Processes are stopped.
+    Pause,
+    /// Processes are killed.
+    Kill,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Family::Partition => "partition",
+            Family::Pause => "pause",
+            Family::Kill => "kill",
+        })
+    }
+}
+
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    summary: &'static str,
+    /// `None`: this cluster size has no such fault.
+    generate: fn(&mut Rng, usize) -> Option<Fault>,
+}
+
+/// The table. Order: general names first, then those that fix the shape or the target.
+const TABLE: &[Row] = &[
+    Row { name: "none", summary: "no faults", generate: |_, _| None },
+    Row { name: "partition", summary: "partitions of every shape", generate: any_partition },
+    Row { name: "pause", summary: "SIGSTOP and SIGCONT, any targets", generate: any_pause },
+    Row { name: "kill", summary: "SIGKILL and restart, any targets", generate: any_kill },
+    Row {
+        name: "partition-halves",
+        summary: "two random halves",
+        generate: |_, nodes| partition(PartitionShape::Halves, nodes),
+    },
+    Row {
+        name: "partition-one",
+        summary: "one random node alone",
+        generate: |_, nodes| partition(PartitionShape::One, nodes),
+    },
+    Row {
+        name: "partition-majority-minority",
+        summary: "a random minority apart from the majority",
+        generate: |_, nodes| partition(PartitionShape::MajorityMinority, nodes),
+    },
+    Row {
+        name: "partition-leader",
+        summary: "the leader alone",
+        generate: |_, nodes| partition(PartitionShape::Leader, nodes),
+    },
+    Row {
+        name: "partition-bridge",
+        summary: "two halves that share one node",
+        generate: |_, nodes| partition(PartitionShape::Bridge, nodes),
+    },
+    Row {
+        name: "partition-ring",
+        summary: "every node sees a majority, no two the same one",
+        generate: |_, nodes| partition(PartitionShape::MajoritiesRing, nodes),
+    },
+    Row {
+        name: "partition-one-way",
+        summary: "one side does not hear the other, but is heard",
+        generate: |_, nodes| partition(PartitionShape::OneWay, nodes),
+    },
+    Row {
+        name: "pause-one",
+        summary: "pause one random node",
+        generate: |_, nodes| pause(Target::One, nodes),
+    },
+    Row {
+        name: "pause-minority",
+        summary: "pause a random minority",
+        generate: |_, nodes| pause(Target::Minority, nodes),
+    },
+    Row {
+        name: "pause-majority",
+        summary: "pause a random majority",
+        generate: |_, nodes| pause(Target::Majority, nodes),
+    },
+    Row { name: "pause-all", summary: "pause every node", generate: |_, nodes| pause(Target::All, nodes) },
+    Row {
+        name: "pause-leader",
+        summary: "pause the leader",
+        generate: |_, nodes| pause(Target::Leader, nodes),
+    },
+    Row {
+        name: "pause-followers",
+        summary: "pause everybody but the leader",
+        generate: |_, nodes| pause(Target::Followers, nodes),
+    },
+    Row { name: "kill-one", summary: "kill one random node", generate: |_, nodes| kill(Target::One, nodes) },
+    Row {
+        name: "kill-minority",
+        summary: "kill a random minority",
+        generate: |_, nodes| kill(Target::Minority, nodes),
+    },
+    Row {
+        name: "kill-majority",
+        summary: "kill a random majority",
+        generate: |_, nodes| kill(Target::Majority, nodes),
+    },
+    Row { name: "kill-all", summary: "kill every node", generate: |_, nodes| kill(Target::All, nodes) },
+    Row { name: "kill-leader", summary: "kill the leader", generate: |_, nodes| kill(Target::Leader, nodes) },
+    Row {
+        name: "kill-followers",
+        summary: "kill everybody but the leader",
+        generate: |_, nodes| kill(Target::Followers, nodes),
+    },
+];
+
+/// A kind of fault that a user can name. Serialised as its name.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
+pub struct FaultKind(&'static Row);
+
+impl FaultKind {
+    /// Every kind, in the order in which help texts list them.
+    pub fn all() -> impl Iterator<Item = FaultKind> {
+        TABLE.iter().map(FaultKind)
+    }
+
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// What it does, in a few words, for help texts.
+    #[must_use]
+    pub fn summary(self) -> &'static str {
+        self.0.summary
+    }
+
+    /// A fault of this kind for a cluster of `node_count`; `None` if there can be none (`none` itself; a partition of a
+    /// single node; the followers of a single node).
+    #[must_use]
+    pub fn generate(self, rng: &mut Rng, node_count: usize) -> Option<Fault> {
+        if node_count == 0 {
+            return None;
+        }
+        (self.0.generate)(rng, node_count)
+    }
+}
+
+impl FromStr for FaultKind {
+    type Err = UnknownFaultKind;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let row = TABLE.iter().find(|row| row.name == name.trim());
+        row.map(FaultKind).ok_or_else(|| UnknownFaultKind { name: name.trim().to_owned() })
+    }
+}
+
+impl TryFrom<String> for FaultKind {
+    type Error = UnknownFaultKind;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse()
+    }
+}
+
+impl From<FaultKind> for &'static str {
+    fn from(kind: FaultKind) -> Self {
+        kind.name()
+    }
+}
+
+impl PartialEq for FaultKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for FaultKind {}
+
+impl fmt::Debug for FaultKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "FaultKind({})", self.name())
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// A name that is in no row of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("unknown fault kind `{name}`; known are: {}", known_names())]
+pub struct UnknownFaultKind {
+    /// What was given.
+    pub name: String,
+}
+
+fn known_names() -> String {
+    TABLE.iter().map(|row| row.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Reads a comma-separated list of kinds. `none` adds nothing; a kind that is named twice counts once.
+///
+/// # Errors
+/// The first name that is unknown; an empty list is the unknown name "".
+pub fn parse_fault_kinds(list: &str) -> Result<Vec<FaultKind>, UnknownFaultKind> {
+    let mut kinds: Vec<FaultKind> = Vec::new();
+    for name in list.split(',') {
+        let kind: FaultKind = name.parse()?;
+        if kind.name() != "none" && !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    Ok(kinds)
+}
+
+/// Every shape that cuts something in a cluster of this size without standing in for another one.
+fn shapes(nodes: usize) -> &'static [PartitionShape] {
+    use PartitionShape::{Bridge, Halves, Leader, MajoritiesRing, MajorityMinority, One, OneWay};
+    match nodes {
+        0 | 1 => &[],
+        2 => &[Halves, OneWay],
+        _ => &[Halves, One, MajorityMinority, Leader, Bridge, MajoritiesRing, OneWay],
+    }
+}
+
+/// Every target that differs from the others in a cluster of this size.
+fn targets(nodes: usize) -> &'static [Target] {
+    use Target::{All, Followers, Leader, Majority, Minority, One};
+    match nodes {
+        0 => &[],
+        1 => &[All],
+        2 => &[One, All, Leader, Followers],
+        _ => &[One, Minority, Majority, All, Leader, Followers],
+    }
+}
+
+fn any_partition(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    shapes(nodes).choose(rng).map(|shape| Fault::Partition { shape: shape.clone() })
+}
+
+fn any_pause(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    targets(nodes).choose(rng).map(|target| Fault::Pause { target: target.clone() })
+}
+
+fn any_kill(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    targets(nodes).choose(rng).map(|target| Fault::Kill { target: target.clone() })
+}
+
+fn partition(shape: PartitionShape, nodes: usize) -> Option<Fault> {
+    (nodes > 1).then_some(Fault::Partition { shape })
+}
+
+fn pause(target: Target, nodes: usize) -> Option<Fault> {
+    (nodes > 1 || target != Target::Followers).then_some(Fault::Pause { target })
+}
+
+fn kill(target: Target, nodes: usize) -> Option<Fault> {
+    (nodes > 1 || target != Target::Followers).then_some(Fault::Kill { target })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use labrys_seed::Seed;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_unique_and_parses_to_its_own_row() {
+        let names: BTreeSet<_> = FaultKind::all().map(FaultKind::name).collect();
+        assert_eq!(names.len(), TABLE.len());
+        for kind in FaultKind::all() {
+            assert_eq!(kind.name().parse::<FaultKind>().unwrap(), kind);
+            let json = serde_json::to_string(&kind).unwrap();
+            assert_eq!(serde_json::from_str::<FaultKind>(&json).unwrap(), kind);
+        }
+    }
+
+    #[test]
+    fn a_name_begins_with_the_family_that_it_generates() {
+        let mut rng = Seed(1).rng();
+        for kind in FaultKind::all().filter(|kind| kind.name() != "none") {
+            let fault = kind.generate(&mut rng, 5).expect("five nodes have every fault");
+            assert!(kind.name().starts_with(&fault.family().to_string()), "{kind}: {fault:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
+        let error = parse_fault_kinds("partition,partitoin").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("`partitoin`"), "{text}");
+        for kind in FaultKind::all() {
+            assert!(text.contains(kind.name()), "{text}");
+        }
+        assert!(parse_fault_kinds("").is_err());
+    }
+
+    #[test]
+    fn a_list_keeps_its_order_ignores_none_and_spaces_and_repetitions() {
+        let kinds = parse_fault_kinds("kill-all, partition,none,kill-all").unwrap();
+        assert_eq!(kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(), ["kill-all", "partition"]);
+        assert_eq!(parse_fault_kinds("none").unwrap(), []);
+    }
+
+    #[test]
+    fn partition_chooses_every_shape_and_pause_and_kill_every_target() {
+        let mut rng = Seed(2).rng();
+        let mut seen = BTreeSet::new();
+        for kind in parse_fault_kinds("partition,pause,kill").unwrap() {
+            for _ in 0..200 {
+                seen.insert(format!("{:?}", kind.generate(&mut rng, 5).unwrap()));
+            }
+        }
+        assert_eq!(seen.len(), 7 + 6 + 6, "{seen:?}");
+    }
+
+    #[test]
+    fn a_single_node_is_never_partitioned_and_no_nodes_have_no_faults() {
+        let mut rng = Seed(3).rng();
+        for kind in FaultKind::all() {
+            let fault = kind.generate(&mut rng, 1);
+            assert!(!matches!(fault, Some(Fault::Partition { .. })), "{kind}");
+            assert_eq!(kind.generate(&mut rng, 0), None);
+        }
+    }
+}
