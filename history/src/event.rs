@@ -73,6 +73,18 @@ impl EventKind {
             EventKind::Info => "info",
         }
     }
+
+    /// The kind with that word in a history file.
+    #[must_use]
+    pub fn named(name: &str) -> Option<EventKind> {
+        Some(match name {
+            "invoke" => EventKind::Invoke,
+            "ok" => EventKind::Ok,
+            "fail" => EventKind::Fail,
+            "info" => EventKind::Info,
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for EventKind {
@@ -115,5 +127,72 @@ impl Event {
         value: Value,
     ) -> Event {
         Event { index, time_ns, process, kind, f: f.into(), key: None, value, error: None, extra: Vec::new() }
+    }
+}
+
+/// An event to be recorded: everything but index and time, which are the recorder's to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Who.
+    pub process: Process,
+    /// Invocation or completion.
+    pub kind: EventKind,
+    /// The function.
+    pub f: Arc<str>,
+    /// The independent key, where the workload has such keys.
+    pub key: Option<Value>,
+    /// Argument or result.
+    pub value: Value,
+    /// Why it failed, or why nobody knows.
+    pub error: Option<Value>,
+    /// Further fields, by name.
+    pub extra: Vec<(Box<str>, Value)>,
+}
+
+impl Draft {
+    /// A draft without key, error or further fields.
+    pub fn new(process: Process, kind: EventKind, f: impl Into<Arc<str>>, value: Value) -> Draft {
+        Draft { process, kind, f: f.into(), key: None, value, error: None, extra: Vec::new() }
+    }
+
+    /// The invocation of `f` by the client process number `process`.
+    pub fn invoke(process: u64, f: impl Into<Arc<str>>, value: Value) -> Draft {
+        Draft::new(Process::Client(process), EventKind::Invoke, f, value)
+    }
+
+    /// A completion of what `invocation` began: same process, function and key.
+    #[must_use]
+    pub fn completion(invocation: &Event, kind: EventKind, value: Value) -> Draft {
+        let mut draft = Draft::new(invocation.process.clone(), kind, invocation.f.clone(), value);
+        draft.key = invocation.key.clone();
+        draft
+    }
+
+    /// The same with an independent key.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<Value>) -> Draft {
+        self.key = key;
+        self
+    }
+
+    /// The same with an error.
+    #[must_use]
+    pub fn with_error(mut self, error: Option<Value>) -> Draft {
+        self.error = error;
+        self
+    }
+
+    /// The same with one further field.
+    #[must_use]
+    pub fn with_extra(mut self, name: impl Into<Box<str>>, value: Value) -> Draft {
+        self.extra.push((name.into(), value));
+        self
+    }
+
+    /// The event that this is at that position and time.
+    #[must_use]
+    pub fn at(self, index: u64, time_ns: u64) -> Event {
+        let Draft { process, kind, f, key, value, error, extra } = self;
+        Event { index, time_ns, process, kind, f, key, value, error, extra }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::{Event, EventKind, Process, Value};
+use crate::validate::Validator;
+use crate::{Event, EventKind, Problem, Process, Value};
 
 /// A validated list of events, in order of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +107,29 @@ impl History {
         History { events }
     }
 
+    /// A history of events from anywhere: an error if they break one of the invariants, with the position of the event
+    /// that does.
+    pub fn new(events: Vec<Event>) -> Result<History, (usize, Problem)> {
+        let mut validator = Validator::default();
+        for (position, event) in events.iter().enumerate() {
+            validator.accept(event).map_err(|problem| (position, problem))?;
+        }
+        Ok(History { events })
+    }
+
+    /// The events, in order.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Event> {
+        self.events
+    }
+
+    /// The event with this index: what a verdict or a report names. O(log n).
+    #[must_use]
+    pub fn event(&self, index: u64) -> Option<&Event> {
+        let position = self.events.binary_search_by_key(&index, |event| event.index).ok()?;
+        self.events.get(position)
+    }
+
     /// All events, in order.
     #[must_use]
     pub fn events(&self) -> &[Event] {
@@ -127,6 +151,32 @@ impl History {
             }
         }
         operations
+    }
+
+    /// The client operations by independent key, the keys in order of their first invocation, the operations of each in
+    /// order of invocation. Operations without a key come under `None`. O(n) time and memory.
+    #[must_use]
+    pub fn by_key(&self) -> Vec<(Option<Value>, Vec<Operation>)> {
+        let mut groups: Vec<(Option<Value>, Vec<Operation>)> = Vec::new();
+        let mut positions: FxHashMap<Option<Value>, usize> = FxHashMap::default();
+        for operation in self.operations() {
+            let position = match positions.get(&operation.key) {
+                Some(position) => *position,
+                None => {
+                    positions.insert(operation.key.clone(), groups.len());
+                    groups.push((operation.key.clone(), Vec::new()));
+                    groups.len() - 1
+                }
+            };
+            groups[position].1.push(operation);
+        }
+        groups
+    }
+
+    /// When the last event was recorded, in nanoseconds since the start; 0 for an empty history.
+    #[must_use]
+    pub fn end_time_ns(&self) -> u64 {
+        self.events.last().map_or(0, |event| event.time_ns)
     }
 
     /// Events of the process called `name` ([`Process::NEMESIS`], [`Process::OBSERVER`]), in order.

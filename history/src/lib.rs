@@ -13,10 +13,27 @@
 
 #![warn(missing_docs)]
 
+mod clock;
+mod edn;
 mod event;
+mod foreign;
 mod history;
+mod jepsen_log;
+mod json;
+mod names;
+mod read;
+mod recorder;
+mod validate;
 mod value;
+mod write;
 
-pub use event::{Event, EventKind, Process};
+pub use clock::{Clock, ManualClock, MonotonicClock};
+pub use event::{Draft, Event, EventKind, Process};
 pub use history::{Completion, History, Operation};
-pub use value::Value;
+pub use read::{
+    Format, Location, ReadError, ReadOptions, ReadReport, Warning, read_bytes, read_history, read_value,
+};
+pub use recorder::{RecordError, Recorder, Recording, Sink};
+pub use validate::Problem;
+pub use value::{MAX_DEPTH, Value};
+pub use write::{write_edn, write_json_lines};

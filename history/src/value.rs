@@ -3,6 +3,10 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+/// How deep a value read from a file may be nested: beyond what any history has, and far below what would exhaust a stack.
+/// A scalar is 0 deep, a collection or tagged literal one deeper than the deepest value in it.
+pub const MAX_DEPTH: usize = 128;
+
 /// A datum. Covers EDN (and with it JSON), so that a history of Jepsen's can be read, checked and written again without
 /// loss.
 ///
@@ -52,6 +56,24 @@ impl Value {
         Value::Keyword(name.into())
     }
 
+    /// The integer that `digits` (decimal, perhaps signed) say, whatever its size; nothing if they say none.
+    ///
+    /// This keeps the invariant of [`Value::BigInt`]: what fits 64 bits is a [`Value::Int`].
+    #[must_use]
+    pub fn integer(digits: &str) -> Option<Value> {
+        let (sign, magnitude) = match digits.strip_prefix(['+', '-']) {
+            Some(magnitude) => (if digits.starts_with('-') { "-" } else { "" }, magnitude),
+            None => ("", digits),
+        };
+        if magnitude.is_empty() || !magnitude.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        if let Ok(number) = digits.parse() {
+            return Some(Value::Int(number));
+        }
+        Some(Value::BigInt(format!("{sign}{}", magnitude.trim_start_matches('0')).into()))
+    }
+
     /// Whether this is [`Value::Nil`].
     #[must_use]
     pub fn is_nil(&self) -> bool {
@@ -87,6 +109,19 @@ impl Value {
     pub fn get(&self, name: &str) -> Option<&Value> {
         let Value::Map(entries) = self else { return None };
         entries.iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value)
+    }
+
+    /// How deep this is nested; see [`MAX_DEPTH`].
+    pub(crate) fn depth(&self) -> usize {
+        let deepest = |elements: &[Value]| 1 + elements.iter().map(Value::depth).max().unwrap_or(0);
+        match self {
+            Value::List(elements) | Value::Vector(elements) | Value::Set(elements) => deepest(elements),
+            Value::Map(entries) => {
+                1 + entries.iter().map(|(key, value)| key.depth().max(value.depth())).max().unwrap_or(0)
+            }
+            Value::Tagged(_, value) => 1 + value.depth(),
+            _ => 0,
+        }
     }
 
     /// The position of the variant in the order between kinds.
@@ -197,67 +232,6 @@ impl From<Vec<Value>> for Value {
 /// EDN, on one line: what people of the field read in a report.
 impl fmt::Display for Value {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Nil => formatter.write_str("nil"),
-            Value::Bool(b) => write!(formatter, "{b}"),
-            Value::Int(number) => write!(formatter, "{number}"),
-            Value::BigInt(digits) => write!(formatter, "{digits}N"),
-            Value::Float(number) if number.is_nan() => formatter.write_str("##NaN"),
-            Value::Float(number) if number.is_infinite() => {
-                formatter.write_str(if *number > 0.0 { "##Inf" } else { "##-Inf" })
-            }
-            Value::Float(number) => write!(formatter, "{number:?}"),
-            Value::String(text) => write_edn_string(formatter, text),
-            Value::Keyword(name) => write!(formatter, ":{name}"),
-            Value::Symbol(name) => formatter.write_str(name),
-            Value::Char(c) => match c {
-                '\n' => formatter.write_str("\\newline"),
-                '\r' => formatter.write_str("\\return"),
-                ' ' => formatter.write_str("\\space"),
-                '\t' => formatter.write_str("\\tab"),
-                c => write!(formatter, "\\{c}"),
-            },
-            Value::List(elements) => write_sequence(formatter, "(", elements, ")"),
-            Value::Vector(elements) => write_sequence(formatter, "[", elements, "]"),
-            Value::Set(elements) => write_sequence(formatter, "#{", elements, "}"),
-            Value::Map(entries) => {
-                formatter.write_str("{")?;
-                for (position, (key, value)) in entries.iter().enumerate() {
-                    let separator = if position == 0 { "" } else { ", " };
-                    write!(formatter, "{separator}{key} {value}")?;
-                }
-                formatter.write_str("}")
-            }
-            Value::Tagged(tag, value) => write!(formatter, "#{tag} {value}"),
-        }
+        crate::edn::write_value(formatter, self)
     }
-}
-
-fn write_sequence(
-    formatter: &mut fmt::Formatter<'_>,
-    open: &str,
-    elements: &[Value],
-    close: &str,
-) -> fmt::Result {
-    formatter.write_str(open)?;
-    for (position, element) in elements.iter().enumerate() {
-        let separator = if position == 0 { "" } else { " " };
-        write!(formatter, "{separator}{element}")?;
-    }
-    formatter.write_str(close)
-}
-
-fn write_edn_string(formatter: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    formatter.write_str("\"")?;
-    for c in text.chars() {
-        match c {
-            '"' => formatter.write_str("\\\"")?,
-            '\\' => formatter.write_str("\\\\")?,
-            '\n' => formatter.write_str("\\n")?,
-            '\r' => formatter.write_str("\\r")?,
-            '\t' => formatter.write_str("\\t")?,
-            c => write!(formatter, "{c}")?,
-        }
-    }
-    formatter.write_str("\"")
 }

@@ -1,0 +1,15 @@
+//! The tests of the crate from outside, in one binary.
+//!
+//! `crash` starts processes: this binary again.
+
+mod crash;
+mod edn;
+mod foreign;
+mod jepsen_log;
+mod json_lines;
+mod mutations;
+mod recorder;
+mod round_trips;
+mod shared_histories;
+mod strategies;
+mod views;
