@@ -1,0 +1,291 @@
+//! The verdict as text for a terminal (standard error), and for people who know Knossos and Porcupine: what was found, why
+//! nothing can follow, what was exercised, where to look. Nothing in it depends on the machine or on the time.
+
+use std::fmt::Write as _;
+
+use labrys_checker::verdict::{Evidence, Validity};
+
+use crate::Inputs;
+use crate::describe::{clean, count, duration, plural, shortened, time};
+use crate::facts::{Facts, OUTCOMES};
+use crate::report::Paths;
+use crate::violations::Violation;
+
+/// How many steps of a linearization are shown; the last ones matter.
+const STEPS_SHOWN: usize = 8;
+/// How many candidates of a partition are shown.
+const CANDIDATES_SHOWN: usize = 12;
+/// How many partitions are explained; the others are named.
+const VIOLATIONS_EXPLAINED: usize = 2;
+/// Longest line of text that came from outside, in characters.
+const TEXT_LIMIT: usize = 160;
+
+/// Whether to write terminal colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Escape sequences for a terminal that shows them.
+    Ansi,
+    /// Plain text.
+    Never,
+}
+
+/// The summary. `report` is where the report was written, if it was.
+#[must_use]
+pub fn text(inputs: &Inputs<'_>, report: Option<&Paths>, colour: Colour) -> String {
+    let facts = Facts::of(*inputs);
+    let mut out = String::new();
+    let paint = Paint(colour);
+    headline(&mut out, &facts, paint);
+    checks(&mut out, &facts, paint);
+    for violation in facts.violations.iter().take(VIOLATIONS_EXPLAINED) {
+        explanation(&mut out, &facts, violation, paint);
+    }
+    others(&mut out, &facts);
+    broken(&mut out, &facts, paint);
+    exercised(&mut out, &facts);
+    links(&mut out, &facts, report, paint);
+    out
+}
+
+/// The word of a verdict with its sign: `✓ VALID`.
+pub(crate) fn word(validity: Validity) -> &'static str {
+    match validity {
+        Validity::Valid => "✓ VALID",
+        Validity::Unknown => "? UNKNOWN",
+        Validity::Invalid => "✗ INVALID",
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Paint(Colour);
+
+impl Paint {
+    fn with(self, code: &str, text: &str) -> String {
+        match self.0 {
+            Colour::Ansi => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            Colour::Never => text.to_owned(),
+        }
+    }
+
+    fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn validity(self, validity: Validity, text: &str) -> String {
+        match validity {
+            Validity::Valid => self.with("1;32", text),
+            Validity::Unknown => self.with("1;33", text),
+            Validity::Invalid => self.with("1;31", text),
+        }
+    }
+}
+
+/// Text from outside on one line, not too long.
+fn tame(text: &str) -> String {
+    shortened(&clean(text), TEXT_LIMIT)
+}
+
+// Writing to a String cannot fail: the results of `writeln!` below are dropped for that reason.
+
+fn headline(out: &mut String, facts: &Facts<'_>, paint: Paint) {
+    let verdict = facts.inputs.verdict;
+    let run = facts.inputs.run;
+    let mut line = paint.validity(verdict.validity, word(verdict.validity));
+    if !run.name.is_empty() {
+        let _ = write!(line, "  {}", paint.bold(&tame(&run.name)));
+    }
+    if let Some(seed) = run.seed {
+        let _ = write!(line, "  seed {seed}");
+    }
+    let _ = writeln!(out, "{line}\n  {}", tame(&facts.reason()));
+}
+
+fn checks(out: &mut String, facts: &Facts<'_>, paint: Paint) {
+    let checks = &facts.inputs.verdict.checks;
+    if checks.len() < 2 {
+        return;
+    }
+    out.push('\n');
+    let width = checks.iter().map(|check| check.checker.chars().count()).max().unwrap_or(0);
+    for check in checks {
+        let word = format!("{:<9}", word(check.validity));
+        let _ = writeln!(
+            out,
+            "  {} {:width$}  {}",
+            paint.validity(check.validity, &word),
+            tame(&check.checker),
+            tame(&check.reason)
+        );
+    }
+    trim_line_ends(out);
+}
+
+fn trim_line_ends(out: &mut String) {
+    let trimmed: Vec<&str> = out.lines().map(str::trim_end).collect();
+    *out = trimmed.join("\n") + "\n";
+}
+
+fn explanation(out: &mut String, facts: &Facts<'_>, violation: &Violation<'_>, paint: Paint) {
+    let proof = violation.proof;
+    let steps = &proof.longest_linearization;
+    let subject =
+        violation.key.as_ref().map_or_else(|| "The history".to_owned(), |key| format!("Key {}", tame(key)));
+    let _ = writeln!(out, "\n{}", paint.bold(&format!("{subject} cannot be linearized")));
+    let _ = writeln!(
+        out,
+        "  The shortest prefix without a legal order ends with event {} at {}. A longest legal order in it has {}:",
+        proof.prefix_end,
+        time(violation.prefix_end_ns),
+        plural(steps.len() as u64, "operation"),
+    );
+    let shown = &steps[steps.len().saturating_sub(STEPS_SHOWN)..];
+    if shown.len() < steps.len() {
+        let _ = writeln!(out, "    … {} before", plural((steps.len() - shown.len()) as u64, "operation"));
+    }
+    let mut table = Table::default();
+    for step in shown {
+        let who = who(facts, step.operation);
+        table.row([
+            format!("#{}", step.operation),
+            who,
+            tame(&step.description),
+            format!("⇒ {}", tame(&step.state)),
+        ]);
+    }
+    table.write(out, "    ");
+    let _ = writeln!(out, "  Then {}. What could come next:", state(&proof.state));
+    let mut table = Table::default();
+    for candidate in proof.candidates.iter().take(CANDIDATES_SHOWN) {
+        let closes = if candidate.operation == proof.operation { "  ← ends the prefix" } else { "" };
+        table.row([
+            format!("✗ #{}", candidate.operation),
+            who(facts, candidate.operation),
+            tame(&candidate.description),
+            format!("{}{closes}", tame(&candidate.reason)),
+        ]);
+    }
+    table.write(out, "    ");
+    let hidden = proof.candidates.len().saturating_sub(CANDIDATES_SHOWN);
+    if hidden > 0 {
+        let _ = writeln!(out, "    … and {} more, see the report", count(hidden as u64));
+    }
+    if proof.candidates.is_empty() {
+        let _ = writeln!(out, "    nothing that the history has.");
+    }
+}
+
+/// The state for the middle of a sentence: `the state is 3`, or what the model's own words say.
+pub(crate) fn state(state: &str) -> String {
+    if state.contains(' ') { tame(state) } else { format!("the state is {}", tame(state)) }
+}
+
+fn who(facts: &Facts<'_>, operation: u64) -> String {
+    let Some(position) = crate::violations::find(&facts.operations, operation) else {
+        return "not in this history".to_owned();
+    };
+    let operation = &facts.operations[position];
+    let end = operation.completion.time_ns().map_or_else(|| "open".to_owned(), time);
+    format!("process {}  {} – {end}", operation.process, time(operation.invoke_time_ns))
+}
+
+/// Columns that line up. Widths count characters.
+#[derive(Default)]
+struct Table(Vec<[String; 4]>);
+
+impl Table {
+    fn row(&mut self, cells: [String; 4]) {
+        self.0.push(cells);
+    }
+
+    fn write(&self, out: &mut String, indent: &str) {
+        let width = |column: usize| self.0.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths = [width(0), width(1), width(2)];
+        for [a, b, c, d] in &self.0 {
+            let [first, second, third] = widths;
+            let _ = writeln!(out, "{indent}{a:<first$}  {b:<second$}  {c:<third$}  {d}");
+        }
+    }
+}
+
+fn others(out: &mut String, facts: &Facts<'_>) {
+    let rest = facts.violations.get(VIOLATIONS_EXPLAINED..).unwrap_or_default();
+    if rest.is_empty() {
+        return;
+    }
+    let keys: Vec<String> =
+        rest.iter().filter_map(|violation| violation.key.as_deref()).take(20).map(tame).collect();
+    let more = if rest.len() > keys.len() { " …" } else { "" };
+    let _ = writeln!(
+        out,
+        "\n  {} more cannot be linearized: key {}{more} (explained in the report)",
+        count(rest.len() as u64),
+        keys.join(", ")
+    );
+}
+
+fn broken(out: &mut String, facts: &Facts<'_>, paint: Paint) {
+    for check in &facts.inputs.verdict.checks {
+        let of_partitions = check.partitions.iter().flat_map(|partition| &partition.evidence);
+        for evidence in check.evidence.iter().chain(of_partitions) {
+            if let Evidence::Broken { what, events } = evidence {
+                let named: Vec<String> = events.iter().take(10).map(|index| format!("#{index}")).collect();
+                let events =
+                    if named.is_empty() { String::new() } else { format!("  (events {})", named.join(", ")) };
+                let _ = writeln!(
+                    out,
+                    "\n{}\n  {}{events}",
+                    paint.bold(&format!("{} is broken", check.checker)),
+                    tame(what)
+                );
+            }
+        }
+    }
+}
+
+fn exercised(out: &mut String, facts: &Facts<'_>) {
+    let _ = writeln!(out, "\nExercised in {}", duration(facts.end_ns));
+    let width = facts.functions.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+    for (name, function) in &facts.functions {
+        let counts: Vec<String> = OUTCOMES
+            .iter()
+            .zip(function.outcomes)
+            .map(|(outcome, number)| format!("{:>9} {outcome}", count(number)))
+            .collect();
+        let _ = write!(out, "  {:width$} {}", tame(name), counts.join(" "));
+        if function.outcomes[0] > 0 {
+            let [median, high] =
+                [0.5, 0.99].map(|quantile| duration(function.latency_us.value_at_quantile(quantile) * 1_000));
+            let _ = write!(out, "   median {median}, 99 % below {high}");
+        }
+        out.push('\n');
+    }
+    if facts.functions.is_empty() {
+        out.push_str("  no operation\n");
+    }
+    for kind in facts.fault_kinds() {
+        let of_kind: Vec<_> = facts.faults.iter().filter(|fault| fault.kind == kind).collect();
+        let bit = of_kind.iter().filter(|fault| fault.bit == Some(true)).count();
+        let missed = of_kind.iter().filter(|fault| fault.bit == Some(false)).count();
+        let _ = write!(out, "  {:width$} {:>9} times, {bit} seen to bite", tame(kind), of_kind.len());
+        if missed > 0 {
+            let _ = write!(out, ", {missed} DID NOT BITE");
+        }
+        out.push('\n');
+    }
+    if facts.faults.is_empty() {
+        out.push_str("  no fault\n");
+    }
+}
+
+fn links(out: &mut String, facts: &Facts<'_>, report: Option<&Paths>, paint: Paint) {
+    let run = facts.inputs.run;
+    if report.is_some() || !run.command.is_empty() {
+        out.push('\n');
+    }
+    if let Some(paths) = report {
+        let _ = writeln!(out, "report  {}", paint.bold(&paths.index_html.display().to_string()));
+    }
+    if !run.command.is_empty() {
+        let _ = writeln!(out, "repeat  {}", run.command);
+    }
+}
