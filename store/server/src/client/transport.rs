@@ -1,0 +1,395 @@
+//! [`ClientLogic`] on tonic: connections, clocks and the translation of replies.
+//!
+//! A connection is opened when the first request for its node is sent, and dropped as soon as the logic abandons it. A
+//! call that is dropped half-way (its future was cancelled) leaves the client usable: the next operation abandons the
+//! connection and goes on with the next sequence number.
+
+use std::error::Error;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::errors::{AttemptError, ClientError};
+use super::logic::{
+    Action, Attempt, AttemptBody, ClientLogic, ClientOptions, Event, Reply, Request, RequestId, Success,
+};
+use crate::api;
+use crate::api::kv_client::KvClient;
+use crate::machine::{Operation, Placement, SessionId};
+
+/// An address that cannot be one.
+#[derive(Debug, Error)]
+#[error("`{address}` is not an address of the form host:port: {detail}")]
+pub struct AddressError {
+    /// What was given.
+    pub address: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// How a compare-and-set ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompareAndSet {
+    /// The key had the expected value and has the new one.
+    Swapped,
+    /// It had not; nothing has changed.
+    NotSwapped {
+        /// What it had; `None`: the key does not exist.
+        actual: Option<Bytes>,
+    },
+}
+
+/// One session with the store. Operations come one at a time.
+pub struct StoreClient {
+    logic: ClientLogic,
+    endpoints: Vec<Endpoint>,
+    links: Vec<Option<KvClient<Channel>>>,
+    started: Instant,
+}
+
+/// The endpoint of a node.
+pub(super) fn endpoint(address: &str, connect_timeout: Duration) -> Result<Endpoint, AddressError> {
+    let bad = |detail: String| AddressError { address: address.to_owned(), detail };
+    if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Err(bad("no port".to_owned()));
+    }
+    let endpoint =
+        Endpoint::from_shared(format!("http://{address}")).map_err(|error| bad(error.to_string()))?;
+    Ok(endpoint.connect_timeout(connect_timeout).tcp_nodelay(true))
+}
+
+/// 128 bits that no other client has: from the keys that the standard library draws from the system for its hash maps.
+fn random_session() -> u128 {
+    let half = |salt: u64| {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u64(salt ^ u64::from(std::process::id()));
+        u128::from(hasher.finish())
+    };
+    half(1) << 64 | half(2)
+}
+
+impl StoreClient {
+    /// A client of the nodes at `nodes` (`host:port`), whose first choice is number `preferred` (modulo their count).
+    /// Nothing is connected yet.
+    pub fn connect(
+        nodes: Vec<String>,
+        preferred: usize,
+        options: ClientOptions,
+    ) -> Result<StoreClient, AddressError> {
+        if nodes.is_empty() {
+            return Err(AddressError {
+                address: String::new(),
+                detail: "the list of nodes is empty".to_owned(),
+            });
+        }
+        let connect_timeout = Duration::from_millis(options.connect_timeout_ms);
+        let endpoints: Result<Vec<Endpoint>, _> =
+            nodes.iter().map(|node| endpoint(node, connect_timeout)).collect();
+        let session = SessionId(options.session.unwrap_or_else(random_session));
+        let links = nodes.iter().map(|_| None).collect();
+        let logic = ClientLogic::new(nodes, preferred, session, options);
+        Ok(StoreClient { logic, endpoints: endpoints?, links, started: Instant::now() })
+    }
+
+    /// The value of `key`; `None` if it does not exist. Linearizable.
+    pub async fn get(
+        &mut self,
+        key: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<Option<Bytes>, ClientError> {
+        match self.perform(Request::Get { key: key.into() }, timeout).await? {
+            Success::Value { value, .. } => Ok(value),
+            other => unreachable!("the logic lets no {other:?} through for a read"),
+        }
+    }
+
+    /// Sets `key`.
+    pub async fn put(
+        &mut self,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<(), ClientError> {
+        let operation = Operation::Put { key: key.into(), value: value.into() };
+        self.perform(Request::Write(operation), timeout).await.map(|_| ())
+    }
+
+    /// Sets `key` if it has the value `expected` (`None`: if it does not exist).
+    pub async fn compare_and_set(
+        &mut self,
+        key: impl Into<Bytes>,
+        expected: Option<Bytes>,
+        value: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<CompareAndSet, ClientError> {
+        let operation = Operation::CompareAndSet { key: key.into(), expected, value: value.into() };
+        match self.perform(Request::Write(operation), timeout).await? {
+            Success::CompareAndSet { swapped: true, .. } => Ok(CompareAndSet::Swapped),
+            Success::CompareAndSet { actual, .. } => Ok(CompareAndSet::NotSwapped { actual }),
+            other => unreachable!("the logic lets no {other:?} through for a compare-and-set"),
+        }
+    }
+
+    /// Removes `key`; says whether it existed.
+    pub async fn delete(&mut self, key: impl Into<Bytes>, timeout: Duration) -> Result<bool, ClientError> {
+        match self.perform(Request::Write(Operation::Delete { key: key.into() }), timeout).await? {
+            Success::Deleted { existed, .. } => Ok(existed),
+            other => unreachable!("the logic lets no {other:?} through for a deletion"),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Carries out any request, to its completion, within `timeout` and one pause.
+    pub async fn perform(&mut self, request: Request, timeout: Duration) -> Result<Success, ClientError> {
+        let mut actions = Vec::new();
+        let now_ms = self.now_ms();
+        let deadline_ms = now_ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        self.logic.begin(now_ms, request, deadline_ms, &mut actions);
+        loop {
+            let mut attempt = None;
+            for action in actions.drain(..) {
+                match action {
+                    Action::Send(send) => attempt = Some(send),
+                    Action::Abandon { node } => self.links[node] = None,
+                    Action::Complete(result) => return result,
+                }
+            }
+            let event = match attempt {
+                Some(attempt) => self.attempt(attempt).await,
+                None => {
+                    let wake_at_ms = self.logic.wake_at_ms().unwrap_or(deadline_ms);
+                    tokio::time::sleep(Duration::from_millis(wake_at_ms.saturating_sub(self.now_ms()))).await;
+                    Event::Tick
+                }
+            };
+            self.logic.handle(self.now_ms(), event, &mut actions);
+        }
+    }
+
+    async fn attempt(&mut self, attempt: Attempt) -> Event {
+        let timeout = Duration::from_millis(attempt.timeout_ms);
+        let request = attempt.request;
+        match tokio::time::timeout(timeout, self.exchange(attempt, timeout)).await {
+            Ok(reply) => Event::Answer { request, reply },
+            Err(_) => Event::Answer {
+                request,
+                reply: failed(AttemptError::Timeout, "no answer in time".to_owned()),
+            },
+        }
+    }
+
+    async fn exchange(&mut self, attempt: Attempt, timeout: Duration) -> Reply {
+        let link = match &mut self.links[attempt.node] {
+            Some(link) => link,
+            empty => match self.endpoints[attempt.node].connect().await {
+                Ok(channel) => empty.insert(KvClient::new(channel)),
+                Err(error) => return failed(AttemptError::CannotConnect, chain(&error)),
+            },
+        };
+        match attempt.body {
+            AttemptBody::Get { key } => get(link, attempt.request, key, timeout).await,
+            AttemptBody::Write { placement, operation } => {
+                write(link, attempt.request, placement, operation, timeout).await
+            }
+        }
+    }
+}
+
+fn failed(error: AttemptError, detail: String) -> Reply {
+    Reply::Failed { error, detail }
+}
+
+/// An error with all its causes.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// What a gRPC status says about the attempt.
+fn from_status(status: &Status) -> Reply {
+    let mut source = status.source();
+    while let Some(cause) = source {
+        if cause.is::<tonic::ConnectError>() {
+            return failed(AttemptError::CannotConnect, chain(status));
+        }
+        source = cause.source();
+    }
+    let error = match status.code() {
+        Code::Unimplemented => AttemptError::Unimplemented,
+        Code::DeadlineExceeded | Code::Cancelled => AttemptError::Timeout,
+        Code::Unavailable | Code::Unknown => AttemptError::ConnectionLost,
+        _ => AttemptError::Status,
+    };
+    failed(error, chain(status))
+}
+
+fn from_refusal(refused: api::Refused) -> Reply {
+    use api::RefusalCode as Code;
+    let error = match refused.code() {
+        Code::Overloaded => AttemptError::Overloaded,
+        Code::Superseded => AttemptError::Superseded,
+        Code::LeadershipLost => AttemptError::LeadershipLost,
+        Code::DeadlineExpired => AttemptError::DeadlineExpired,
+        Code::SessionExpired => AttemptError::SessionExpired,
+        Code::SequencePassed => AttemptError::SequencePassed,
+        Code::ShuttingDown if refused.definite => AttemptError::ShuttingDown,
+        Code::ShuttingDown => AttemptError::ShutDownWhileWaiting,
+        Code::TooLarge => AttemptError::TooLarge,
+        Code::Malformed => AttemptError::Malformed,
+        Code::Unspecified => AttemptError::UnknownRefusal,
+    };
+    // The node knows best: its doubt is stronger than the table.
+    let error = if error.is_definite() && !refused.definite { AttemptError::UnknownRefusal } else { error };
+    failed(error, refused.message)
+}
+
+fn from_not_leader(not_leader: api::NotLeader) -> Reply {
+    let address = not_leader.leader_address;
+    Reply::NotLeader { leader_address: (!address.is_empty()).then_some(address) }
+}
+
+fn request_with_deadline<T>(message: T, timeout: Duration) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+/// Turns the reply to one method into ours: the same four cases for each.
+macro_rules! reply {
+    ($result:expr, $request:expr, $outcome:ident, $success:expr) => {
+        match $result {
+            Err(status) => from_status(&status),
+            Ok(response) => {
+                let message = response.into_inner();
+                match message.outcome {
+                    _ if message.request_id != $request.0 => failed(
+                        AttemptError::ForeignReply,
+                        format!("the reply to request {}", message.request_id),
+                    ),
+                    None => failed(AttemptError::ForeignReply, "the reply has no outcome".to_owned()),
+                    Some(api::$outcome::Outcome::Ok(ok)) => Reply::Ok($success(ok)),
+                    Some(api::$outcome::Outcome::NotLeader(not_leader)) => from_not_leader(not_leader),
+                    Some(api::$outcome::Outcome::Refused(refused)) => from_refusal(refused),
+                }
+            }
+        }
+    };
+}
+
+async fn get(link: &mut KvClient<Channel>, request: RequestId, key: Bytes, timeout: Duration) -> Reply {
+    let message = api::GetRequest { request_id: request.0, key };
+    let result = link.get(request_with_deadline(message, timeout)).await;
+    let success = |ok: api::GetOk| Success::Value { value: ok.value, applied_index: ok.applied_index };
+    reply!(result, request, get_reply, success)
+}
+
+async fn write(
+    link: &mut KvClient<Channel>,
+    request: RequestId,
+    placement: Placement,
+    operation: Operation,
+    timeout: Duration,
+) -> Reply {
+    let request_id = request.0;
+    let session = Some(api::SessionRequest {
+        session_id: Bytes::copy_from_slice(&placement.session.0.to_be_bytes()),
+        sequence: placement.sequence,
+        established: placement.established,
+    });
+    match operation {
+        Operation::Put { key, value } => {
+            let message = api::PutRequest { request_id, session, key, value };
+            let result = link.put(request_with_deadline(message, timeout)).await;
+            reply!(result, request, put_reply, |ok: api::PutOk| Success::Put { index: ok.index })
+        }
+        Operation::CompareAndSet { key, expected, value } => {
+            let message = api::CompareAndSetRequest { request_id, session, key, expected, value };
+            let result = link.compare_and_set(request_with_deadline(message, timeout)).await;
+            let success = |ok: api::CompareAndSetOk| Success::CompareAndSet {
+                swapped: ok.swapped,
+                actual: ok.actual,
+                index: ok.index,
+            };
+            reply!(result, request, compare_and_set_reply, success)
+        }
+        Operation::Delete { key } => {
+            let message = api::DeleteRequest { request_id, session, key };
+            let result = link.delete(request_with_deadline(message, timeout)).await;
+            let success = |ok: api::DeleteOk| Success::Deleted { existed: ok.existed, index: ok.index };
+            reply!(result, request, delete_reply, success)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(reply: Reply) -> AttemptError {
+        match reply {
+            Reply::Failed { error, .. } => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_node_s_doubt_is_stronger_than_the_table() {
+        let refused = |definite, code: api::RefusalCode| {
+            let refused = api::Refused { definite, code: code.into(), message: String::new() };
+            error_of(from_refusal(refused))
+        };
+        assert_eq!(refused(true, api::RefusalCode::Overloaded), AttemptError::Overloaded);
+        assert_eq!(refused(false, api::RefusalCode::Overloaded), AttemptError::UnknownRefusal);
+        assert_eq!(refused(true, api::RefusalCode::LeadershipLost), AttemptError::LeadershipLost);
+        assert_eq!(refused(false, api::RefusalCode::ShuttingDown), AttemptError::ShutDownWhileWaiting);
+        let unknown = api::Refused { definite: true, code: 999, message: String::new() };
+        assert_eq!(error_of(from_refusal(unknown)), AttemptError::UnknownRefusal);
+    }
+
+    #[test]
+    fn a_grpc_status_is_definite_only_where_nothing_can_have_been_carried_out() {
+        for code in 0..=16 {
+            let error = error_of(from_status(&Status::new(Code::from_i32(code), "")));
+            assert_eq!(error.is_definite(), Code::from_i32(code) == Code::Unimplemented, "{error}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_looked_at_before_anything_is_connected() {
+        for bad in ["", "localhost", "a:b", ":1", "a b:1", "host:99999"] {
+            assert!(
+                StoreClient::connect(vec![bad.to_owned()], 0, ClientOptions::default()).is_err(),
+                "{bad}"
+            );
+        }
+        assert!(StoreClient::connect(Vec::new(), 0, ClientOptions::default()).is_err());
+    }
+
+    #[test]
+    fn random_sessions_differ() {
+        let sessions: std::collections::BTreeSet<u128> = (0..1000).map(|_| random_session()).collect();
+        assert_eq!(sessions.len(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_definite() {
+        // A port that was free a moment ago and that nobody listens on.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut client = StoreClient::connect(vec![free.to_string()], 0, ClientOptions::default()).unwrap();
+        let error = client.put("k", "v", Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!((error.error, error.definite), (AttemptError::CannotConnect, true), "{error}");
+    }
+}

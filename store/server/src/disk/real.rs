@@ -1,0 +1,114 @@
+//! A directory of the operating system.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::Disk;
+
+/// A real directory. Files that were written to stay open.
+pub struct RealDisk {
+    directory: PathBuf,
+    open: BTreeMap<String, File>,
+}
+
+impl RealDisk {
+    /// The directory at `directory`, which is created, durably, if it is missing.
+    pub fn open(directory: &Path) -> io::Result<RealDisk> {
+        if !directory.is_dir() {
+            fs::create_dir_all(directory)?;
+            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok(RealDisk { directory: directory.to_owned(), open: BTreeMap::new() })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn file(&mut self, name: &str) -> io::Result<&mut File> {
+        if !self.open.contains_key(name) {
+            let file = OpenOptions::new().append(true).open(self.path(name))?;
+            self.open.insert(name.to_owned(), file);
+        }
+        self.open.get_mut(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+impl Disk for RealDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            // A name that is not text is none of ours.
+            if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path(name))
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let file = OpenOptions::new().append(true).create_new(true).open(self.path(name))?;
+        self.open.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.file(name)?.write_all(bytes)
+    }
+
+    fn truncate(&mut self, name: &str, length_bytes: u64) -> io::Result<()> {
+        self.file(name)?.set_len(length_bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.file(name)?.sync_data()
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.open.remove(from);
+        self.open.remove(to);
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.open.remove(name);
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_is_read_back_after_renaming_and_cutting() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = RealDisk::open(&directory.path().join("deep/er")).unwrap();
+        disk.create("a").unwrap();
+        disk.append("a", b"hello ").unwrap();
+        disk.append("a", b"world").unwrap();
+        disk.sync("a").unwrap();
+        disk.rename("a", "b").unwrap();
+        disk.sync_directory().unwrap();
+        disk.truncate("b", 7).unwrap();
+        disk.append("b", b"!").unwrap();
+        assert_eq!(disk.read("b").unwrap(), b"hello w!");
+        assert_eq!(disk.list().unwrap(), ["b"]);
+        assert_eq!(disk.create("b").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        disk.remove("b").unwrap();
+        assert!(disk.list().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,297 @@
+//! A disk in memory that forgets, tears and fails as a real one may.
+//!
+//! The model: the *volatile* view is what the process sees; the *durable* view is what a crash is sure to leave. A crash
+//! keeps, of each file's un-synced bytes, any subset of its blocks (the rest reads as zeros, as unwritten blocks of an
+//! ext4 file do) and any length; and of the un-synced directory operations, a prefix. The choice is the caller's, by a
+//! function from a range to a number in it, so that a property test or a seeded simulation can make it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Disk;
+
+/// How a simulated disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// `ENOSPC`.
+    NoSpace,
+    /// `EIO`.
+    InputOutput,
+}
+
+impl FailureKind {
+    fn error(self) -> io::Error {
+        match self {
+            FailureKind::NoSpace => io::Error::from_raw_os_error(28),
+            FailureKind::InputOutput => io::Error::from_raw_os_error(5),
+        }
+    }
+}
+
+/// Chooses what a crash leaves: a number in `0..=limit`.
+pub type Crash<'a> = &'a mut dyn FnMut(u64) -> u64;
+
+/// The unit in which un-synced bytes are kept or lost.
+const BLOCK_BYTES: usize = 64;
+
+type FileId = u64;
+
+#[derive(Clone, Debug, Default)]
+struct FileContent {
+    volatile: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum DirectoryChange {
+    Create(String, FileId),
+    Rename(String, String),
+    Remove(String),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<FileId, FileContent>,
+    volatile_names: BTreeMap<String, FileId>,
+    durable_names: BTreeMap<String, FileId>,
+    unsynced_changes: Vec<DirectoryChange>,
+    next_id: FileId,
+    fail_append: Option<FailureKind>,
+    fail_sync: Option<FailureKind>,
+    sync_count: u64,
+}
+
+/// A disk in memory; clones share it, as processes started one after the other share a disk.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+}
+
+fn change_names(names: &mut BTreeMap<String, FileId>, change: &DirectoryChange) {
+    match change {
+        DirectoryChange::Create(name, id) => {
+            names.insert(name.clone(), *id);
+        }
+        DirectoryChange::Rename(from, to) => {
+            if let Some(id) = names.remove(from) {
+                names.insert(to.clone(), id);
+            }
+        }
+        DirectoryChange::Remove(name) => {
+            names.remove(name);
+        }
+    }
+}
+
+/// What is left of a file whose un-synced bytes are subject to `choose`.
+fn tear(file: &FileContent, choose: Crash<'_>) -> Vec<u8> {
+    let common = file.volatile.iter().zip(&file.durable).take_while(|(a, b)| a == b).count();
+    if common == file.volatile.len() && common == file.durable.len() {
+        return file.durable.clone();
+    }
+    // A cut that was not synced may or may not have happened.
+    let base = if file.durable.len() > common && choose(1) == 0 { file.durable.len() } else { common };
+    let mut left = file.durable[..base].to_vec();
+    if base == common {
+        let unsynced = &file.volatile[common..];
+        let kept = usize::try_from(choose(unsynced.len() as u64)).unwrap_or(0);
+        for block in unsynced[..kept].chunks(BLOCK_BYTES) {
+            match choose(3) {
+                0 => left.extend(std::iter::repeat_n(0, block.len())),
+                _ => left.extend_from_slice(block),
+            }
+        }
+    }
+    left
+}
+
+impl SimulatedDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> SimulatedDisk {
+        SimulatedDisk::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loses power: what was not synced is kept, torn or lost as `choose` says; what is left is durable.
+    pub fn crash(&self, choose: Crash<'_>) {
+        let mut state = self.state();
+        let changes = std::mem::take(&mut state.unsynced_changes);
+        let kept = usize::try_from(choose(changes.len() as u64)).unwrap_or(0);
+        for change in &changes[..kept] {
+            change_names(&mut state.durable_names, change);
+        }
+        state.volatile_names = state.durable_names.clone();
+        for file in state.files.values_mut() {
+            let left = tear(file, choose);
+            file.volatile.clone_from(&left);
+            file.durable = left;
+        }
+        state.fail_append = None;
+        state.fail_sync = None;
+    }
+
+    /// From now on appends fail half-way.
+    pub fn fail_appends(&self, kind: FailureKind) {
+        self.state().fail_append = Some(kind);
+    }
+
+    /// From now on syncs fail.
+    pub fn fail_syncs(&self, kind: FailureKind) {
+        self.state().fail_sync = Some(kind);
+    }
+
+    /// Flips one bit of a file, durably, as a failing medium does. False if the file is not that long.
+    #[must_use]
+    pub fn flip_bit(&self, name: &str, offset: usize, bit: u8) -> bool {
+        let mut state = self.state();
+        let Some(file) = state.volatile_names.get(name).copied().and_then(|id| state.files.get_mut(&id))
+        else {
+            return false;
+        };
+        let mut found = false;
+        for content in [&mut file.volatile, &mut file.durable] {
+            if let Some(byte) = content.get_mut(offset) {
+                *byte ^= 1 << (bit % 8);
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// How many times a file was synced.
+    #[must_use]
+    pub fn sync_count(&self) -> u64 {
+        self.state().sync_count
+    }
+}
+
+impl State {
+    fn file(&mut self, name: &str) -> io::Result<&mut FileContent> {
+        let id = self.volatile_names.get(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        self.files.get_mut(id).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn change(&mut self, change: DirectoryChange) {
+        change_names(&mut self.volatile_names, &change);
+        self.unsynced_changes.push(change);
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.state().volatile_names.keys().cloned().collect())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        Ok(self.state().file(name)?.volatile.clone())
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        if state.volatile_names.contains_key(name) {
+            return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        state.files.insert(id, FileContent::default());
+        state.change(DirectoryChange::Create(name.to_owned(), id));
+        Ok(())
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        let failure = state.fail_append;
+        let written = if failure.is_some() { bytes.len() / 2 } else { bytes.len() };
+        state.file(name)?.volatile.extend_from_slice(&bytes[..written]);
+        failure.map_or(Ok(()), |kind| Err(kind.error()))
+    }
+
+    fn truncate(&mut self, name: &str, length_bytes: u64) -> io::Result<()> {
+        let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
+        self.state().file(name)?.volatile.truncate(length);
+        Ok(())
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        if let Some(kind) = state.fail_sync {
+            return Err(kind.error());
+        }
+        state.sync_count += 1;
+        let file = state.file(name)?;
+        file.durable.clone_from(&file.volatile);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.file(from)?;
+        state.change(DirectoryChange::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.file(name)?;
+        state.change(DirectoryChange::Remove(name.to_owned()));
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        let mut state = self.state();
+        if let Some(kind) = state.fail_sync {
+            return Err(kind.error());
+        }
+        state.durable_names = state.volatile_names.clone();
+        state.unsynced_changes.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_loses_what_was_not_synced_and_nothing_else() {
+        let mut disk = SimulatedDisk::new();
+        disk.create("a").unwrap();
+        disk.append("a", b"safe").unwrap();
+        disk.sync("a").unwrap();
+        disk.sync_directory().unwrap();
+        disk.append("a", b"lost").unwrap();
+        disk.create("b").unwrap();
+        disk.sync("b").unwrap();
+        disk.crash(&mut |_| 0);
+        assert_eq!(disk.read("a").unwrap(), b"safe");
+        assert_eq!(disk.list().unwrap(), ["a"], "the name `b` was not made durable");
+    }
+
+    #[test]
+    fn a_crash_may_keep_a_later_block_and_lose_an_earlier_one() {
+        let mut disk = SimulatedDisk::new();
+        disk.create("a").unwrap();
+        disk.sync_directory().unwrap();
+        disk.append("a", &[7; 2 * BLOCK_BYTES]).unwrap();
+        let mut answers = [0, 2 * BLOCK_BYTES as u64, 0, 1].into_iter();
+        disk.crash(&mut |_| answers.next().unwrap());
+        let left = disk.read("a").unwrap();
+        assert!(left[..BLOCK_BYTES].iter().all(|byte| *byte == 0));
+        assert!(left[BLOCK_BYTES..].iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn failures_are_the_ones_asked_for() {
+        let mut disk = SimulatedDisk::new();
+        disk.create("a").unwrap();
+        disk.fail_appends(FailureKind::NoSpace);
+        assert_eq!(disk.append("a", b"1234").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        disk.fail_syncs(FailureKind::InputOutput);
+        assert_eq!(disk.sync("a").unwrap_err().raw_os_error(), Some(5));
+    }
+}

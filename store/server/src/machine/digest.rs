@@ -1,0 +1,58 @@
+//! A rolling digest: the digest at an index is a hash of the one before, the entry and its outcome (XXH3, 64 bits).
+
+use std::collections::VecDeque;
+
+use labrys_raft::{Entry, LogIndex, Payload};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Outcome;
+
+/// The latest digests. The one at index 0 is 0.
+#[derive(Debug)]
+pub struct Digests {
+    first: LogIndex,
+    kept: VecDeque<u64>,
+    limit: usize,
+}
+
+impl Digests {
+    /// Keeps at most `limit` of them, at least one.
+    #[must_use]
+    pub fn new(limit: usize) -> Digests {
+        Digests { first: LogIndex(0), kept: VecDeque::from([0]), limit: limit.max(1) }
+    }
+
+    /// Adds the next entry. O(size of the entry).
+    pub fn add(&mut self, entry: &Entry, outcome: Option<&Outcome>) {
+        let mut hasher = Xxh3::new();
+        hasher.update(&self.kept.back().copied().unwrap_or_default().to_le_bytes());
+        hasher.update(&entry.index.0.to_le_bytes());
+        hasher.update(&entry.term.0.to_le_bytes());
+        if let Payload::Command(command) = &entry.payload {
+            hasher.update(&(command.len() as u64).to_le_bytes());
+            hasher.update(command);
+        }
+        // An outcome is always encodable; were it not, all nodes would leave it out alike.
+        if let Some(Ok(bytes)) = outcome.map(postcard::to_stdvec) {
+            hasher.update(&bytes);
+        }
+        if self.kept.len() == self.limit {
+            self.kept.pop_front();
+            self.first = self.first.next();
+        }
+        self.kept.push_back(hasher.digest());
+    }
+
+    /// The digest at `index`, if it is kept.
+    #[must_use]
+    pub fn at(&self, index: LogIndex) -> Option<u64> {
+        let offset = usize::try_from(index.0.checked_sub(self.first.0)?).ok()?;
+        self.kept.get(offset).copied()
+    }
+
+    /// The lowest index kept.
+    #[must_use]
+    pub fn first(&self) -> LogIndex {
+        self.first
+    }
+}

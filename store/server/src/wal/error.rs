@@ -1,0 +1,116 @@
+//! What can go wrong with the log on disk, and what the operator is told.
+
+use std::io;
+
+use labrys_raft::NodeId;
+use thiserror::Error;
+
+/// The log cannot be read or written.
+#[derive(Debug, Error)]
+pub enum WalError {
+    /// Data that had been durable is damaged.
+    #[error(
+        "the log is damaged: {file} at byte {offset}: {detail}, although later records are intact, so this is not a \
+         write cut short by a crash. Do not delete the file: the node would forget what it has promised. Restore the \
+         data directory from a backup, or remove this node from the cluster, empty its data directory, and add it as \
+         a new node"
+    )]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// Where the damaged record begins.
+        offset: u64,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A segment is not there.
+    #[error(
+        "the log is incomplete: {file} is missing, later segments exist. Restore the data directory from a backup, or \
+         remove this node from the cluster, empty its data directory, and add it as a new node"
+    )]
+    MissingSegment {
+        /// The file.
+        file: String,
+    },
+    /// The log is another node's.
+    #[error("{file} belongs to node {found}, not to node {expected}: wrong --id or wrong --data-dir")]
+    OtherNode {
+        /// The file.
+        file: String,
+        /// Whose it is.
+        found: NodeId,
+        /// Whose it should be.
+        expected: NodeId,
+    },
+    /// Written by another version.
+    #[error("{file} has format version {found}; this program reads version {supported}")]
+    UnsupportedVersion {
+        /// The file.
+        file: String,
+        /// Its version.
+        found: u32,
+        /// What can be read.
+        supported: u32,
+    },
+    /// No space is left.
+    #[error(
+        "the disk is full: cannot {action} {file}: {source}. Nothing more is acknowledged; free some space and start the node again"
+    )]
+    DiskFull {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk failed.
+    #[error("cannot {action} {file}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `fdatasync` failed.
+    #[error(
+        "cannot make {file} durable: {source}. What the disk holds is unknown now and a second try would prove nothing, \
+         so the node ends"
+    )]
+    Sync {
+        /// On which file.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// More in one group than a frame can hold.
+    #[error("a group of {length} bytes is too large for the log")]
+    TooLarge {
+        /// Its size in bytes.
+        length: usize,
+    },
+    /// The log has failed before and takes nothing more.
+    #[error("the log has failed before")]
+    FailedBefore,
+}
+
+impl WalError {
+    pub(super) fn disk(action: &'static str, file: &str, source: io::Error) -> WalError {
+        let file = file.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                WalError::DiskFull { action, file, source }
+            }
+            _ => WalError::Io { action, file, source },
+        }
+    }
+
+    pub(super) fn sync(file: &str, source: io::Error) -> WalError {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WalError::disk("sync", file, source),
+            _ => WalError::Sync { file: file.to_owned(), source },
+        }
+    }
+}
