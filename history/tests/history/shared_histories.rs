@@ -52,7 +52,8 @@ fn every_history_can_be_read_and_is_the_same_after_both_of_our_formats() {
                 eprintln!("{warning}");
             }
             let events = report.history.events();
-            assert!(!report.history.operations().is_empty(), "{}", path.display());
+            // One of them has nothing but events of the nemesis.
+            assert!(!events.is_empty(), "{}", path.display());
             let json = read_bytes(&json_lines(events), &path, ReadOptions::default()).unwrap();
             assert_eq!(json.history.events(), events, "{}", path.display());
             let edn = read_bytes(&edn(events), &path, ReadOptions::default()).unwrap();
