@@ -18,6 +18,19 @@ pub struct Op {
     pub value: Value,
 }
 
+impl Op {
+    /// An operation without a key.
+    pub fn new(f: impl Into<Arc<str>>, value: Value) -> Op {
+        Op { f: f.into(), key: None, value }
+    }
+
+    /// The same operation on `key`.
+    #[must_use]
+    pub fn on_key(self, key: Value) -> Op {
+        Op { key: Some(key), ..self }
+    }
+}
+
 /// How an operation ended, as far as the client knows.
 ///
 /// `Fail` is a promise: the operation has not happened and never will. Where a client cannot promise that, it says

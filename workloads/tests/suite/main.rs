@@ -1,0 +1,8 @@
+//! What generators, workloads and clients promise, each promise a test whose name is the sentence.
+
+mod combinators;
+mod in_memory;
+mod peeking;
+mod register;
+mod support;
+mod threads;
