@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::ProcessIdentity;
+use crate::host::{ProcessIdentity, ProcessState};
 
 /// Something seen on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,12 +33,13 @@ pub enum Effect {
         /// Which process.
         process: ProcessIdentity,
     },
-    /// The process was seen running again, or gone, after the pause.
+    /// The pause of the process has ended.
     PauseEnded {
         /// Which process.
         process: ProcessIdentity,
-        /// It was continued; otherwise it had died meanwhile.
-        continued: bool,
+        /// What it was doing just before: stopped, as it should; running, if somebody else continued it; gone, if it was
+        /// killed meanwhile.
+        found: ProcessState,
     },
     /// Another pause still holds the process, which stays stopped.
     StillPaused {

@@ -6,21 +6,38 @@
 
 #![warn(missing_docs)]
 
+mod client;
+mod engine;
 mod evidence;
+#[cfg(test)]
+mod fake;
 mod fault;
+mod heal;
 mod host;
+mod injectors;
+mod journal;
 mod kinds;
 mod lines;
 mod planner;
+mod poll;
+mod process;
 mod protocol;
 mod record;
 mod resolve;
 
+pub use client::{ClientError, NemesisClient};
 pub use evidence::{Effect, Evidence, NodeFailure, Observation, Step};
 pub use fault::{Fault, Link, PartitionShape, Resolved, Schedule, Scheduled, Target};
+pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
+pub use journal::{
+    BadRunTag, Entry, JOURNAL_VERSION, Journal, JournalError, JournalState, Outstanding, RunIdentity, RunTag,
+    read_journal,
+};
 pub use kinds::{Family, FaultKind, UnknownFaultKind, parse_fault_kinds};
 pub use planner::{MINIMUM_INTERVAL_MS, PlanConfig, plan};
+pub use poll::Patience;
+pub use process::{ServeConfig, ServeError, outlive_the_terminal, serve};
 pub use protocol::{
     ActiveFault, Failure, FaultReport, Outcome, Reply, Request, RequestBody, Response, Status,
 };

@@ -1,0 +1,235 @@
+//! The engine: the faults that are applied, and the journal, kept in step.
+//!
+//! For each fault: *intent* is journalled, it is applied, verified, *applied* is journalled; later it is undone, that is
+//! verified, and *undone* is journalled. Whatever fails in between, the fault stays on the list of active ones, and in the
+//! journal, until an undoing has been verified on every node.
+//!
+//! What this is not: a process ([`crate::serve`]), or what is done to a host ([`crate::injectors`]). One thing is done at a
+//! time; the nodes of a fault in parallel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::evidence::{NodeFailure, Step};
+use crate::fault::Resolved;
+use crate::host::{DaemonSpec, Host};
+use crate::injectors::{Scope, StepReport, injector_of};
+use crate::journal::{Entry, Journal, JournalError, JournalState, RunTag};
+use crate::poll::Patience;
+use crate::protocol::{ActiveFault, Failure, FaultReport, Status};
+
+/// What owns the faults of a run.
+pub(crate) struct Engine {
+    run_tag: RunTag,
+    hosts: BTreeMap<String, Arc<dyn Host>>,
+    daemons: BTreeMap<String, DaemonSpec>,
+    patience: Patience,
+    journal: Journal,
+    active: BTreeMap<u64, ActiveFault>,
+    undone: BTreeSet<u64>,
+}
+
+impl Engine {
+    /// An engine that owns whatever the journal has outstanding.
+    pub fn new(
+        run_tag: RunTag,
+        hosts: Vec<Arc<dyn Host>>,
+        patience: Patience,
+        (journal, state): (Journal, JournalState),
+    ) -> Engine {
+        let active = state.outstanding.into_values().map(|outstanding| {
+            let report = FaultReport {
+                fault_id: outstanding.fault_id,
+                evidence: outstanding.evidence,
+                failures: Vec::new(),
+            };
+            (outstanding.fault_id, ActiveFault { resolved: outstanding.resolved, report })
+        });
+        Engine {
+            run_tag,
+            hosts: hosts.into_iter().map(|host| (host.name().to_owned(), host)).collect(),
+            daemons: state.daemons,
+            patience,
+            journal,
+            active: active.collect(),
+            undone: state.undone.into_iter().collect(),
+        }
+    }
+
+    /// What is applied.
+    pub fn status(&self) -> Status {
+        Status { run_tag: self.run_tag.to_string(), active: self.active.values().cloned().collect() }
+    }
+
+    /// Learns how daemons are started.
+    pub fn set_daemons(&mut self, daemons: BTreeMap<String, DaemonSpec>) -> Result<(), Failure> {
+        if daemons.iter().any(|(node, specification)| self.daemons.get(node) != Some(specification)) {
+            self.journal.append(&Entry::Daemons { daemons: daemons.clone() }).map_err(refusal)?;
+            self.daemons.extend(daemons);
+        }
+        Ok(())
+    }
+
+    /// Applies a fault and verifies it; if that fails, undoes it again.
+    pub fn apply(&mut self, fault_id: u64, resolved: Resolved) -> Result<FaultReport, Failure> {
+        self.refuse_what_cannot_be_undone(fault_id, &resolved)?;
+        let intent = Entry::Intent { fault_id, resolved: resolved.clone() };
+        self.journal.append(&intent).map_err(refusal)?;
+        let report = FaultReport { fault_id, ..FaultReport::default() };
+        self.active.insert(fault_id, ActiveFault { resolved, report });
+
+        let mut is_applied = self.step(fault_id, Step::Apply) && self.step(fault_id, Step::Verify);
+        let evidence = self.report(fault_id).evidence;
+        if let Err(error) = self.journal.append(&Entry::Applied { fault_id, evidence }) {
+            self.note_failure(fault_id, &error);
+            is_applied = false;
+        }
+        if is_applied { Ok(self.report(fault_id)) } else { Err(self.roll_back(fault_id)) }
+    }
+
+    /// Undoes a fault and verifies that it is gone.
+    pub fn undo(&mut self, fault_id: u64) -> Result<FaultReport, Failure> {
+        if self.undone.contains(&fault_id) {
+            return Ok(FaultReport { fault_id, ..FaultReport::default() });
+        }
+        if !self.active.contains_key(&fault_id) {
+            return Err(plain_failure(format!("fault {fault_id} was never applied")));
+        }
+        if self.step(fault_id, Step::Undo) && self.step(fault_id, Step::VerifyUndone) {
+            // If the journal cannot be written, `heal` will find nothing to undo: no reason to call the fault active.
+            if let Err(error) = self.journal.append(&Entry::Undone { fault_id }) {
+                self.note_failure(fault_id, &error);
+            }
+            let report = self.report(fault_id);
+            self.active.remove(&fault_id);
+            self.undone.insert(fault_id);
+            return Ok(report);
+        }
+        Err(Failure {
+            message: format!("fault {fault_id} could not be undone"),
+            faults: vec![self.report(fault_id)],
+            left_behind: vec![fault_id],
+        })
+    }
+
+    /// Undoes everything, trying again and again what fails, to the end of patience.
+    pub fn undo_all(&mut self) -> Result<Vec<FaultReport>, Failure> {
+        let mut reports = BTreeMap::new();
+        for attempt in 1..=self.patience.undo_attempts.max(1) {
+            let ids: Vec<u64> = self.active.keys().copied().collect();
+            for fault_id in ids {
+                let report = self.undo(fault_id).unwrap_or_else(|_| self.report(fault_id));
+                reports.insert(fault_id, report);
+            }
+            if self.active.is_empty() {
+                return Ok(reports.into_values().collect());
+            }
+            if attempt < self.patience.undo_attempts {
+                self.patience.rest();
+            }
+        }
+        Err(Failure {
+            message: "not everything could be undone".to_owned(),
+            faults: reports.into_values().collect(),
+            left_behind: self.active.keys().copied().collect(),
+        })
+    }
+
+    fn refuse_what_cannot_be_undone(&self, fault_id: u64, resolved: &Resolved) -> Result<(), Failure> {
+        if self.active.contains_key(&fault_id) || self.undone.contains(&fault_id) {
+            return Err(plain_failure(format!("there was a fault {fault_id} already")));
+        }
+        let mut report = FaultReport { fault_id, ..FaultReport::default() };
+        let strangers = named_nodes(resolved).into_iter().filter(|node| !self.hosts.contains_key(*node));
+        report.failures.extend(strangers.map(|node| NodeFailure {
+            node: node.to_owned(),
+            step: Step::Apply,
+            detail: "there is no such node".to_owned(),
+        }));
+        let scope = self.scope(fault_id, resolved, &report);
+        let objections = injector_of(resolved.family()).objections(&scope);
+        report.failures.extend(objections);
+        if report.failures.is_empty() {
+            return Ok(());
+        }
+        let message = format!("fault {fault_id} ({resolved}) was not applied");
+        Err(Failure { message, faults: vec![report], left_behind: Vec::new() })
+    }
+
+    fn roll_back(&mut self, fault_id: u64) -> Failure {
+        let resolved = self.active.get(&fault_id).map(|fault| fault.resolved.to_string()).unwrap_or_default();
+        let (report, ending, left_behind) = match self.undo(fault_id) {
+            Ok(report) => (report, "what was done of it has been undone", Vec::new()),
+            Err(_) => (self.report(fault_id), "nor could it be undone", vec![fault_id]),
+        };
+        let message = format!("fault {fault_id} ({resolved}) could not be applied; {ending}");
+        Failure { message, faults: vec![report], left_behind }
+    }
+
+    /// Takes a step of an active fault and keeps what it saw; whether it went well on all nodes.
+    fn step(&mut self, fault_id: u64, step: Step) -> bool {
+        let Some(fault) = self.active.get(&fault_id) else { return false };
+        let scope = self.scope(fault_id, &fault.resolved, &fault.report);
+        let injector = injector_of(fault.resolved.family());
+        let StepReport { observations, failures } = match step {
+            Step::Apply => injector.apply(&scope),
+            Step::Verify => injector.verify(&scope),
+            Step::Undo => injector.undo(&scope),
+            Step::VerifyUndone => injector.verify_undone(&scope),
+        };
+        let went_well = failures.is_empty();
+        if let Some(fault) = self.active.get_mut(&fault_id) {
+            fault.report.evidence.extend(observations);
+            fault.report.failures.extend(failures);
+        }
+        went_well
+    }
+
+    fn scope<'a>(&'a self, fault_id: u64, resolved: &'a Resolved, report: &'a FaultReport) -> Scope<'a> {
+        let others = self.active.iter().filter(|(id, _)| **id != fault_id);
+        Scope {
+            hosts: &self.hosts,
+            daemons: &self.daemons,
+            run_tag: &self.run_tag,
+            patience: self.patience,
+            fault_id,
+            resolved,
+            evidence: &report.evidence,
+            others: others.map(|(_, fault)| (&fault.resolved, &fault.report.evidence)).collect(),
+        }
+    }
+
+    fn report(&self, fault_id: u64) -> FaultReport {
+        let unknown = || FaultReport { fault_id, ..FaultReport::default() };
+        self.active.get(&fault_id).map_or_else(unknown, |fault| fault.report.clone())
+    }
+
+    /// A failure of the journal, which is on no node.
+    fn note_failure(&mut self, fault_id: u64, error: &JournalError) {
+        tracing::warn!(fault_id, %error, "the journal cannot be written");
+        if let Some(fault) = self.active.get_mut(&fault_id) {
+            let detail = error.to_string();
+            fault.report.failures.push(NodeFailure { node: "journal".to_owned(), step: Step::Apply, detail });
+        }
+    }
+}
+
+/// Every node that the fault names, senders included.
+fn named_nodes(resolved: &Resolved) -> BTreeSet<&str> {
+    let mut nodes: BTreeSet<&str> = resolved.nodes().into_iter().collect();
+    if let Resolved::Partition { links, .. } = resolved {
+        nodes.extend(links.iter().map(|link| link.from.as_str()));
+    }
+    nodes
+}
+
+fn plain_failure(message: String) -> Failure {
+    Failure { message, faults: Vec::new(), left_behind: Vec::new() }
+}
+
+fn refusal(error: JournalError) -> Failure {
+    plain_failure(format!("nothing was done, as it could not be journalled: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The injectors: one file per fault, each with four steps that work on all nodes of the fault in parallel.
+//!
+//! | fault | needs | how it is verified | how it is undone | how that is verified |
+//! | --- | --- | --- | --- | --- |
+//! | partition | `iptables-save`, `iptables-restore` (or `ip6tables-…`), `sh`, root in the node's network | its rules are listed and hit first; packets counted when they are removed | its rules are deleted, the chain with the last of them | none of its rules is listed; no trace of an empty chain |
+//! | pause | to signal the daemon | the process is in state `T` | SIGCONT, when no other pause holds the process | the process is not in state `T` |
+//! | kill | to signal and to start the daemon | the process is gone | the daemon is started, when no other kill holds the node | the daemon is alive |
+//!
+//! Invariants: every step may be repeated; `undo` works from the fault alone, whether it was applied wholly, in part or
+//! not at all, with or without its evidence; a step on one node does not depend on another node. What a fault shares with
+//! others that overlap it (a stopped process, a dead node, a chain) goes when the last of them is undone.
+
+mod chain;
+mod kill;
+mod partition;
+mod pause;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::evidence::{Effect, Evidence, NodeFailure, Observation, Step};
+use crate::fault::Resolved;
+use crate::host::{DaemonSpec, Host, HostError, ProcessIdentity, ProcessState};
+use crate::journal::RunTag;
+use crate::kinds::Family;
+use crate::poll::Patience;
+
+/// What a step works with.
+pub(crate) struct Scope<'a> {
+    pub hosts: &'a BTreeMap<String, Arc<dyn Host>>,
+    pub daemons: &'a BTreeMap<String, DaemonSpec>,
+    pub run_tag: &'a RunTag,
+    pub patience: Patience,
+    pub fault_id: u64,
+    pub resolved: &'a Resolved,
+    /// What has been seen of this fault so far.
+    pub evidence: &'a Evidence,
+    /// The other faults that are applied, or may be, with what has been seen of them.
+    pub others: Vec<(&'a Resolved, &'a Evidence)>,
+}
+
+/// What a step saw, and where it failed. Both can be: it is independent per node.
+#[derive(Debug, Default)]
+pub(crate) struct StepReport {
+    pub observations: Vec<Observation>,
+    pub failures: Vec<NodeFailure>,
+}
+
+/// Why a step failed on a node.
+#[derive(Debug, Error)]
+pub(crate) enum InjectError {
+    #[error(transparent)]
+    Host(#[from] HostError),
+    #[error("process {} {expected} after {waited_ms} ms", process.pid)]
+    NotSettled { process: ProcessIdentity, expected: &'static str, waited_ms: u64 },
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+/// Applies and undoes the faults of one family.
+pub(crate) trait Injector: Sync {
+    /// Why the fault cannot be undone, and hence must not be applied. Looks at what is known, not at the hosts.
+    fn objections(&self, _scope: &Scope<'_>) -> Vec<NodeFailure> {
+        Vec::new()
+    }
+    /// Makes the fault.
+    fn apply(&self, scope: &Scope<'_>) -> StepReport;
+    /// Sees that it is there.
+    fn verify(&self, scope: &Scope<'_>) -> StepReport;
+    /// Takes it away.
+    fn undo(&self, scope: &Scope<'_>) -> StepReport;
+    /// Sees that it is gone.
+    fn verify_undone(&self, scope: &Scope<'_>) -> StepReport;
+}
+
+/// The table of injectors.
+pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
+    match family {
+        Family::Partition => &partition::Partition,
+        Family::Pause => &pause::Pause,
+        Family::Kill => &kill::Kill,
+    }
+}
+
+impl Scope<'_> {
+    /// Does `work` for each node of the fault, in a thread of its own.
+    fn on_each_node<W>(&self, step: Step, work: W) -> StepReport
+    where
+        W: Fn(&str, &dyn Host) -> Result<Vec<Effect>, InjectError> + Sync,
+    {
+        let nodes = self.resolved.nodes();
+        let on_node = |node: &str| match self.hosts.get(node) {
+            Some(host) => work(node, host.as_ref()),
+            None => Err(InjectError::Unexpected("there is no such node".to_owned())),
+        };
+        let panicked = || InjectError::Unexpected("the injector panicked".to_owned());
+        let results: Vec<(&str, Result<Vec<Effect>, InjectError>)> = std::thread::scope(|threads| {
+            let mut workers = Vec::new();
+            for node in &nodes {
+                workers.push((*node, threads.spawn(|| on_node(node))));
+            }
+            let join = |(node, worker): (_, std::thread::ScopedJoinHandle<'_, _>)| {
+                (node, worker.join().unwrap_or_else(|_| Err(panicked())))
+            };
+            workers.into_iter().map(join).collect()
+        });
+        let mut report = StepReport::default();
+        for (node, result) in results {
+            let node = node.to_owned();
+            match result {
+                Ok(effects) => report
+                    .observations
+                    .extend(effects.into_iter().map(|effect| Observation { node: node.clone(), effect })),
+                Err(error) => report.failures.push(NodeFailure { node, step, detail: error.to_string() }),
+            }
+        }
+        report
+    }
+
+    /// What has been seen of this fault on a node.
+    fn seen_on<'s>(&'s self, node: &'s str) -> impl Iterator<Item = &'s Effect> {
+        effects_on(self.evidence, node)
+    }
+}
+
+fn effects_on<'e>(evidence: &'e Evidence, node: &'e str) -> impl Iterator<Item = &'e Effect> {
+    evidence.details.iter().filter(move |seen| seen.node == node).map(|seen| &seen.effect)
+}
+
+/// The daemon of a node and what it does; `None` if there is none that is alive.
+fn living_daemon(host: &dyn Host) -> Result<Option<(ProcessIdentity, ProcessState)>, HostError> {
+    let Some(process) = host.daemon()? else { return Ok(None) };
+    let state = host.process_state(process)?;
+    Ok((state != ProcessState::Gone).then_some((process, state)))
+}
+
+/// Sends a signal; `false` if the process died before it could be sent.
+fn signal_unless_gone(
+    host: &dyn Host,
+    process: ProcessIdentity,
+    signal: crate::host::Signal,
+) -> Result<bool, HostError> {
+    match host.signal(process, signal) {
+        Ok(()) => Ok(true),
+        Err(_) if host.process_state(process)? == ProcessState::Gone => Ok(false),
+        Err(error) => Err(error),
+    }
+}

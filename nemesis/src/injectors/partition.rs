@@ -1,0 +1,137 @@
+//! Partitions: the receiver drops what comes from the sender's address, in its own packet filter.
+//!
+//! Dropping on the receiver's side makes every link and direction a matter of one node, and lets the counters of its rules
+//! say how many packets arrived in vain. How the rules are kept apart from those of others is told in [`super::chain`].
+//! Client links stay, as clients have addresses of their own.
+//!
+//! Per node: applying costs two calls of the host (read the filter, change it), verifying one.
+
+use std::net::IpAddr;
+
+use super::chain::Filter;
+use super::{InjectError, Injector, Scope, StepReport};
+use crate::evidence::{Effect, Step};
+use crate::fault::Resolved;
+use crate::host::Host;
+
+pub(super) struct Partition;
+
+/// How long `iptables-restore` waits for the lock that others may hold, in seconds.
+const LOCK_WAIT_S: &str = "5";
+
+/// A sender, as the receiver sees it.
+struct Sender<'a> {
+    name: &'a str,
+    address: IpAddr,
+}
+
+/// The programs for one version of IP.
+struct Tools {
+    save: &'static str,
+    restore: &'static str,
+}
+
+const VERSION_4: Tools = Tools { save: "iptables-save", restore: "iptables-restore" };
+const VERSION_6: Tools = Tools { save: "ip6tables-save", restore: "ip6tables-restore" };
+
+impl Injector for Partition {
+    fn apply(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Apply, |node, host| {
+            for (tools, senders) in senders_by_version(scope, node)? {
+                let addresses: Vec<IpAddr> = senders.iter().map(|sender| sender.address).collect();
+                let filter = read(host, tools, scope)?;
+                change(host, tools, filter.script_to_drop(scope.run_tag, scope.fault_id, &addresses))?;
+            }
+            Ok(Vec::new())
+        })
+    }
+
+    fn verify(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Verify, |node, host| {
+            let mut effects = Vec::new();
+            for (tools, senders) in senders_by_version(scope, node)? {
+                let filter = read(host, tools, scope)?;
+                for sender in senders {
+                    if !filter.drops(scope.run_tag, scope.fault_id, sender.address) {
+                        let detail = format!("no rule in force drops packets from {}", sender.name);
+                        return Err(InjectError::Unexpected(detail));
+                    }
+                    effects.push(Effect::LinkCut { from: sender.name.to_owned() });
+                }
+            }
+            Ok(effects)
+        })
+    }
+
+    fn undo(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Undo, |node, host| {
+            let mut effects = Vec::new();
+            for (tools, senders) in senders_by_version(scope, node)? {
+                let filter = read(host, tools, scope)?;
+                change(host, tools, filter.script_to_remove(scope.run_tag, scope.fault_id))?;
+                for rule in filter.rules_of(scope.run_tag, scope.fault_id) {
+                    let sender = senders.iter().find(|sender| Some(sender.address) == rule.source);
+                    effects.push(Effect::PacketsDropped {
+                        from: sender.map_or("somebody", |sender| sender.name).to_owned(),
+                        packets: rule.packets,
+                        bytes: rule.bytes,
+                    });
+                }
+            }
+            Ok(effects)
+        })
+    }
+
+    fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::VerifyUndone, |node, host| {
+            for (tools, _) in senders_by_version(scope, node)? {
+                let filter = read(host, tools, scope)?;
+                let left = filter.rules_of(scope.run_tag, scope.fault_id).count();
+                if left > 0 || filter.has_an_empty_chain() {
+                    let detail =
+                        format!("{left} rules of the partition, or its empty chain, are still there");
+                    return Err(InjectError::Unexpected(detail));
+                }
+            }
+            Ok(Vec::new())
+        })
+    }
+}
+
+/// Whom `receiver` shall not hear, with the tools that see to it.
+fn senders_by_version<'a>(
+    scope: &'a Scope<'_>,
+    receiver: &str,
+) -> Result<Vec<(&'static Tools, Vec<Sender<'a>>)>, InjectError> {
+    let Resolved::Partition { links, .. } = scope.resolved else { return Ok(Vec::new()) };
+    let (mut version_4, mut version_6) = (Vec::new(), Vec::new());
+    for link in links.iter().filter(|link| link.to == receiver) {
+        let Some(sender) = scope.hosts.get(&link.from) else {
+            return Err(InjectError::Unexpected(format!(
+                "there is no node {} to be cut off from",
+                link.from
+            )));
+        };
+        let sender = Sender { name: &link.from, address: sender.address() };
+        if sender.address.is_ipv4() { version_4.push(sender) } else { version_6.push(sender) }
+    }
+    let both = [(&VERSION_4, version_4), (&VERSION_6, version_6)];
+    Ok(both.into_iter().filter(|(_, senders)| !senders.is_empty()).collect())
+}
+
+fn read(host: &dyn Host, tools: &Tools, scope: &Scope<'_>) -> Result<Filter, InjectError> {
+    let saved = host.run(tools.save, &["-c", "-t", "filter"])?;
+    Ok(Filter::parse(&saved.stdout, scope.run_tag))
+}
+
+/// Hosts give commands no input, so a shell does.
+fn change(host: &dyn Host, tools: &Tools, script: Option<String>) -> Result<(), InjectError> {
+    if let Some(script) = script {
+        let command = format!("printf %s \"$1\" | {} --noflush -w {LOCK_WAIT_S}", tools.restore);
+        host.run("sh", &["-c", &command, "sh", &script])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

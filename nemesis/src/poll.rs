@@ -1,0 +1,53 @@
+//! Waiting for a condition, with a deadline: the one place of this crate that reads a clock and sleeps.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// How patient the nemesis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Patience {
+    /// For how long an effect (a process in state `T`, a process gone) is waited for.
+    pub settle_ms: u64,
+    /// How often it is looked at.
+    pub poll_ms: u64,
+    /// How many times everything that is left is undone before it is given up.
+    pub undo_attempts: u32,
+    /// How long is waited between two of these times.
+    pub retry_ms: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { settle_ms: 5_000, poll_ms: 2, undo_attempts: 20, retry_ms: 250 }
+    }
+}
+
+impl Patience {
+    /// Calls `look` until it gives something; `None` if it has not when the time to settle is over. Looks at least once.
+    ///
+    /// # Errors
+    /// The first error of `look`.
+    #[allow(clippy::disallowed_methods, reason = "waiting is what this module is for")]
+    pub(crate) fn wait_for<T, E>(
+        &self,
+        mut look: impl FnMut() -> Result<Option<T>, E>,
+    ) -> Result<Option<T>, E> {
+        let deadline = Instant::now() + Duration::from_millis(self.settle_ms);
+        loop {
+            if let Some(seen) = look()? {
+                return Ok(Some(seen));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(self.poll_ms));
+        }
+    }
+
+    /// Lets time pass before another attempt at what failed.
+    #[allow(clippy::disallowed_methods, reason = "waiting is what this module is for")]
+    pub(crate) fn rest(&self) {
+        std::thread::sleep(Duration::from_millis(self.retry_ms));
+    }
+}
