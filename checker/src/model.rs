@@ -40,6 +40,21 @@ pub trait Model: Send + Sync {
     /// The state before the first operation.
     fn init(&self) -> Self::State;
 
+    /// The same model as this history writes things down, where programs differ in that and the history shows it; `None` if
+    /// there is nothing to adapt. Looked at once, before the first [`Model::meaning`].
+    fn adapted(&self, operations: &[Operation]) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = operations;
+        None
+    }
+
+    /// The conventions by which it reads a history, by name, for the verdict: `failed-cas`: `compared unequal`.
+    fn conventions(&self) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
     /// What `operation` of a history means.
     ///
     /// # Errors
@@ -102,20 +117,3 @@ pub enum ModelError {
         found: String,
     },
 }
-
-/// Whether a `fail` is an answer of the system about its state ("compared unequal") and not just "it did not happen".
-///
-/// The convention, for functions whose failure can be an answer (`cas`): it is one if the completion has no error and still
-/// carries the value of the invocation (Jepsen's `:fail :cas [3 1]`), or if its error is `precondition-failed` (string or
-/// keyword; what Labrys's own clients write). Any other error says that the call was not executed, and nothing about the
-/// state.
-#[must_use]
-pub fn is_answer(invoked: &Value, completed: &Value, error: Option<&Value>) -> bool {
-    match error {
-        None => invoked == completed,
-        Some(error) => error.as_text() == Some(PRECONDITION_FAILED),
-    }
-}
-
-/// The error of a definite failure that is an observation.
-pub const PRECONDITION_FAILED: &str = "precondition-failed";

@@ -58,8 +58,10 @@ impl<M: Model> JudgedByModel for M {
     }
 
     fn judge(&self, operations: &[Operation], context: &Context<'_>) -> Result<CheckVerdict, ModelError> {
-        let parts = split(self, operations)?;
-        Ok(judge_parts(self, &parts, context))
+        let adapted = self.adapted(operations);
+        let model = adapted.as_ref().unwrap_or(self);
+        let parts = split(model, operations)?;
+        Ok(judge_parts(model, &parts, context))
     }
 }
 
@@ -261,12 +263,13 @@ fn combine<M: Model>(model: &M, partitions: Vec<PartitionVerdict>, partitions_in
         let key = if first.key.is_null() { String::new() } else { format!("key {}: ", first.key) };
         reason = format!("{key}{}{others}{rest}", first.reason);
     }
-    let statistics = BTreeMap::from([
+    let mut statistics = BTreeMap::from([
         ("model".to_owned(), Model::name(model).into()),
         ("operations".to_owned(), partitions.iter().map(|p| p.operations).sum::<u64>().into()),
         ("partitions".to_owned(), partitions_in_all.into()),
         ("partitions-not-judged".to_owned(), not_judged.into()),
     ]);
+    statistics.extend(model.conventions().into_iter().map(|(name, how)| (name.to_owned(), how.into())));
     CheckVerdict {
         checker: Linearizable::NAME.to_owned(),
         validity,

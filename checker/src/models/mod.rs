@@ -5,7 +5,7 @@ mod register;
 use labrys_history::Value;
 use thiserror::Error;
 
-pub use register::{Register, RegisterCall, RegisterRefusal};
+pub use register::{PRECONDITION_FAILED, Register, RegisterCall, RegisterRefusal};
 
 use crate::linearizable::JudgedByModel;
 

@@ -8,18 +8,35 @@
 //! | `write v` | `fail` | nothing: it did not happen |
 //! | `write v` | `info` | it may hold `v` from some later time on |
 //! | `cas [a b]` | `ok` | it held `a`, and holds `b` from then on |
-//! | `cas [a b]` | `fail`, as an answer (see [`is_answer`]) | it held something else than `a` |
-//! | `cas [a b]` | `fail` with another error | nothing |
+//! | `cas [a b]` | `fail`, as an answer (see below) | it held something else than `a` |
+//! | `cas [a b]` | `fail` otherwise | nothing |
 //! | `cas [a b]` | `info` | if it holds `a` at some later time, it may hold `b` from then on |
 //!
-//! `r` and `w` are read as `read` and `write`. The initial value is nil unless given. A read of nil says that nothing was
-//! there; it is an observation like any other. (Knossos takes it for an unknown result.)
+//! `r` and `w` are read as `read` and `write`. The initial value is nil unless given.
+//!
+//! # Where programs differ
+//!
+//! **Did a `cas` that failed compare unequal**, or was it just not executed? It is an answer about the state if its error is
+//! `precondition-failed` (string or keyword; what Labrys's own clients write). With any other error it is none. Without an
+//! error it is one if the completion still carries the pair (Jepsen's `:fail :cas [3 1]`), *unless* the history shows that it
+//! does not tell the two apart: unless some read or write, which cannot compare unequal, failed without an error as well,
+//! or nil was read where nil cannot be (next paragraph), since what is not there is not compared either.
+//!
+//! **Is a read of nil an observation?** Yes where nil can be: it is the initial value, or somebody writes it. A register
+//! with another initial value never holds it, and programs that read nil from one (Knossos's recorded histories) mean "no
+//! value known": such reads say nothing.
+//!
+//! Both are looked at once for the whole history ([`Model::adapted`]) and stand in the verdict ([`Model::conventions`]). Leaving
+//! out an observation can hide a violation and never invents one.
 
 use std::fmt;
 
 use labrys_history::{Completion, Operation, Value};
 
-use crate::model::{Meaning, Model, ModelError, is_answer};
+use crate::model::{Meaning, Model, ModelError};
+
+/// The error of a compare-and-set that failed because it compared unequal.
+pub const PRECONDITION_FAILED: &str = "precondition-failed";
 
 /// A call on a register, with its result.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -79,24 +96,53 @@ impl fmt::Display for RegisterRefusal {
     }
 }
 
+fn writes_nil(operation: &Operation) -> bool {
+    match &*operation.f {
+        "write" | "w" => operation.value.is_nil(),
+        "cas" => matches!(operation.value.as_sequence(), Some([_, Value::Nil])),
+        _ => false,
+    }
+}
+
+fn reads_nil(operation: &Operation) -> bool {
+    let is_read = matches!(&*operation.f, "read" | "r");
+    is_read && matches!(&operation.completion, Completion::Ok { value: Value::Nil, .. })
+}
+
+fn fails_without_reason_or_comparison(operation: &Operation) -> bool {
+    &*operation.f != "cas" && matches!(operation.completion, Completion::Fail { error: None, .. })
+}
+
 /// The models `register` and `cas-register`.
 #[derive(Clone, Debug)]
 pub struct Register {
     initial: Value,
     has_cas: bool,
+    /// Whether a `cas` that failed without an error compared unequal.
+    plain_failure_is_answer: bool,
+    /// Whether a read of nil is an observation.
+    nil_is_answer: bool,
 }
 
 impl Register {
     /// A register of reads and writes that holds `initial`.
     #[must_use]
     pub fn new(initial: Value) -> Register {
-        Register { initial, has_cas: false }
+        Register { initial, has_cas: false, plain_failure_is_answer: true, nil_is_answer: true }
     }
 
     /// A register with compare-and-set that holds `initial`.
     #[must_use]
     pub fn with_cas(initial: Value) -> Register {
-        Register { initial, has_cas: true }
+        Register { has_cas: true, ..Register::new(initial) }
+    }
+
+    /// Whether a `cas` with this completion compared unequal.
+    fn compared_unequal(&self, invoked: &Value, completed: &Value, error: Option<&Value>) -> bool {
+        match error {
+            None => self.plain_failure_is_answer && invoked == completed,
+            Some(error) => error.as_text() == Some(PRECONDITION_FAILED),
+        }
     }
 
     fn cas_meaning(&self, operation: &Operation) -> Result<Meaning<RegisterCall>, ModelError> {
@@ -112,7 +158,9 @@ impl Register {
         let cas = || RegisterCall::Cas { expected: expected.clone(), new: new.clone() };
         Ok(match &operation.completion {
             Completion::Ok { .. } => Meaning::Completed(cas()),
-            Completion::Fail { value, error, .. } if is_answer(&operation.value, value, error.as_ref()) => {
+            Completion::Fail { value, error, .. }
+                if self.compared_unequal(&operation.value, value, error.as_ref()) =>
+            {
                 Meaning::Completed(RegisterCall::CasUnequal(expected.clone()))
             }
             Completion::Fail { .. } => Meaning::Nothing,
@@ -134,9 +182,30 @@ impl Model for Register {
         self.initial.clone()
     }
 
+    fn adapted(&self, operations: &[Operation]) -> Option<Register> {
+        let can_be_nil = self.initial.is_nil() || operations.iter().any(writes_nil);
+        let nil_was_read = operations.iter().any(reads_nil);
+        let fails_plainly = operations.iter().any(fails_without_reason_or_comparison);
+        Some(Register {
+            nil_is_answer: can_be_nil,
+            plain_failure_is_answer: !fails_plainly && (can_be_nil || !nil_was_read),
+            ..self.clone()
+        })
+    }
+
+    fn conventions(&self) -> Vec<(&'static str, &'static str)> {
+        let nil = if self.nil_is_answer { "nothing there" } else { "not known" };
+        let failed = if self.plain_failure_is_answer { "compared unequal" } else { "not executed" };
+        let mut conventions = vec![("convention.read-nil", nil)];
+        if self.has_cas {
+            conventions.push(("convention.cas-failed-without-error", failed));
+        }
+        conventions
+    }
+
     fn meaning(&self, operation: &Operation) -> Result<Meaning<RegisterCall>, ModelError> {
         match (&*operation.f, &operation.completion) {
-            ("read" | "r", Completion::Ok { value, .. }) => {
+            ("read" | "r", Completion::Ok { value, .. }) if self.nil_is_answer || !value.is_nil() => {
                 Ok(Meaning::Completed(RegisterCall::Read(value.clone())))
             }
             ("read" | "r", _) => Ok(Meaning::Nothing),

@@ -1,0 +1,164 @@
+//! What a person is told. That it is *true* is tested in [`crate::agreement`]; here are the words.
+
+use labrys_checker::linearizable::{Completed, Decision, Interval, STEPS_LIMIT, decide};
+use labrys_checker::models::{Register, RegisterCall};
+use labrys_checker::verdict::{Evidence, NonLinearizable, Validity, Verdict};
+use labrys_checker::{CheckConfig, Context, check};
+use labrys_history::Value;
+
+use crate::support::mini;
+
+fn verdict_on(text: &str) -> Verdict {
+    check(&mini::history(text), &CheckConfig::linearizable("cas-register", Some(Value::Int(0))).unwrap())
+        .unwrap()
+}
+
+fn evidence_on(text: &str) -> NonLinearizable {
+    let verdict = verdict_on(text);
+    match &verdict.checks[0].partitions[0].evidence[..] {
+        [Evidence::NonLinearizable(evidence)] => evidence.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The evidence as text, a line for each step and candidate.
+fn told(evidence: &NonLinearizable) -> String {
+    let steps = evidence
+        .longest_linearization
+        .iter()
+        .map(|step| format!("{} {} | {}\n", step.operation, step.description, step.state));
+    let candidates = evidence.candidates.iter().map(|candidate| {
+        format!("? {} {}: {}\n", candidate.operation, candidate.description, candidate.reason)
+    });
+    format!(
+        "{}{}{} to {} does not fit\n",
+        steps.collect::<String>(),
+        candidates.collect::<String>(),
+        evidence.operation,
+        evidence.prefix_end
+    )
+}
+
+#[test]
+fn a_stale_read_is_told_with_what_the_register_held() {
+    let evidence = evidence_on("0 inv w1; 0 ok; 0 inv w2; 0 ok; 1 inv r; 1 ok 1; 0 inv w3; 0 ok");
+    assert_eq!(
+        told(&evidence),
+        "0 write 1 | register = 1\n\
+         2 write 2 | register = 2\n\
+         ? 4 read → 1: read 1, but the register holds 2\n\
+         4 to 5 does not fit\n"
+    );
+}
+
+#[test]
+fn every_way_to_refuse_has_its_words() {
+    let evidence = evidence_on("0 inv c4>1; 1 inv r; 2 inv c0>7; 1 ok 3; 0 ok; 2 fail");
+    assert_eq!(
+        told(&evidence),
+        "? 1 read → 3: read 3, but the register holds 0\n\
+         ? 0 cas 4 → 1: compared equal to 4, but the register holds 0\n\
+         ? 2 cas 0 → unequal: compared unequal to 0, but the register holds 0\n\
+         1 to 3 does not fit\n"
+    );
+}
+
+#[test]
+fn crashed_operations_stand_in_the_order_only_where_they_are_needed() {
+    let evidence = evidence_on("0 inv w1; 0 info; 1 inv w2; 1 info; 2 inv r; 2 ok 1; 2 inv r; 2 ok 5");
+    assert_eq!(
+        told(&evidence),
+        "0 write 1 | register = 1\n\
+         4 read → 1 | register = 1\n\
+         ? 6 read → 5: read 5, but the register holds 1\n\
+         ? 2 write 2: leads nowhere: possible, and then register = 2, but no order of the rest explains read → 5 by \
+         event 7\n\
+         6 to 7 does not fit\n"
+    );
+}
+
+#[test]
+fn the_reason_of_the_check_names_the_key_and_what_was_not_judged() {
+    let text = "0 inv a:w1; 0 ok; 0 inv a:r; 0 ok 2; 0 inv b:r; 0 ok 0";
+    let verdict = verdict_on(text);
+    assert_eq!(
+        verdict.checks[0].reason,
+        "key \"a\": no order explains read → 2 (events 2 to 3): of those that reach this far, a longest ends with \
+         register = 1; 1 further key was not judged"
+    );
+    assert_eq!(verdict.checks[0].partitions.len(), 1);
+}
+
+#[test]
+fn the_first_violation_in_order_of_size_decides_unless_all_are_asked_for() {
+    // Key c is the largest, then b, then a; b and a are invalid.
+    let text = "0 inv a:r; 0 ok 9; 0 inv b:w1; 0 ok; 0 inv b:r; 0 ok 9; \
+                0 inv c:w1; 0 ok; 0 inv c:w1; 0 ok; 0 inv c:w1; 0 ok";
+    let keys = |all: bool| {
+        let config = CheckConfig::linearizable("register", Some(Value::Int(0))).unwrap().judging_all(all);
+        let verdict = check(&mini::history(text), &config).unwrap();
+        assert_eq!(verdict.validity, Validity::Invalid);
+        let partitions = verdict.checks[0].partitions.iter();
+        partitions.map(|p| (p.key.as_str().unwrap().to_owned(), p.validity)).collect::<Vec<_>>()
+    };
+    let named = |key: &str, validity| (key.to_owned(), validity);
+    assert_eq!(keys(false), [named("b", Validity::Invalid), named("c", Validity::Valid)]);
+    assert_eq!(
+        keys(true),
+        [named("a", Validity::Invalid), named("b", Validity::Invalid), named("c", Validity::Valid)]
+    );
+}
+
+#[test]
+fn of_a_very_long_order_only_the_end_is_told() {
+    let sequential = |number: u64, call| Interval {
+        call,
+        operation: 2 * number,
+        invoked_ns: 2 * number,
+        completed: Some(Completed { time_ns: 2 * number + 1, index: 2 * number + 1 }),
+    };
+    let writes = 3 * STEPS_LIMIT as u64;
+    let mut intervals: Vec<_> =
+        (0..writes).map(|n| sequential(n, RegisterCall::Write(Value::Int(n as i64)))).collect();
+    intervals.push(sequential(writes, RegisterCall::Read(Value::Int(-1))));
+    let decision = decide(&Register::new(Value::Nil), &intervals, &Context::default());
+    let Decision::NonLinearizable(evidence) = decision else { panic!("{decision:?}") };
+    assert_eq!(evidence.longest_linearization.len(), STEPS_LIMIT);
+    assert_eq!(evidence.omitted_steps, writes - STEPS_LIMIT as u64);
+    assert_eq!(evidence.longest_linearization.last().unwrap().operation, 2 * (writes - 1));
+    assert_eq!(evidence.prefix_end, 2 * writes + 1);
+}
+
+#[test]
+fn a_linearization_is_given_as_a_witness() {
+    let text = "0 inv w1; 1 inv w2; 2 inv r; 2 ok 1; 2 inv r; 2 ok 2; 3 inv w7; 3 info; 0 ok; 1 ok";
+    let operations = mini::history(text).operations();
+    let model = Register::new(Value::Nil);
+    let intervals: Vec<Interval<RegisterCall>> = operations
+        .iter()
+        .map(|operation| {
+            let completed = operation.completion.index().zip(operation.completion.time_ns());
+            let completed = completed.map(|(index, time_ns)| Completed { time_ns, index });
+            let (call, completed) = match labrys_checker::Model::meaning(&model, operation).unwrap() {
+                labrys_checker::Meaning::Completed(call) => (call, completed),
+                labrys_checker::Meaning::Crashed(call) => (call, None),
+                labrys_checker::Meaning::Nothing => panic!("every operation here says something"),
+            };
+            Interval {
+                call,
+                operation: operation.invoke_index,
+                invoked_ns: operation.invoke_time_ns,
+                completed,
+            }
+        })
+        .collect();
+    let decision = decide(&model, &intervals, &Context::default());
+    assert_eq!(decision, Decision::Linearizable(vec![0, 2, 1, 4]));
+}
+
+#[test]
+fn a_verdict_survives_being_written_and_read() {
+    let verdict = verdict_on("0 inv w1; 0 ok; 1 inv r; 1 ok 5");
+    let text = serde_json::to_string(&verdict).unwrap();
+    assert_eq!(serde_json::from_str::<Verdict>(&text).unwrap(), verdict);
+}

@@ -1,0 +1,11 @@
+//! The checker's integration tests, one binary.
+
+mod agreement;
+mod budgets;
+mod examples;
+mod explanation;
+mod manifest;
+mod nodes;
+mod registers;
+mod statistics;
+mod support;

@@ -1,0 +1,180 @@
+//! The checkers of what the observer and the nemesis recorded.
+
+use labrys_checker::invariants::{
+    FaultsOverlapped, NoCrashes, NodeInvariants, OneLeaderPerTerm, ReplicasAgree,
+};
+use labrys_checker::verdict::{CheckVerdict, Evidence, Validity};
+use labrys_checker::{CheckConfig, Checker, check};
+use labrys_history::{Event, EventKind, History, Process, Value};
+
+fn map<const N: usize>(entries: [(&str, Value); N]) -> Value {
+    Value::Map(entries.into_iter().map(|(name, value)| (Value::string(name), value)).collect())
+}
+
+fn observed<const N: usize>(events: [(&str, Value); N]) -> History {
+    let events = events.into_iter().enumerate().map(|(index, (f, value))| {
+        Event::new(index as u64, index as u64, Process::observer(), EventKind::Info, f, value)
+    });
+    History::from_validated(events.collect())
+}
+
+fn leader(node: &str, term: i64) -> (&'static str, Value) {
+    ("leader", map([("node", node.into()), ("term", term.into())]))
+}
+
+fn digest(node: &str, applied: i64, digest: &str) -> (&'static str, Value) {
+    ("digest", map([("node", node.into()), ("applied", applied.into()), ("digest", digest.into())]))
+}
+
+fn exit(node: &str, status: &str, expected: bool, log: &[&str]) -> (&'static str, Value) {
+    let log = Value::Vector(log.iter().map(|&line| line.into()).collect());
+    let value =
+        map([("node", node.into()), ("status", status.into()), ("expected", expected.into()), ("log", log)]);
+    ("exit", value)
+}
+
+fn judged(history: &History, checker: impl Checker + 'static) -> CheckVerdict {
+    check(history, &CheckConfig::default().with(checker)).unwrap().checks.remove(0)
+}
+
+/// Asserts that `checker` finds one thing, says `reason` and names `events`.
+fn assert_broken(history: &History, checker: impl Checker + 'static, reason: &str, events: &[u64]) {
+    let verdict = judged(history, checker);
+    assert_eq!((verdict.validity, verdict.reason.as_str()), (Validity::Invalid, reason));
+    let [Evidence::Broken { what, events: named }] = &verdict.evidence[..] else { panic!("{verdict:?}") };
+    assert_eq!((what.as_str(), &named[..]), (reason, events));
+}
+
+#[test]
+fn two_nodes_that_lead_one_term_are_found() {
+    let fine = [leader("n1", 1), leader("n1", 1), leader("n2", 2), leader("n1", 3)];
+    assert_eq!(judged(&observed(fine), OneLeaderPerTerm).validity, Validity::Valid);
+    let history = observed([leader("n1", 1), leader("n2", 2), leader("n2", 2), leader("n3", 2)]);
+    assert_broken(&history, OneLeaderPerTerm, "term 2 had 2 leaders: n2, n3", &[1, 3]);
+}
+
+#[test]
+fn replicas_that_differ_at_an_index_are_found() {
+    let fine = [digest("n1", 5, "aa"), digest("n2", 6, "bb"), digest("n2", 5, "aa")];
+    assert_eq!(judged(&observed(fine), ReplicasAgree).validity, Validity::Valid);
+    let history = observed([digest("n1", 5, "aa"), digest("n2", 5, "aa"), digest("n3", 5, "cc")]);
+    assert_broken(&history, ReplicasAgree, "replicas differ at index 5: n1 has aa, n3 has cc", &[0, 2]);
+}
+
+#[test]
+fn a_replica_that_differs_from_itself_is_found() {
+    let history = observed([digest("n1", 5, "aa"), digest("n1", 5, "bb")]);
+    assert_broken(&history, ReplicasAgree, "replicas differ at index 5: n1 has aa, n1 has bb", &[0, 1]);
+}
+
+#[test]
+fn a_node_that_ended_by_itself_is_found() {
+    let fine = [exit("n1", "signal 9", true, &[])];
+    assert_eq!(judged(&observed(fine), NoCrashes).validity, Validity::Valid);
+    let history = observed([exit("n2", "exit 101", false, &["starting", "panicked at wal.rs:10", "  "])]);
+    let reason = "n2 ended by itself (exit 101); its log ends: panicked at wal.rs:10";
+    assert_broken(&history, NoCrashes, reason, &[0]);
+}
+
+#[test]
+fn a_node_that_complains_of_itself_is_found() {
+    let complaint = map([("node", "n1".into()), ("what", "commit index went back".into())]);
+    let history = observed([("invariant", complaint)]);
+    assert_broken(&history, NodeInvariants, "n1 says: commit index went back", &[0]);
+}
+
+#[test]
+fn several_findings_are_counted_and_the_first_is_told() {
+    let history = observed([leader("n1", 1), leader("n2", 1), leader("n1", 2), leader("n3", 2)]);
+    let verdict = judged(&history, OneLeaderPerTerm);
+    assert_eq!(verdict.reason, "term 1 had 2 leaders: n1, n2 (and 1 more)");
+    assert_eq!(verdict.evidence.len(), 2);
+}
+
+#[test]
+fn without_events_of_the_observer_the_invariants_are_valid_and_say_that_they_saw_none() {
+    let checkers: [Box<dyn Checker>; 4] =
+        [Box::new(OneLeaderPerTerm), Box::new(ReplicasAgree), Box::new(NoCrashes), Box::new(NodeInvariants)];
+    let config = CheckConfig { checkers: checkers.into(), ..CheckConfig::default() };
+    let verdict = check(&observed([("weather", Value::Nil)]), &config).unwrap();
+    assert_eq!(verdict.validity, Validity::Valid);
+    assert!(verdict.checks.iter().all(|check| check.statistics["events"] == 0));
+}
+
+#[test]
+fn an_event_that_breaks_the_convention_is_an_error_and_no_violation() {
+    let history =
+        observed([leader("n1", 1), ("leader", map([("node", "n2".into()), ("term", "two".into())]))]);
+    let error = check(&history, &CheckConfig::default().with(OneLeaderPerTerm)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "event 1: leader of observer wants {node: string, term: integer}, but has {\"node\" \"n2\", \"term\" \"two\"}"
+    );
+}
+
+/// A history of one write from 100 to 200 and one that stays open if `is_open`, with a fault that is applied and undone.
+fn with_fault(apply_ns: u64, undo_ns: Option<u64>, is_open: bool) -> History {
+    let client = |kind| (Process::Client(0), kind, "write", Value::Int(1));
+    let fault = |action: &str, phase: &str| {
+        let value = map([("fault", 7.into()), ("action", action.into()), ("phase", phase.into())]);
+        (Process::nemesis(), EventKind::Info, "partition", value)
+    };
+    let mut events = vec![(100, client(EventKind::Invoke)), (apply_ns - 1, fault("apply", "invoke"))];
+    events.push((apply_ns, fault("apply", "complete")));
+    if !is_open {
+        events.push((200, client(EventKind::Ok)));
+    }
+    if let Some(undo_ns) = undo_ns {
+        events.push((undo_ns, fault("undo", "invoke")));
+        events.push((undo_ns + 1000, fault("undo", "complete")));
+    }
+    events.sort_by_key(|&(time, _)| time);
+    let events = events.into_iter().enumerate().map(|(index, (time, (process, kind, f, value)))| {
+        Event::new(index as u64, time, process, kind, f, value)
+    });
+    History::from_validated(events.collect())
+}
+
+#[test]
+fn faults_that_met_no_operation_make_a_run_unknown() {
+    for (history, expected) in [
+        (with_fault(10, Some(20), false), Validity::Unknown),
+        (with_fault(10, Some(99), false), Validity::Unknown),
+        (with_fault(10, Some(100), false), Validity::Valid),
+        (with_fault(10, None, false), Validity::Valid),
+        (with_fault(150, Some(160), false), Validity::Valid),
+        (with_fault(200, Some(260), false), Validity::Valid),
+        (with_fault(201, Some(260), false), Validity::Unknown),
+        (with_fault(201, Some(260), true), Validity::Valid),
+    ] {
+        let verdict = judged(&history, FaultsOverlapped { requested: true });
+        assert_eq!(verdict.validity, expected, "{history:?}");
+        assert_eq!(verdict.statistics["faults"], 1);
+        let not_requested = judged(&history, FaultsOverlapped { requested: false });
+        assert_eq!(not_requested.validity, Validity::Valid);
+    }
+}
+
+#[test]
+fn faults_that_were_asked_for_and_never_applied_make_a_run_unknown() {
+    let verdict = judged(&History::default(), FaultsOverlapped { requested: true });
+    assert_eq!(verdict.validity, Validity::Unknown);
+    assert_eq!(verdict.reason, "faults were asked for, but none was applied");
+}
+
+#[test]
+fn a_run_is_judged_by_all_of_them() {
+    let config = CheckConfig::default().with_run_checkers(true);
+    let names: Vec<&str> = config.checkers.iter().map(|checker| checker.name()).collect();
+    assert_eq!(
+        names,
+        [
+            "statistics",
+            "one-leader-per-term",
+            "replicas-agree",
+            "no-crashes",
+            "node-invariants",
+            "faults-overlapped"
+        ]
+    );
+}

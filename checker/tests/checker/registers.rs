@@ -1,0 +1,149 @@
+//! What the register models take the operations of a history for.
+
+use labrys_checker::models::{PRECONDITION_FAILED, Register, RegisterCall};
+use labrys_checker::{CheckConfig, Meaning, Model, check};
+use labrys_history::{Completion, History, Operation, Value};
+use proptest::prelude::*;
+
+use crate::support::mini;
+
+fn only_operation(text: &str) -> Operation {
+    let mut operations = mini::history(text).operations();
+    assert_eq!(operations.len(), 1, "{text}");
+    operations.remove(0)
+}
+
+#[test]
+fn every_way_an_operation_can_end_means_what_the_table_says() {
+    let cas = || RegisterCall::Cas { expected: Value::Int(1), new: Value::Int(2) };
+    let unequal = || RegisterCall::CasUnequal(Value::Int(1));
+    for (text, expected) in [
+        ("0 inv r; 0 ok 3", Meaning::Completed(RegisterCall::Read(Value::Int(3)))),
+        ("0 inv r; 0 ok nil", Meaning::Completed(RegisterCall::Read(Value::Nil))),
+        ("0 inv r; 0 fail timed-out", Meaning::Nothing),
+        ("0 inv r; 0 info", Meaning::Nothing),
+        ("0 inv r", Meaning::Nothing),
+        ("0 inv w1; 0 ok", Meaning::Completed(RegisterCall::Write(Value::Int(1)))),
+        ("0 inv w1; 0 fail timed-out", Meaning::Nothing),
+        ("0 inv w1; 0 info", Meaning::Crashed(RegisterCall::Write(Value::Int(1)))),
+        ("0 inv w1", Meaning::Crashed(RegisterCall::Write(Value::Int(1)))),
+        ("0 inv c1>2; 0 ok", Meaning::Completed(cas())),
+        ("0 inv c1>2; 0 fail", Meaning::Completed(unequal())),
+        ("0 inv c1>2; 0 fail precondition-failed", Meaning::Completed(unequal())),
+        ("0 inv c1>2; 0 fail timed-out", Meaning::Nothing),
+        ("0 inv c1>2; 0 info timed-out", Meaning::Crashed(cas())),
+        ("0 inv c1>2", Meaning::Crashed(cas())),
+    ] {
+        let model = Register::with_cas(Value::Nil);
+        assert_eq!(model.meaning(&only_operation(text)), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_cas_that_failed_without_its_pair_is_no_answer() {
+    let mut operation = only_operation("0 inv c1>2; 0 fail");
+    if let Completion::Fail { value, .. } = &mut operation.completion {
+        *value = Value::keyword("timed-out");
+    }
+    assert_eq!(Register::with_cas(Value::Nil).meaning(&operation), Ok(Meaning::Nothing));
+}
+
+#[test]
+fn the_error_that_makes_a_failure_an_answer_may_be_a_string_or_a_keyword() {
+    for error in [Value::string(PRECONDITION_FAILED), Value::keyword(PRECONDITION_FAILED)] {
+        let mut operation = only_operation("0 inv c1>2; 0 fail");
+        if let Completion::Fail { value, error: of_completion, .. } = &mut operation.completion {
+            (*value, *of_completion) = (Value::Nil, Some(error));
+        }
+        let meaning = Register::with_cas(Value::Nil).meaning(&operation);
+        assert_eq!(meaning, Ok(Meaning::Completed(RegisterCall::CasUnequal(Value::Int(1)))));
+    }
+}
+
+fn error_of(history: &History, model: &str) -> String {
+    check(history, &CheckConfig::linearizable(model, None).unwrap()).expect_err("an error").to_string()
+}
+
+#[test]
+fn an_operation_that_the_model_does_not_know_is_named_with_its_event() {
+    let history = mini::history("0 inv w1; 0 ok; 0 inv enqueue; 0 ok");
+    assert_eq!(
+        error_of(&history, "cas-register"),
+        "event 2: the model cas-register has no function \"enqueue\"; it knows read, write, cas"
+    );
+    assert_eq!(
+        error_of(&mini::history("0 inv c1>2; 0 ok"), "register"),
+        "event 0: the model register has no function \"cas\"; it knows read, write"
+    );
+}
+
+#[test]
+fn a_cas_without_a_pair_is_named_with_what_it_has() {
+    let history = mini::history("0 inv w1; 0 ok; 0 inv cas; 0 ok");
+    assert_eq!(
+        error_of(&history, "cas-register"),
+        "event 2: cas of the model cas-register wants a pair [expected new], but has nil"
+    );
+}
+
+/// What the model makes of conventions in a history, from the verdict.
+fn conventions(text: &str, initial: Value) -> (String, String) {
+    let config = CheckConfig::linearizable("cas-register", Some(initial)).unwrap();
+    let verdict = check(&mini::history(text), &config).unwrap();
+    let statistic = |name: &str| verdict.checks[0].statistics[name].as_str().unwrap().to_owned();
+    (statistic("convention.read-nil"), statistic("convention.cas-failed-without-error"))
+}
+
+#[test]
+fn the_history_shows_whether_a_plain_failure_is_an_answer_and_nil_a_value() {
+    let cas = "0 inv c1>2; 0 fail";
+    for (text, initial, read_nil, cas_failed) in [
+        (cas.to_owned(), Value::Nil, "nothing there", "compared unequal"),
+        (format!("{cas}; 1 inv r; 1 ok nil"), Value::Nil, "nothing there", "compared unequal"),
+        (format!("{cas}; 1 inv r; 1 ok 0"), Value::Int(0), "not known", "compared unequal"),
+        (format!("{cas}; 1 inv r; 1 ok nil"), Value::Int(0), "not known", "not executed"),
+        (
+            format!("{cas}; 1 inv r; 1 ok nil; 2 inv wnil; 2 ok"),
+            Value::Int(0),
+            "nothing there",
+            "compared unequal",
+        ),
+        (
+            format!("{cas}; 1 inv r; 1 ok nil; 2 inv c1>nil; 2 ok"),
+            Value::Int(0),
+            "nothing there",
+            "compared unequal",
+        ),
+        // Failures without a reason that cannot be comparisons: so one of a cas may be no comparison either.
+        (format!("{cas}; 1 inv r; 1 fail"), Value::Nil, "nothing there", "not executed"),
+        (format!("{cas}; 1 inv w1; 1 fail"), Value::Nil, "nothing there", "not executed"),
+        (format!("{cas}; 1 inv w1; 1 fail timed-out"), Value::Nil, "nothing there", "compared unequal"),
+    ] {
+        let expected = (read_nil.to_owned(), cas_failed.to_owned());
+        assert_eq!(conventions(&text, initial.clone()), expected, "{text} from {initial}");
+    }
+}
+
+fn any_call() -> impl Strategy<Value = RegisterCall> {
+    let value = || (0..3_i64).prop_map(Value::Int);
+    prop_oneof![
+        value().prop_map(RegisterCall::Read),
+        value().prop_map(RegisterCall::Write),
+        (value(), value()).prop_map(|(expected, new)| RegisterCall::Cas { expected, new }),
+        value().prop_map(RegisterCall::CasUnequal),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The statement that the search relies on.
+    #[test]
+    fn a_pure_call_leaves_every_state_in_which_it_is_legal(call in any_call()) {
+        let model = Register::with_cas(Value::Nil);
+        let changes = (0..4_i64).map(Value::Int).any(|state| {
+            model.step(&state, &call).is_ok_and(|next| next != state)
+        });
+        prop_assert_eq!(model.is_pure(&call), !changes);
+    }
+}
