@@ -1,7 +1,7 @@
 //! A history in EDN: operation maps in a vector, in a list, or one after the other.
 
 use super::field;
-use super::parser::{Parser, SyntaxError};
+use super::parser::{Parser, SyntaxError, visible};
 use crate::foreign::ForeignEvent;
 use crate::names::Names;
 use crate::{EventKind, MAX_DEPTH, Process, Value};
@@ -137,7 +137,7 @@ impl<'a> Operations<'a> {
         let unknown = self.parser.error("");
         let name = self.parser.keyword()?;
         EventKind::named(name).ok_or_else(|| SyntaxError {
-            message: format!("expected {EXPECTED}, found `:{}`", name.escape_debug()),
+            message: format!("expected {EXPECTED}, found `:{}`", visible(name)),
             ..unknown
         })
     }

@@ -151,7 +151,10 @@ impl<'a> Parser<'a> {
     /// The error that something else than `expected` stands here.
     pub(super) fn unexpected(&self, expected: &str) -> SyntaxError {
         match self.text[self.offset..].chars().next() {
-            Some(found) => self.error(format!("expected {expected}, found `{}`", found.escape_debug())),
+            Some(found) => {
+                let found = visible(found.encode_utf8(&mut [0; 4]));
+                self.error(format!("expected {expected}, found `{found}`"))
+            }
             None => self.error(format!("expected {expected}, found the end of the file")),
         }
     }
@@ -178,7 +181,7 @@ impl<'a> Parser<'a> {
         }
         atom::atom(word).map_err(|expected| {
             self.offset = start;
-            self.error(format!("{expected}, found `{}`", word.escape_debug()))
+            self.error(format!("{expected}, found `{}`", visible(word)))
         })
     }
 
@@ -361,6 +364,23 @@ fn named_char(name: &str) -> Option<char> {
             return char::from_u32(u32::from_str_radix(digits, 16).ok()?);
         }
     })
+}
+
+/// The beginning of a text, in a form that an error message can show.
+pub(super) fn visible(text: &str) -> String {
+    const LONGEST: usize = 40;
+    let mut shown = String::new();
+    for c in text.chars().take(LONGEST) {
+        if c.is_control() {
+            shown.extend(c.escape_debug());
+        } else {
+            shown.push(c);
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// What is said of a value that is nested too deeply.
