@@ -18,3 +18,5 @@ pub mod interpreter;
 pub mod isolation;
 pub mod run_directory;
 pub mod testbed;
+
+mod process;

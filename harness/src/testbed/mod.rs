@@ -1,1 +1,20 @@
-//! Testbeds: under construction.
+//! Testbeds: the machines on which the nodes of a test run.
+//!
+//! - [`ip`]: the one place that calls the `ip` tool.
+//! - [`NetnsTestbed`]: one network namespace per node, joined by a bridge, inside the isolation.
+//! - [`LocalHost`]: the [`labrys_nemesis::Host`] of such a node.
+//! - [`lifecycle`]: what a host notes of its daemon: starts, intended signals, ends.
+//! - [`TestbedIdentity`]: by which a later process tells whether a testbed still exists.
+//!
+//! What it is not: it knows no database and applies no fault.
+
+pub mod ip;
+pub mod lifecycle;
+
+mod identity;
+mod local_host;
+mod netns;
+
+pub use identity::{Holder, Liveness, TestbedIdentity};
+pub use local_host::LocalHost;
+pub use netns::{NetnsNode, NetnsTestbed, NetnsTestbedConfig, TestbedError, hosts_from};

@@ -1,0 +1,43 @@
+//! Tests of what happens inside the isolation: each trial starts this very program again as a *scenario*, which enters the
+//! isolation as `labrys test` does, and looks at it from outside. Run as root, each trial is run twice: as root, and as an
+//! ordinary user. Where the machine forbids namespaces to one of them, its trials are reported as ignored.
+
+mod isolation;
+mod scenario;
+mod store;
+mod testbed;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use scenario::Identity;
+
+/// A trial's name, and what it does; an error is a failure.
+type Case = (&'static str, fn(Identity) -> Result<(), String>);
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    if let (Some(_), Some(first)) = (arguments.next(), arguments.next())
+        && first == scenario::FLAG
+    {
+        return scenario::main(&arguments.collect::<Vec<_>>());
+    }
+    let mut trials = Vec::new();
+    for identity in scenario::identities() {
+        let refusal = scenario::refusal(identity);
+        if let Some(reason) = &refusal {
+            eprintln!("skipped as {identity}: {reason}");
+        }
+        let ordinary = match identity {
+            Identity::Root => &[][..],
+            Identity::OrdinaryUser => isolation::CASES_OF_ORDINARY_USERS,
+        };
+        let cases = isolation::CASES.iter().chain(testbed::CASES).chain(store::CASES).chain(ordinary);
+        for (name, case) in cases {
+            let run = move || case(identity).map_err(Into::into);
+            trials
+                .push(Trial::test(format!("{name}_as_{identity}"), run).with_ignored_flag(refusal.is_some()));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
