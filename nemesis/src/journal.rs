@@ -255,6 +255,12 @@ impl Journal {
         Ok(())
     }
 
+    /// From now on entries go to this file.
+    #[cfg(test)]
+    pub(crate) fn replace_file_for_test(&mut self, file: File) {
+        self.file = file;
+    }
+
     fn failed(&self, source: std::io::Error) -> JournalError {
         JournalError::File { path: self.path.clone(), source }
     }

@@ -93,6 +93,3 @@ fn wait_until_gone(scope: &Scope<'_>, host: &dyn Host, process: ProcessIdentity)
         waited_ms: scope.patience.settle_ms,
     })
 }
-
-#[cfg(test)]
-mod tests;

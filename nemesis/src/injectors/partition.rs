@@ -132,6 +132,3 @@ fn change(host: &dyn Host, tools: &Tools, script: Option<String>) -> Result<(), 
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

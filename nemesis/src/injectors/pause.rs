@@ -107,6 +107,3 @@ fn settled(
 fn not_settled(scope: &Scope<'_>, process: ProcessIdentity, expected: &'static str) -> InjectError {
     InjectError::NotSettled { process, expected, waited_ms: scope.patience.settle_ms }
 }
-
-#[cfg(test)]
-mod tests;
