@@ -1,0 +1,235 @@
+//! A cluster in one thread: nodes with simulated disks and state machines, a network that is a list of messages, and the
+//! oracle that looks on. Who moves when is decided by the caller: a scenario file or a random schedule.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use labrys_raft::{
+    Config, Defects, Effect, Entry, Input, LogIndex, Message, Node, NodeId, Recovered, Role, Status, Token,
+};
+
+use crate::disk::Disk;
+use crate::oracle::{Oracle, Violation};
+use crate::render;
+
+/// One server.
+#[derive(Debug)]
+pub struct Server {
+    pub config: Config,
+    /// `None` while it is down.
+    pub node: Option<Node>,
+    pub disk: Disk,
+    /// Handed over by the node, not yet applied.
+    pub to_apply: VecDeque<(Entry, Option<Token>)>,
+    /// The state machine: what was applied.
+    pub machine: Vec<Entry>,
+    pub clock_ms: u64,
+    /// Stopped as by SIGSTOP.
+    pub paused: bool,
+    /// Counts its restarts.
+    life: u64,
+    /// Operations of its clients.
+    tokens: Vec<Token>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Cluster {
+    pub servers: Vec<Server>,
+    pub network: Vec<Message>,
+    pub oracle: Oracle,
+    /// What happened, a line each, if anybody wants to know.
+    pub trace: Option<Vec<String>>,
+    next_token: u64,
+}
+
+/// The configuration that tests begin with.
+pub fn config(id: u64, voters: u64) -> Config {
+    Config {
+        id: NodeId(id),
+        voters: (1..=voters).map(NodeId).collect(),
+        election_timeout_ms: 100,
+        heartbeat_interval_ms: 20,
+        max_batch_entries: 64,
+        max_batch_bytes: 1 << 20,
+        max_inflight_batches: 8,
+        max_pending: 1000,
+        pre_vote: true,
+        check_quorum: true,
+        seed: 1,
+        defects: Defects::NONE,
+    }
+}
+
+impl Cluster {
+    /// Servers with these configurations, all down, with empty disks.
+    pub fn new(configs: impl IntoIterator<Item = Config>) -> Cluster {
+        let servers = configs.into_iter().map(|config| Server {
+            config,
+            node: None,
+            disk: Disk::default(),
+            to_apply: VecDeque::new(),
+            machine: Vec::new(),
+            clock_ms: 0,
+            paused: false,
+            life: 0,
+            tokens: Vec::new(),
+        });
+        let mut oracle = Oracle::default();
+        (oracle.watches_disk, oracle.trusts_assertions) = (true, true);
+        Cluster { servers: servers.collect(), network: Vec::new(), oracle, trace: None, next_token: 0 }
+    }
+
+    /// The place of a node in `servers`.
+    pub fn place(id: NodeId) -> usize {
+        id.0 as usize - 1
+    }
+
+    /// The status of the server at `place`, if it is up.
+    pub fn status(&self, place: usize) -> Option<Status> {
+        self.servers[place].node.as_ref().map(Node::status)
+    }
+
+    /// Servers that are up and not paused.
+    pub fn running(&self) -> Vec<usize> {
+        let runs = |place: &usize| self.servers[*place].node.is_some() && !self.servers[*place].paused;
+        (0..self.servers.len()).filter(runs).collect()
+    }
+
+    /// The running leader with the highest term.
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |place: &usize| self.status(*place).is_some_and(|status| status.role == Role::Leader);
+        self.running()
+            .into_iter()
+            .filter(leads)
+            .max_by_key(|place| self.status(*place).map(|status| status.term))
+    }
+
+    /// Notes a line, if anybody listens.
+    pub fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line());
+        }
+    }
+
+    /// Starts the server at `place` from its disk. Its state machine is found as after `applied` entries.
+    pub fn start(&mut self, place: usize, applied: LogIndex) {
+        let server = &mut self.servers[place];
+        server.machine.truncate(applied.0 as usize);
+        server.life += 1;
+        let recovered =
+            Recovered { hard_state: server.disk.hard_state, entries: server.disk.entries.clone(), applied };
+        let node = Node::new(server.config.clone(), recovered, server.clock_ms);
+        server.node = Some(node.expect("a simulated disk is always recoverable"));
+    }
+
+    /// The server at `place` is gone; what its disk keeps is the caller's affair.
+    pub fn stop(&mut self, place: usize) {
+        let server = &mut self.servers[place];
+        server.node = None;
+        server.paused = false;
+        server.to_apply.clear();
+        self.oracle.forgot(server.tokens.drain(..));
+    }
+
+    /// Gives inputs to the server at `place`, as one step, and carries out what it wants.
+    pub fn step(&mut self, place: usize, inputs: Vec<Input>) -> Result<(), Violation> {
+        let server = &mut self.servers[place];
+        let Some(node) = &mut server.node else { return Ok(()) };
+        let was = node.status();
+        let mut effects = Vec::new();
+        if inputs.len() == 1 {
+            inputs.into_iter().for_each(|input| node.step(input, &mut effects));
+        } else {
+            node.step_all(inputs, &mut effects);
+        }
+        let id = was.id;
+        if let Some(trace) = &mut self.trace {
+            trace.extend(effects.iter().map(|effect| render::effect(id, effect)));
+        }
+        self.oracle.after_step(node, &was, server.life)?;
+        for effect in effects {
+            match effect {
+                Effect::Persist(batch) => {
+                    self.oracle.on_write(node, &was, &batch)?;
+                    server.disk.write(batch);
+                }
+                Effect::Send(message) => {
+                    self.oracle.on_send(&message, server.life, &server.disk, node)?;
+                    self.network.push(message);
+                }
+                Effect::Apply { entries } => {
+                    let handed_over = LogIndex((server.machine.len() + server.to_apply.len()) as u64);
+                    self.oracle.on_apply(id, handed_over, &entries)?;
+                    server.to_apply.extend(entries);
+                }
+                Effect::ReadReady { token, index } => {
+                    let applied = LogIndex(server.machine.len() as u64);
+                    self.oracle.on_read_ready(token, index, applied)?;
+                }
+                other => self.oracle.on_other(id, &other)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Time passes for one server.
+    pub fn tick(&mut self, place: usize, by_ms: u64) -> Result<(), Violation> {
+        let server = &mut self.servers[place];
+        server.clock_ms += by_ms;
+        let now_ms = server.clock_ms;
+        if server.paused { Ok(()) } else { self.step(place, vec![Input::Tick { now_ms }]) }
+    }
+
+    /// The disk of a server syncs its oldest `count` batches.
+    pub fn sync(&mut self, place: usize, count: usize) -> Result<(), Violation> {
+        let server = &mut self.servers[place];
+        match server.disk.sync(count) {
+            Some(sequence) if server.node.is_some() => self.step(place, vec![Input::Persisted { sequence }]),
+            _ => Ok(()),
+        }
+    }
+
+    /// The state machine of a server applies the oldest `count` entries and answers their clients.
+    pub fn apply(&mut self, place: usize, count: usize) -> Result<(), Violation> {
+        let server = &mut self.servers[place];
+        let count = count.min(server.to_apply.len());
+        for (entry, token) in server.to_apply.drain(..count) {
+            if let Some(token) = token {
+                self.oracle.acknowledge(token, &entry)?;
+            }
+            server.machine.push(entry);
+        }
+        let index = LogIndex(server.machine.len() as u64);
+        if count == 0 { Ok(()) } else { self.step(place, vec![Input::Applied { index }]) }
+    }
+
+    /// A client of the server at `place` proposes a command, its token's number if `None`.
+    pub fn propose(&mut self, place: usize, command: Option<Bytes>) -> Result<Token, Violation> {
+        let token = self.new_token(place);
+        let command = command.unwrap_or_else(|| Bytes::copy_from_slice(&token.0.to_be_bytes()));
+        self.oracle.proposed(token, command.clone());
+        self.step(place, vec![Input::Propose { token, command }])?;
+        Ok(token)
+    }
+
+    /// A client of the server at `place` reads.
+    pub fn read(&mut self, place: usize) -> Result<Token, Violation> {
+        let token = self.new_token(place);
+        self.oracle.read_began(token);
+        self.step(place, vec![Input::Read { token }])?;
+        Ok(token)
+    }
+
+    fn new_token(&mut self, place: usize) -> Token {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        self.servers[place].tokens.push(token);
+        token
+    }
+
+    /// Gives a message to its receiver; it is lost if that is down.
+    pub fn deliver(&mut self, message: Message) -> Result<(), Violation> {
+        self.step(Cluster::place(message.to), vec![Input::Receive(message)])
+    }
+}

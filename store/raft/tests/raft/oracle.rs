@@ -1,0 +1,363 @@
+//! What must hold after every step of every node, whatever the network and the disks did.
+//!
+//! | property | where it is from | how it is seen |
+//! | --- | --- | --- |
+//! | election safety | paper, Figure 3, 5.2 | one leader per term, by role and by the appends it sends |
+//! | leader append-only | Figure 3, 5.3 | a leader writes no truncation |
+//! | log matching | Figure 3, 5.3 | an (index, term) has one command and one term before it, in all logs ever written |
+//! | leader completeness | Figure 3, 5.4 | a new leader has every entry committed in an earlier term |
+//! | state machine safety | Figure 3, 5.4.3 | one entry per committed index |
+//! | applied once, in order | Figure 2 | the entries handed over are consecutive |
+//! | commit never regresses | Figure 2 | per life of a node |
+//! | durable before promised | Figure 2, 5.2 | votes, acknowledgements and terms sent are on the sender's disk |
+//! | reads are current | thesis 6.4 | a read sees everything acknowledged or read before it began |
+//! | tokens end once, definite means never | this crate | a definitely refused proposal is never committed |
+//! | nothing acknowledged is lost | — | checked against all state machines after healing |
+//!
+//! An outcome that nobody told the client (a crash, a lost leadership) is never taken for "did not happen".
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use labrys_raft::{
+    Effect, Entry, LogIndex, Message, MessageBody, Node, NodeId, Payload, PersistBatch, Role, Status, Term,
+    Token,
+};
+
+use crate::disk::Disk;
+
+/// The property that was violated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Property {
+    ElectionSafety,
+    LeaderAppendOnly,
+    LogMatching,
+    LeaderCompleteness,
+    StateMachineSafety,
+    AppliedOnceInOrder,
+    CommitNeverRegresses,
+    DurableBeforePromised,
+    ReadsAreCurrent,
+    TokensEndOnce,
+    DefiniteMeansNever,
+    NothingAcknowledgedIsLost,
+    OwnAssertions,
+    Liveness,
+}
+
+/// What happened instead.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub property: Property,
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}: {}", self.property, self.detail)
+    }
+}
+
+/// Shorthand for a violation.
+pub fn violated<T>(property: Property, detail: String) -> Result<T, Violation> {
+    Err(Violation { property, detail })
+}
+
+/// A client's operation that has not ended.
+#[derive(Clone, Debug)]
+enum Open {
+    Proposal,
+    /// With the position that it must see.
+    Read(LogIndex),
+}
+
+/// Everything that was seen so far.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// Whether to compare what is sent with what is on disk. Off to see whether the other properties notice by themselves.
+    pub watches_disk: bool,
+    /// Whether the node's own assertions count. Off for defects, with which a node reports and carries on.
+    pub trusts_assertions: bool,
+    leaders: BTreeMap<Term, (NodeId, u64)>,
+    by_position: BTreeMap<(LogIndex, Term), (Term, Payload)>,
+    /// The committed log, with the term in which each entry was first seen committed.
+    pub committed: Vec<(Entry, Term)>,
+    open: BTreeMap<Token, Open>,
+    /// Which proposal a command came from; every command is proposed once.
+    proposals: BTreeMap<Bytes, Token>,
+    definitely_refused: BTreeMap<Token, ()>,
+    /// What clients were told to be done.
+    pub acknowledged: BTreeMap<Token, LogIndex>,
+    /// The newest position that a client has seen: acknowledged, or read.
+    seen: LogIndex,
+    pub assertions_broken: usize,
+}
+
+impl Oracle {
+    /// A client hands in a proposal of a command that was never proposed before.
+    pub fn proposed(&mut self, token: Token, command: Bytes) {
+        self.open.insert(token, Open::Proposal);
+        let earlier = self.proposals.insert(command, token);
+        assert_eq!(earlier, None, "the test must not propose a command twice");
+    }
+
+    /// A client hands in a read: it must see what any client has seen by now.
+    pub fn read_began(&mut self, token: Token) {
+        self.open.insert(token, Open::Read(self.seen));
+    }
+
+    /// A node crashed: its clients never hear of their operations, which may or may not happen.
+    pub fn forgot(&mut self, tokens: impl IntoIterator<Item = Token>) {
+        for token in tokens {
+            self.open.remove(&token);
+        }
+    }
+
+    /// Operations whose clients still wait.
+    pub fn open_operations(&self) -> impl Iterator<Item = Token> + '_ {
+        self.open.keys().copied()
+    }
+
+    /// A message is about to be sent.
+    pub fn on_send(
+        &mut self,
+        message: &Message,
+        life: u64,
+        disk: &Disk,
+        node: &Node,
+    ) -> Result<(), Violation> {
+        if let MessageBody::Append { .. } = message.body {
+            self.leads(message.term, message.from, life)?;
+        }
+        if !self.watches_disk {
+            return Ok(());
+        }
+        let Message { from, to, term, body } = message;
+        let is_trial = matches!(body, MessageBody::PreVote { .. } | MessageBody::PreVoteReply { .. });
+        let durable = disk.hard_state;
+        let fail = |what: String| violated(Property::DurableBeforePromised, what);
+        if !is_trial && durable.term < *term {
+            return fail(format!("node {from} speaks in term {term} with term {} on disk", durable.term));
+        }
+        let vote_is_for = |candidate: NodeId| durable.term > *term || durable.voted_for == Some(candidate);
+        match body {
+            MessageBody::VoteReply { granted: true } if !vote_is_for(*to) => {
+                fail(format!("node {from} votes for {to} in term {term} with {durable:?} on disk"))
+            }
+            MessageBody::Vote { .. } if !vote_is_for(*from) => {
+                fail(format!("node {from} campaigns in term {term} with {durable:?} on disk"))
+            }
+            MessageBody::AppendReply { outcome: Ok(matched), .. } => {
+                let in_memory =
+                    if matched.0 == 0 { Some(Term(0)) } else { node.entry(*matched).map(|e| e.term) };
+                if disk.term_at(*matched).is_none() || disk.term_at(*matched) != in_memory {
+                    return fail(format!(
+                        "node {from} acknowledges entry {matched}, which is not on its disk"
+                    ));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A batch is about to be written by a node that was and is in these states.
+    pub fn on_write(&mut self, node: &Node, was: &Status, batch: &PersistBatch) -> Result<(), Violation> {
+        let is = node.status();
+        let still_leads = (was.role, is.role) == (Role::Leader, Role::Leader) && was.term == is.term;
+        if still_leads && let Some(from) = batch.truncate_from {
+            return violated(
+                Property::LeaderAppendOnly,
+                format!("leader {} drops its log from {from}", is.id),
+            );
+        }
+        for entry in &batch.entries {
+            let before = LogIndex(entry.index.0 - 1);
+            let term_before = node.entry(before).map_or(Term(0), |entry| entry.term);
+            let this = (term_before, entry.payload.clone());
+            let known = self.by_position.entry((entry.index, entry.term)).or_insert_with(|| this.clone());
+            if *known != this {
+                let what =
+                    format!("entry {}/{} has two meanings: {known:?} and {this:?}", entry.index, entry.term);
+                return violated(Property::LogMatching, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// A node finished a step.
+    pub fn after_step(&mut self, node: &Node, was: &Status, life: u64) -> Result<(), Violation> {
+        let is = node.status();
+        if is.commit < was.commit {
+            let what = format!("node {} goes back from commit {} to {}", is.id, was.commit, is.commit);
+            return violated(Property::CommitNeverRegresses, what);
+        }
+        for index in was.commit.0 + 1..=is.commit.0 {
+            self.on_commit(node, LogIndex(index))?;
+        }
+        if is.role == Role::Leader {
+            self.leads(is.term, is.id, life)?;
+            if was.role != Role::Leader || was.term != is.term {
+                self.new_leader_is_complete(node, is.term)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn leads(&mut self, term: Term, id: NodeId, life: u64) -> Result<(), Violation> {
+        let known = *self.leaders.entry(term).or_insert((id, life));
+        if known == (id, life) {
+            return Ok(());
+        }
+        let what = format!(
+            "term {term} is led by node {} (life {}) and by node {id} (life {life})",
+            known.0, known.1
+        );
+        violated(Property::ElectionSafety, what)
+    }
+
+    fn on_commit(&mut self, node: &Node, index: LogIndex) -> Result<(), Violation> {
+        let id = node.status().id;
+        let Some(entry) = node.entry(index) else {
+            let what = format!("node {id} commits entry {index}, which it does not have");
+            return violated(Property::StateMachineSafety, what);
+        };
+        match self.committed.get(index.0 as usize - 1) {
+            None => self.committed.push((entry.clone(), node.status().term)),
+            Some((known, _)) if known == entry => {}
+            Some((known, _)) => {
+                let what = format!("entry {index} is {known:?} for one node and {entry:?} for node {id}");
+                return violated(Property::StateMachineSafety, what);
+            }
+        }
+        match self.token_in(entry) {
+            Some(token) if self.definitely_refused.contains_key(&token) => violated(
+                Property::DefiniteMeansNever,
+                format!("proposal {token} was refused and is committed"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn new_leader_is_complete(&self, node: &Node, term: Term) -> Result<(), Violation> {
+        for (entry, in_term) in &self.committed {
+            if *in_term < term && node.entry(entry.index) != Some(entry) {
+                let what = format!(
+                    "node {} leads term {term} without entry {}/{}, committed in term {in_term}",
+                    node.status().id,
+                    entry.index,
+                    entry.term
+                );
+                return violated(Property::LeaderCompleteness, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// A node hands `entries` to a state machine that was handed everything up to `handed_over` before.
+    pub fn on_apply(
+        &mut self,
+        id: NodeId,
+        handed_over: LogIndex,
+        entries: &[(Entry, Option<Token>)],
+    ) -> Result<(), Violation> {
+        for (offset, (entry, token)) in entries.iter().enumerate() {
+            let expected = LogIndex(handed_over.0 + 1 + offset as u64);
+            if entry.index != expected {
+                let what = format!("node {id} hands over entry {} in place of {expected}", entry.index);
+                return violated(Property::AppliedOnceInOrder, what);
+            }
+            if token.is_some() && *token != self.token_in(entry) {
+                let what =
+                    format!("node {id} ends proposal {token:?} with the entry of {:?}", self.token_in(entry));
+                return violated(Property::TokensEndOnce, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// A state machine has applied `entry`, and the client is told so.
+    pub fn acknowledge(&mut self, token: Token, entry: &Entry) -> Result<(), Violation> {
+        self.ended(token)?;
+        self.acknowledged.insert(token, entry.index);
+        self.seen = self.seen.max(entry.index);
+        Ok(())
+    }
+
+    /// A read is answered by a node whose state machine has applied `applied`.
+    pub fn on_read_ready(
+        &mut self,
+        token: Token,
+        index: LogIndex,
+        applied: LogIndex,
+    ) -> Result<(), Violation> {
+        let Open::Read(must_see) = self.ended(token)? else {
+            return violated(Property::TokensEndOnce, format!("proposal {token} ends as a read"));
+        };
+        if applied < must_see || applied < index {
+            let what = format!(
+                "read {token} sees {applied}; it waited for {index} and clients have seen {must_see}"
+            );
+            return violated(Property::ReadsAreCurrent, what);
+        }
+        self.seen = self.seen.max(applied);
+        Ok(())
+    }
+
+    /// Anything else that a node did.
+    pub fn on_other(&mut self, id: NodeId, effect: &Effect) -> Result<(), Violation> {
+        match effect {
+            Effect::Refused { token, reason } => {
+                let ended = self.ended(*token)?;
+                if reason.is_definite() && matches!(ended, Open::Proposal) {
+                    self.definitely_refused.insert(*token, ());
+                }
+                Ok(())
+            }
+            Effect::InvariantBroken { what } => {
+                self.assertions_broken += 1;
+                if self.trusts_assertions {
+                    return violated(Property::OwnAssertions, format!("node {id}: {what}"));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ended(&mut self, token: Token) -> Result<Open, Violation> {
+        match self.open.remove(&token) {
+            Some(open) => Ok(open),
+            None => violated(Property::TokensEndOnce, format!("{token} ends, but is not open")),
+        }
+    }
+
+    /// After healing: what clients were told to be done is in every state machine, and all are equal.
+    pub fn check_machines<'a>(&self, machines: impl Iterator<Item = &'a [Entry]>) -> Result<(), Violation> {
+        for machine in machines {
+            for (token, index) in &self.acknowledged {
+                let found = machine.get(index.0 as usize - 1).and_then(|entry| self.token_in(entry));
+                if found != Some(*token) {
+                    let what =
+                        format!("proposal {token} was acknowledged at {index}, where {found:?} is now");
+                    return violated(Property::NothingAcknowledgedIsLost, what);
+                }
+            }
+            let differs = machine.iter().zip(&self.committed).find(|(applied, (known, _))| *applied != known);
+            if let Some((applied, (known, _))) = differs {
+                let what = format!("a state machine applied {applied:?} in place of {known:?}");
+                return violated(Property::StateMachineSafety, what);
+            }
+        }
+        Ok(())
+    }
+
+    /// The proposal that an entry came from.
+    fn token_in(&self, entry: &Entry) -> Option<Token> {
+        match &entry.payload {
+            Payload::Command(command) => self.proposals.get(command).copied(),
+            Payload::Noop => None,
+        }
+    }
+}

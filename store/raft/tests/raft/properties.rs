@@ -1,0 +1,100 @@
+//! Random schedules must keep every property of `oracle`; each defect must break one.
+
+use labrys_raft::{Defect, Defects};
+
+use crate::oracle::Property;
+use crate::simulation::{self, Exercised, Setting};
+
+/// How many schedules to run: `LABRYS_RAFT_SCHEDULES`, or the default.
+#[allow(clippy::disallowed_methods, reason = "a test may be told how long to search")]
+fn schedules(default: u64) -> u64 {
+    std::env::var("LABRYS_RAFT_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn random_schedules_keep_every_property_and_the_healed_cluster_makes_progress() {
+    let mut total = Exercised::default();
+    for seed in 0..schedules(5000) {
+        match simulation::run(seed, Setting::default()) {
+            Ok(exercised) => total.add(exercised),
+            Err(_) => panic!("{}", simulation::explain(seed, Setting::default())),
+        }
+    }
+    println!("{total:?}");
+    let schedules = total.schedules;
+    assert!(
+        total.acknowledged > 10 * schedules,
+        "the schedules commit too little to mean anything: {total:?}"
+    );
+    assert!(total.terms > 2 * schedules, "too few elections: {total:?}");
+    assert!(total.crashes > schedules && total.dropped > schedules, "too little trouble: {total:?}");
+}
+
+/// How many schedules a defect may take to be noticed.
+const DEFECT_BUDGET: u64 = 2000;
+
+/// The first schedule in which `defect` breaks something, and what.
+fn first_violation(defect: Defect, ignores_disk: bool) -> Option<(u64, Property)> {
+    let setting = Setting { defects: Defects::NONE.with(defect), ignores_disk, traces: false };
+    let violation_of =
+        |seed| simulation::run(seed, setting).err().map(|violation| (seed, violation.property));
+    (0..DEFECT_BUDGET).find_map(violation_of)
+}
+
+/// Asserts that `defect` violates one of `expected`, noticed by what the cluster does and not by a node's own assertions.
+fn is_noticed(defect: Defect, ignores_disk: bool, expected: &[Property]) {
+    let found = first_violation(defect, ignores_disk);
+    println!("{defect}: {found:?}");
+    let noticed = found.is_some_and(|(_, property)| expected.contains(&property));
+    assert!(
+        noticed,
+        "{defect}: found {found:?} within {DEFECT_BUDGET} schedules, expected one of {expected:?}"
+    );
+}
+
+#[test]
+fn a_vote_that_is_not_persisted_is_noticed_as_a_broken_promise() {
+    is_noticed(Defect::VoteNotPersisted, false, &[Property::DurableBeforePromised]);
+}
+
+#[test]
+fn a_vote_that_is_not_persisted_is_noticed_as_two_leaders_even_when_nobody_watches_the_disks() {
+    is_noticed(Defect::VoteNotPersisted, true, &[Property::ElectionSafety, Property::LogMatching]);
+}
+
+#[test]
+fn an_election_without_a_log_check_is_noticed_as_an_incomplete_leader() {
+    is_noticed(Defect::ElectionNoLogCheck, false, &[Property::LeaderCompleteness]);
+}
+
+#[test]
+fn a_commit_index_beyond_what_the_leader_vouched_for_is_noticed_as_diverging_state_machines() {
+    is_noticed(Defect::CommitIndexNotMin, false, &[Property::StateMachineSafety]);
+}
+
+#[test]
+fn a_leader_that_reads_without_confirmation_is_noticed_as_a_stale_read() {
+    is_noticed(Defect::LocalLeaderRead, false, &[Property::ReadsAreCurrent]);
+}
+
+#[test]
+fn a_follower_that_reads_its_own_state_is_noticed_as_a_stale_read() {
+    is_noticed(Defect::FollowerRead, false, &[Property::ReadsAreCurrent]);
+}
+
+#[test]
+fn a_schedule_is_a_function_of_its_seed_down_to_every_effect() {
+    let setting = Setting { traces: true, ..Setting::default() };
+    let mut lines = 0;
+    for seed in 0..50 {
+        let trace = || {
+            let mut simulation = simulation::Simulation::new(seed, setting);
+            let outcome = simulation.run().map_err(|violation| violation.to_string());
+            (outcome, simulation.cluster.trace)
+        };
+        let (first, second) = (trace(), trace());
+        lines += first.1.as_ref().map_or(0, Vec::len);
+        assert_eq!(first, second, "seed {seed}");
+    }
+    assert!(lines > 10_000, "the schedules do too little to mean anything: {lines} lines");
+}

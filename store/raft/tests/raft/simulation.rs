@@ -1,0 +1,433 @@
+//! Random schedules: a network that loses, duplicates and reorders, partitions in both directions or one, crashes that lose
+//! what was not synced, pauses, clock jumps; then everything is healed, and the cluster must elect, commit and agree.
+//!
+//! A schedule is a function of its seed. `LABRYS_RAFT_SCHEDULES` says how many are run.
+
+use labrys_raft::{Config, Defects, Input, LogIndex, NodeId};
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::cluster::{Cluster, config};
+use crate::oracle::{Property, Violation, violated};
+
+/// How many steps the stormy part has.
+const STEPS: usize = 1500;
+/// After healing, everything must be well within this many election timeouts.
+const PATIENCE_ELECTION_TIMEOUTS: u64 = 40;
+
+/// What a schedule is made of.
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Deliver,
+    Tick,
+    Sync,
+    Apply,
+    Propose,
+    Read,
+    Cut,
+    Reconnect,
+    Crash,
+    Start,
+    Pause,
+    Resume,
+    JumpClock,
+}
+
+/// What is to be different from a correct cluster under a full watch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting {
+    pub defects: Defects,
+    /// See [`crate::oracle::Oracle::watches_disk`].
+    pub ignores_disk: bool,
+    /// Keep a trace.
+    pub traces: bool,
+}
+
+/// What a schedule came to, so that a test can insist that schedules exercise something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exercised {
+    pub schedules: usize,
+    pub terms: usize,
+    pub acknowledged: usize,
+    pub reads: usize,
+    pub crashes: usize,
+    pub dropped: usize,
+}
+
+impl Exercised {
+    /// Sums up.
+    pub fn add(&mut self, other: Exercised) {
+        self.schedules += other.schedules;
+        self.terms += other.terms;
+        self.acknowledged += other.acknowledged;
+        self.reads += other.reads;
+        self.crashes += other.crashes;
+        self.dropped += other.dropped;
+    }
+}
+
+/// One run of a schedule.
+pub struct Simulation {
+    rng: ChaCha8Rng,
+    pub cluster: Cluster,
+    /// `cut[from][to]`: nothing gets through in this direction.
+    cut: Vec<Vec<bool>>,
+    weights: Vec<(Action, u32)>,
+    loss: f64,
+    duplication: f64,
+    reorders: bool,
+    pub exercised: Exercised,
+}
+
+impl Simulation {
+    /// Cluster and weather of a seed.
+    pub fn new(seed: u64, setting: Setting) -> Simulation {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let count = *[1, 2, 3, 3, 3, 4, 5, 5].choose(&mut rng).expect("not empty");
+        let mut template = random_config(&mut rng, count);
+        template.defects = setting.defects;
+        let configs = (1..=count).map(|id| Config { id: NodeId(id), seed: seed ^ id, ..template.clone() });
+        let mut cluster = Cluster::new(configs);
+        cluster.oracle.watches_disk = !setting.ignores_disk;
+        cluster.oracle.trusts_assertions = setting.defects.is_empty();
+        cluster.trace = setting.traces.then(Vec::new);
+        for place in 0..cluster.servers.len() {
+            cluster.servers[place].clock_ms = rng.random_range(0..1000);
+            cluster.start(place, LogIndex(0));
+        }
+        Simulation {
+            cut: vec![vec![false; count as usize]; count as usize],
+            weights: random_weights(&mut rng),
+            loss: *[0.0, 0.02, 0.1, 0.3].choose(&mut rng).expect("not empty"),
+            duplication: *[0.0, 0.02, 0.1].choose(&mut rng).expect("not empty"),
+            reorders: rng.random_bool(0.6),
+            exercised: Exercised { schedules: 1, ..Exercised::default() },
+            rng,
+            cluster,
+        }
+    }
+
+    /// The whole schedule: the storm, then the calm.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        for _ in 0..STEPS {
+            let (action, _) =
+                *self.weights.choose_weighted(&mut self.rng, |(_, weight)| *weight).expect("weights");
+            self.act(action)?;
+        }
+        self.heal()?;
+        let statuses = (0..self.cluster.servers.len()).filter_map(|place| self.cluster.status(place));
+        self.exercised.terms = statuses.map(|status| status.term.0 as usize).max().unwrap_or(0);
+        self.exercised.acknowledged = self.cluster.oracle.acknowledged.len();
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Violation> {
+        match action {
+            Action::Deliver => self.deliver(),
+            Action::Tick => self.tick(),
+            Action::Sync => self.on_random_server(|simulation, place| {
+                let count = simulation.rng.random_range(1..=4);
+                simulation.cluster.sync(place, count)
+            }),
+            Action::Apply => self.on_random_server(|simulation, place| {
+                let count = simulation.rng.random_range(1..=8);
+                simulation.cluster.apply(place, count)
+            }),
+            Action::Propose => {
+                self.on_client_server(|simulation, place| simulation.cluster.propose(place, None).map(drop))
+            }
+            Action::Read => self.on_client_server(|simulation, place| {
+                simulation.exercised.reads += 1;
+                simulation.cluster.read(place).map(drop)
+            }),
+            Action::Cut => {
+                self.cut_something();
+                Ok(())
+            }
+            Action::Reconnect => {
+                self.cut.iter_mut().for_each(|row| row.fill(false));
+                self.cluster.note(|| "-- all links are whole".to_owned());
+                Ok(())
+            }
+            Action::Crash => self.crash(),
+            Action::Start => {
+                self.start_one();
+                Ok(())
+            }
+            Action::Pause => self.on_random_server(|simulation, place| {
+                simulation.cluster.servers[place].paused = true;
+                simulation.cluster.note(|| format!("-- node {} is paused", place + 1));
+                Ok(())
+            }),
+            Action::Resume => self.resume_one(),
+            Action::JumpClock => self.on_random_server(|simulation, place| {
+                let by_ms = simulation.rng.random_range(1..400);
+                simulation.cluster.note(|| format!("-- clock of node {} jumps by {by_ms}", place + 1));
+                simulation.cluster.tick(place, by_ms)
+            }),
+        }
+    }
+
+    fn on_random_server(
+        &mut self,
+        action: impl FnOnce(&mut Simulation, usize) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let place = self.cluster.running().choose(&mut self.rng).copied();
+        place.map_or(Ok(()), |place| action(self, place))
+    }
+
+    /// Clients mostly know a leader, not always the newest.
+    fn on_client_server(
+        &mut self,
+        action: impl FnOnce(&mut Simulation, usize) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let running = self.cluster.running();
+        let leads = |place: &usize| {
+            self.cluster.status(*place).is_some_and(|status| status.role == labrys_raft::Role::Leader)
+        };
+        let leaders: Vec<usize> = running.iter().copied().filter(leads).collect();
+        let from = if leaders.is_empty() || self.rng.random_bool(0.05) { running } else { leaders };
+        let place = from.choose(&mut self.rng).copied();
+        place.map_or(Ok(()), |place| action(self, place))
+    }
+
+    /// One to three messages arrive, some of them as one step of their receiver.
+    fn deliver(&mut self) -> Result<(), Violation> {
+        let mut together = Vec::new();
+        let mut receiver = None;
+        for _ in 0..self.rng.random_range(1..=3) {
+            let Some(message) = self.take_message() else { break };
+            if receiver.is_some_and(|to| to != message.to) {
+                let inputs = std::mem::take(&mut together);
+                self.cluster.step(receiver.map_or(0, Cluster::place), inputs)?;
+            }
+            receiver = Some(message.to);
+            together.push(Input::Receive(message));
+        }
+        match receiver {
+            Some(to) if !together.is_empty() => self.cluster.step(Cluster::place(to), together),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a message off the network, unless it is lost now.
+    fn take_message(&mut self) -> Option<labrys_raft::Message> {
+        if self.cluster.network.is_empty() {
+            return None;
+        }
+        let last = self.cluster.network.len() - 1;
+        let position = if self.reorders { self.rng.random_range(0..=last) } else { 0 };
+        let message = if self.rng.random_bool(self.duplication) {
+            self.cluster.network[position].clone()
+        } else {
+            self.cluster.network.remove(position)
+        };
+        let (from, to) = (Cluster::place(message.from), Cluster::place(message.to));
+        let is_lost = self.cut[from][to] || self.rng.random_bool(self.loss);
+        if is_lost {
+            self.exercised.dropped += 1;
+        }
+        (!is_lost && !self.cluster.servers[to].paused).then_some(message)
+    }
+
+    fn tick(&mut self) -> Result<(), Violation> {
+        let by_ms = self.rng.random_range(1..20);
+        for place in 0..self.cluster.servers.len() {
+            // Clocks run at slightly different rates.
+            let drift_ms = u64::from(self.rng.random_bool(0.1));
+            self.cluster.tick(place, by_ms + drift_ms)?;
+        }
+        Ok(())
+    }
+
+    fn cut_something(&mut self) {
+        let count = self.cut.len();
+        let one = self.rng.random_range(0..count);
+        let kind = self.rng.random_range(0..4);
+        let side: Vec<bool> = (0..count).map(|_| self.rng.random_bool(0.5)).collect();
+        for from in 0..count {
+            for to in 0..count {
+                self.cut[from][to] |= match kind {
+                    0 => from == one || to == one,
+                    1 => side[from] != side[to],
+                    2 => from == one,
+                    _ => to == one,
+                };
+            }
+        }
+        self.cluster.note(|| format!("-- links are cut, kind {kind} around node {}", one + 1));
+    }
+
+    fn crash(&mut self) -> Result<(), Violation> {
+        let up: Vec<usize> = (0..self.cluster.servers.len())
+            .filter(|place| self.cluster.servers[*place].node.is_some())
+            .collect();
+        let Some(place) = up.choose(&mut self.rng).copied() else { return Ok(()) };
+        self.exercised.crashes += 1;
+        self.cluster.stop(place);
+        self.cluster.servers[place].disk.crash(&mut self.rng);
+        self.cluster.note(|| format!("-- node {} crashes", place + 1));
+        if self.rng.random_bool(0.5) {
+            self.start(place);
+        }
+        Ok(())
+    }
+
+    fn start_one(&mut self) {
+        let down = |place: &usize| self.cluster.servers[*place].node.is_none();
+        let down: Vec<usize> = (0..self.cluster.servers.len()).filter(down).collect();
+        if let Some(place) = down.choose(&mut self.rng).copied() {
+            self.start(place);
+        }
+    }
+
+    /// Starts a server. Its state machine has either to be filled anew or kept a part of what it had applied.
+    fn start(&mut self, place: usize) {
+        let server = &self.cluster.servers[place];
+        let most = server.machine.len().min(server.disk.entries.len()) as u64;
+        let applied = if self.rng.random_bool(0.5) { 0 } else { self.rng.random_range(0..=most) };
+        self.cluster.start(place, LogIndex(applied));
+        self.cluster.note(|| format!("-- node {} starts", place + 1));
+    }
+
+    fn resume_one(&mut self) -> Result<(), Violation> {
+        let paused: Vec<usize> =
+            (0..self.cluster.servers.len()).filter(|place| self.cluster.servers[*place].paused).collect();
+        let Some(place) = paused.choose(&mut self.rng).copied() else { return Ok(()) };
+        self.cluster.servers[place].paused = false;
+        self.cluster.note(|| format!("-- node {} resumes", place + 1));
+        self.cluster.tick(place, 0)
+    }
+
+    /// Everything is repaired: the cluster must elect, commit something new everywhere, and end every operation.
+    fn heal(&mut self) -> Result<(), Violation> {
+        self.cluster.note(|| "-- everything is healed".to_owned());
+        self.cut.iter_mut().for_each(|row| row.fill(false));
+        for place in 0..self.cluster.servers.len() {
+            self.cluster.servers[place].paused = false;
+            if self.cluster.servers[place].node.is_none() {
+                self.start(place);
+            }
+        }
+        let mut proposed = None;
+        let rounds = PATIENCE_ELECTION_TIMEOUTS * self.cluster.servers[0].config.election_timeout_ms / 5;
+        for _ in 0..rounds {
+            for place in 0..self.cluster.servers.len() {
+                self.cluster.tick(place, 5)?;
+            }
+            self.settle()?;
+            proposed = match (self.cluster.leader(), proposed) {
+                (Some(leader), None) => Some(self.cluster.propose(leader, None)?),
+                // The leader lost its office with the proposal: another one takes its place.
+                (_, Some(token)) if !self.is_open_or_acknowledged(token) => None,
+                (_, other) => other,
+            };
+            if proposed.is_some_and(|token| self.is_everywhere(token)) {
+                return self.check_the_end();
+            }
+        }
+        violated(
+            Property::Liveness,
+            format!("after healing, nothing is committed everywhere: {:?}", self.summary()),
+        )
+    }
+
+    /// Delivers, syncs and applies until nothing moves.
+    fn settle(&mut self) -> Result<(), Violation> {
+        loop {
+            let mut moved = false;
+            for place in 0..self.cluster.servers.len() {
+                let server = &self.cluster.servers[place];
+                moved |= server.disk.unsynced() > 0 || !server.to_apply.is_empty();
+                self.cluster.sync(place, usize::MAX)?;
+                self.cluster.apply(place, usize::MAX)?;
+            }
+            for message in std::mem::take(&mut self.cluster.network) {
+                moved = true;
+                self.cluster.deliver(message)?;
+            }
+            if !moved {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_open_or_acknowledged(&self, token: labrys_raft::Token) -> bool {
+        let oracle = &self.cluster.oracle;
+        oracle.acknowledged.contains_key(&token) || oracle.open_operations().any(|open| open == token)
+    }
+
+    fn is_everywhere(&self, token: labrys_raft::Token) -> bool {
+        let Some(index) = self.cluster.oracle.acknowledged.get(&token) else { return false };
+        self.cluster.servers.iter().all(|server| server.machine.len() as u64 >= index.0)
+    }
+
+    fn check_the_end(&self) -> Result<(), Violation> {
+        let oracle = &self.cluster.oracle;
+        if let Some(token) = oracle.open_operations().next() {
+            return violated(
+                Property::TokensEndOnce,
+                format!("{token} never ends, though nothing crashed since"),
+            );
+        }
+        oracle.check_machines(self.cluster.servers.iter().map(|server| server.machine.as_slice()))
+    }
+
+    fn summary(&self) -> Vec<String> {
+        let statuses = (0..self.cluster.servers.len()).filter_map(|place| self.cluster.status(place));
+        statuses.map(|status| crate::render::status(&status)).collect()
+    }
+}
+
+/// Timeouts, windows and switches, drawn anew for each schedule.
+fn random_config(rng: &mut ChaCha8Rng, count: u64) -> Config {
+    Config {
+        max_batch_entries: rng.random_range(1..=4),
+        max_batch_bytes: *[8, 24, 4096].choose(rng).expect("not empty"),
+        max_inflight_batches: rng.random_range(1..=6),
+        max_pending: *[3, 20, 200].choose(rng).expect("not empty"),
+        pre_vote: rng.random_bool(0.7),
+        check_quorum: rng.random_bool(0.7),
+        ..config(1, count)
+    }
+}
+
+/// How often each thing happens; half of the kinds of trouble are left out, so that schedules differ in kind.
+fn random_weights(rng: &mut ChaCha8Rng) -> Vec<(Action, u32)> {
+    let mut weights = vec![
+        (Action::Deliver, 300),
+        (Action::Tick, rng.random_range(20..120)),
+        (Action::Sync, rng.random_range(60..200)),
+        (Action::Apply, rng.random_range(20..100)),
+        (Action::Propose, rng.random_range(10..60)),
+        (Action::Read, rng.random_range(5..30)),
+    ];
+    let mut trouble = |actions: [(Action, u32); 2]| {
+        if rng.random_bool(0.5) {
+            weights.extend(actions);
+        }
+    };
+    trouble([(Action::Cut, 5), (Action::Reconnect, 5)]);
+    trouble([(Action::Crash, 5), (Action::Start, 10)]);
+    trouble([(Action::Pause, 4), (Action::Resume, 8)]);
+    trouble([(Action::JumpClock, 6), (Action::JumpClock, 6)]);
+    weights
+}
+
+/// Runs the schedule of `seed`.
+pub fn run(seed: u64, setting: Setting) -> Result<Exercised, Violation> {
+    let mut simulation = Simulation::new(seed, setting);
+    simulation.run()?;
+    Ok(simulation.exercised)
+}
+
+/// The last lines of the trace of a schedule that fails, for the message of the test.
+pub fn explain(seed: u64, setting: Setting) -> String {
+    let mut simulation = Simulation::new(seed, Setting { traces: true, ..setting });
+    let violation = simulation.run().err();
+    let trace = simulation.cluster.trace.unwrap_or_default();
+    let shown = trace.len().saturating_sub(80);
+    let violation = violation.map_or("nothing".to_owned(), |violation| violation.to_string());
+    format!("seed {seed}: {violation}\n{}", trace[shown..].join("\n"))
+}
