@@ -455,15 +455,22 @@ fn assert_hosts_match_the_active_faults(bench: &Bench) {
             );
             assert_eq!(host.receives_from(sender.address()), !is_cut, "{link:?} with {active:?}");
         }
-        let holds = |fault: &ActiveFault| matches!(&fault.resolved, Resolved::Pause { nodes } if nodes.contains(&receiver));
-        if host.daemon_state() == ProcessState::Stopped {
-            assert!(active.iter().any(holds), "{receiver} is stopped by nobody: {active:?}");
+        let (state, daemon) = (host.daemon_state(), host.daemon().unwrap().unwrap());
+        let stopped = Effect::ProcessStopped { process: daemon };
+        let holds_process = |fault: &ActiveFault| effects(&fault.report, &receiver).contains(&stopped);
+        if state != ProcessState::Gone {
+            let is_held = active.iter().any(holds_process);
+            assert_eq!(state == ProcessState::Stopped, is_held, "{receiver} is {state:?} with {active:?}");
+        }
+        let holds_node = |fault: &ActiveFault| matches!(&fault.resolved, Resolved::Kill { nodes } if nodes.contains(&receiver));
+        if active.iter().any(holds_node) {
+            assert_eq!(state, ProcessState::Gone, "{receiver} is up with {active:?}");
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_overlaps_crashes_or_fails_once_in_the_end_nothing_is_left(
