@@ -3,6 +3,14 @@
 //!
 //! A [`Fault`] names its targets symbolically ("the leader"). It is *resolved* to nodes and links at the moment it is
 //! applied, journalled, applied, verified to have bitten, and later undone and verified to be gone.
+//!
+//! The map, in the order in which a fault passes through it:
+//! [`FaultKind`] (what a user can name) → [`plan`] (when) → [`resolve`] (whom) → [`NemesisClient`] in the harness → a pipe →
+//! [`serve`] in the nemesis process → the engine (journal first, then the host) → the injectors, over [`Host`] → evidence,
+//! back up the pipe → [`InjectedFault`] in `schedule.jsonl`. [`heal`] does the engine's undoing from the journal alone.
+//!
+//! Invariants: nothing is done to a host before its intent is on the disk; a fault leaves the journal only after its
+//! undoing was verified on every node; the planner, the resolver and the formats are pure (`clippy.toml`).
 
 #![warn(missing_docs)]
 

@@ -347,13 +347,16 @@ fn nodes_that_do_not_exist_are_refused_without_touching_those_that_do() {
     }
 }
 
+/// A file that refuses to be written, in place of a full disk.
+fn unwritable() -> std::fs::File {
+    std::fs::File::open("/dev/null").unwrap()
+}
+
 #[test]
 fn without_a_journal_nothing_is_applied() {
     let mut bench = bench(2);
     let touched_before = bench.host(1).done().len();
-    // A device that is always full stands in for the disk.
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    bench.engine.journal.replace_file_for_test(full);
+    bench.engine.journal.replace_file_for_test(unwritable());
     let failure = bench.engine.apply(0, pause(&[1])).unwrap_err();
     assert!(failure.to_string().contains("could not be journalled"), "{failure}");
     assert_eq!(bench.host(1).done().len(), touched_before);
@@ -365,8 +368,7 @@ fn a_journal_that_fills_up_later_does_not_keep_faults_from_being_undone() {
     let mut bench = bench(2);
     bench.engine.apply(0, cut(&[(1, 2)])).unwrap();
     bench.engine.apply(1, pause(&[1])).unwrap();
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    bench.engine.journal.replace_file_for_test(full);
+    bench.engine.journal.replace_file_for_test(unwritable());
     let reports = bench.engine.undo_all().unwrap();
     assert!(reports.iter().all(|report| report.failures.iter().any(|failure| failure.node == "journal")));
     assert!(bench.host(2).filter_lines().is_empty());

@@ -100,7 +100,7 @@ fn kill_the_harness() {
 
 fn be_the_harness(setting: Setting) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let nemesis = start(&Role::Nemesis(setting.clone()), Stdio::from(OwnedFd::from(theirs)));
+    let mut nemesis_process = start(&Role::Nemesis(setting.clone()), Stdio::from(OwnedFd::from(theirs)));
     let mut client = NemesisClient::new(BufReader::new(ours.try_clone().unwrap()), ours);
     // The first answer comes after the handlers are in place.
     client.status().unwrap();
@@ -108,7 +108,7 @@ fn be_the_harness(setting: Setting) {
     client.apply(1, Resolved::Kill { nodes: vec!["n2".to_owned()] }).unwrap();
     let links = vec![Link { from: "n1".to_owned(), to: "n2".to_owned() }];
     client.apply(2, Resolved::Partition { description: "n1 -x-> n2".to_owned(), links }).unwrap();
-    let nemesis = i32::try_from(nemesis.id()).unwrap();
+    let nemesis = i32::try_from(nemesis_process.id()).unwrap();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         kill(Pid::from_raw(nemesis), signal).unwrap();
         assert_eq!(client.status().unwrap().active.len(), 3, "{signal} ended the faults");
@@ -116,6 +116,8 @@ fn be_the_harness(setting: Setting) {
     write_whole(&setting.ready_file(), &nemesis.to_string());
     // Until killed, or until the test itself is gone.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    drop(client);
+    let _ = nemesis_process.wait();
 }
 
 fn be_the_nemesis(setting: Setting) {
