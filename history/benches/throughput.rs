@@ -1,0 +1,174 @@
+//! `cargo bench -p labrys-history`: how fast histories are read, written and recorded, on one core.
+//!
+//! Prints the best of a few rounds, in MB/s (10^6 bytes of the file) and events/s: the best, because everything else that
+//! a machine does only ever makes it slower. The histories are made here, the same each time: `register` is a cas-register
+//! with independent keys, `transactions` has lists of reads and appends, as Elle's workloads have.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use labrys_history::{
+    Clock, Draft, Event, EventKind, Format, History, MonotonicClock, Process, ReadOptions, Recorder, Value,
+    read_bytes, write_edn, write_json_lines,
+};
+
+const ROUNDS: u32 = 5;
+
+fn main() {
+    let events: usize = if std::env::args().any(|argument| argument == "--test") { 1_000 } else { 400_000 };
+    println!("{:<34} {:>9} {:>12}", "", "MB/s", "events/s");
+    for (name, history) in [("register", register(events)), ("transactions", transactions(events / 4))] {
+        let mut json = Vec::new();
+        write_json_lines(&mut json, history.events()).expect("memory takes everything");
+        let mut edn = Vec::new();
+        write_edn(&mut edn, history.events()).expect("memory takes everything");
+        let count = history.events().len();
+        measure(&format!("{name}: read JSON Lines"), json.len(), count, || read(&json, Format::JsonLines));
+        measure(&format!("{name}: read EDN"), edn.len(), count, || read(&edn, Format::Edn));
+        measure(&format!("{name}: write JSON Lines"), json.len(), count, || {
+            let mut text = Vec::with_capacity(json.len());
+            write_json_lines(&mut text, history.events()).expect("memory takes everything");
+            text
+        });
+        measure(&format!("{name}: write EDN"), edn.len(), count, || {
+            let mut text = Vec::with_capacity(edn.len());
+            write_edn(&mut text, history.events()).expect("memory takes everything");
+            text
+        });
+        measure(&format!("{name}: operations"), json.len(), count, || history.operations());
+        measure(&format!("{name}: operations by key"), json.len(), count, || history.by_key());
+        for threads in [1, 4] {
+            measure(&format!("{name}: record, {threads} thread(s)"), json.len(), count, || {
+                record(&history, threads)
+            });
+        }
+    }
+}
+
+fn read(text: &[u8], format: Format) -> History {
+    let options = ReadOptions { format: Some(format), ..ReadOptions::default() };
+    read_bytes(text, "bench", options).expect("it was written by us").history
+}
+
+/// Runs `work` some times and prints the best.
+fn measure<T>(name: &str, bytes: usize, events: usize, mut work: impl FnMut() -> T) {
+    let clock = MonotonicClock::start();
+    let mut best_ns = u64::MAX;
+    for _ in 0..ROUNDS {
+        let start_ns = clock.now_ns();
+        let result = black_box(work());
+        best_ns = best_ns.min(clock.now_ns() - start_ns);
+        // Freeing is not what is measured.
+        drop(result);
+    }
+    let seconds = best_ns.max(1) as f64 / 1e9;
+    println!("{name:<34} {:>9.0} {:>12.0}", bytes as f64 / 1e6 / seconds, events as f64 / seconds);
+}
+
+/// Records all events into a file in the temporary folder, each thread those of its own processes.
+fn record(history: &History, threads: u64) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let recorder =
+        Recorder::create(folder.path().join("history.jsonl"), MonotonicClock::start()).expect("a new file");
+    let recorder = Arc::new(recorder);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let recorder = Arc::clone(&recorder);
+            scope.spawn(move || {
+                let of_thread =
+                    |event: &&Event| event.process.client().is_some_and(|p| p % threads == thread);
+                for event in history.events().iter().filter(of_thread) {
+                    let Event { process, kind, f, key, value, .. } = event.clone();
+                    let draft = Draft { process, kind, f, key, value, error: None, extra: Vec::new() };
+                    recorder.record(draft).expect("there is room on the disk");
+                }
+            });
+        }
+    });
+    recorder.finish().expect("there is room on the disk");
+}
+
+/// A small generator of numbers that look random (an LCG of Knuth's, MMIX), so that the text is not all alike.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn small(&mut self) -> Value {
+        Value::Int(self.below(5) as i64)
+    }
+}
+
+/// `count` events of ten processes, invocations and completions in turn, made by `operation`: function, key, argument,
+/// result.
+fn history(
+    count: usize,
+    mut operation: impl FnMut(&mut Numbers) -> (&'static str, Option<Value>, Value, Value),
+) -> History {
+    let mut numbers = Numbers(1);
+    let mut open: Vec<Option<(&'static str, Option<Value>, Value)>> = vec![None; 10];
+    let mut events = Vec::with_capacity(count);
+    let mut time_ns = 0;
+    for index in 0..count as u64 {
+        time_ns += 1_000 + numbers.below(100_000);
+        let process = numbers.below(10);
+        let slot = &mut open[process as usize];
+        let (kind, f, key, value) = match slot.take() {
+            Some((f, key, result)) => {
+                (if numbers.below(8) == 0 { EventKind::Fail } else { EventKind::Ok }, f, key, result)
+            }
+            None => {
+                let (f, key, argument, result) = operation(&mut numbers);
+                *slot = Some((f, key.clone(), result));
+                (EventKind::Invoke, f, key, argument)
+            }
+        };
+        let mut event = Event::new(index, time_ns, Process::Client(process), kind, f, value);
+        event.key = key;
+        events.push(event);
+    }
+    History::new(events).expect("made by the rules")
+}
+
+fn register(count: usize) -> History {
+    history(count, |numbers| {
+        let key = Some(Value::Int(numbers.below(100) as i64));
+        match numbers.below(3) {
+            0 => ("read", key, Value::Nil, numbers.small()),
+            1 => {
+                let value = numbers.small();
+                ("write", key, value.clone(), value)
+            }
+            _ => {
+                let pair = Value::Vector(vec![numbers.small(), numbers.small()]);
+                ("cas", key, pair.clone(), pair)
+            }
+        }
+    })
+}
+
+fn transactions(count: usize) -> History {
+    history(count, |numbers| {
+        let (mut argument, mut result) = (Vec::new(), Vec::new());
+        for _ in 0..1 + numbers.below(4) {
+            let key = Value::Int(numbers.below(50) as i64);
+            if numbers.below(2) == 0 {
+                let list = (0..numbers.below(20)).map(|n| Value::Int(n as i64)).collect();
+                argument.push(Value::Vector(vec![Value::keyword("r"), key.clone(), Value::Nil]));
+                result.push(Value::Vector(vec![Value::keyword("r"), key, Value::Vector(list)]));
+            } else {
+                let append = Value::Vector(vec![
+                    Value::keyword("append"),
+                    key,
+                    Value::Int(numbers.below(1_000) as i64),
+                ]);
+                argument.push(append.clone());
+                result.push(append);
+            }
+        }
+        ("txn", None, Value::Vector(argument), Value::Vector(result))
+    })
+}
