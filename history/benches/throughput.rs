@@ -5,17 +5,20 @@
 //! with independent keys, `transactions` has lists of reads and appends, as Elle's workloads have.
 
 use std::hint::black_box;
+use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use labrys_history::{
-    Clock, Draft, Event, EventKind, Format, History, MonotonicClock, Process, ReadOptions, Recorder, Value,
-    read_bytes, write_edn, write_json_lines,
+    Clock, Draft, Event, EventKind, Format, History, MonotonicClock, Process, ReadOptions, Recorder, Sink,
+    Value, read_bytes, write_edn, write_json_lines,
 };
 
 const ROUNDS: u32 = 5;
 
 fn main() {
     let events: usize = if std::env::args().any(|argument| argument == "--test") { 1_000 } else { 400_000 };
+    measure_stay_in_memory_at_leisure(events as u64 / 200);
     println!("{:<34} {:>9} {:>12}", "", "MB/s", "events/s");
     for (name, history) in [("register", register(events)), ("transactions", transactions(events / 4))] {
         let mut json = Vec::new();
@@ -38,6 +41,7 @@ fn main() {
         measure(&format!("{name}: operations"), json.len(), count, || history.operations());
         measure(&format!("{name}: operations by key"), json.len(), count, || history.by_key());
         for threads in [1, 4] {
+            measure_stay_in_memory(&history, threads);
             measure(&format!("{name}: record, {threads} thread(s)"), json.len(), count, || {
                 record(&history, threads)
             });
@@ -70,10 +74,14 @@ fn record(history: &History, threads: u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let recorder =
         Recorder::create(folder.path().join("history.jsonl"), MonotonicClock::start()).expect("a new file");
-    let recorder = Arc::new(recorder);
+    record_all(&Arc::new(recorder), history, threads);
+}
+
+/// Every thread records the events of its own processes; then the recording is finished.
+fn record_all(recorder: &Arc<Recorder>, history: &History, threads: u64) {
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let recorder = Arc::clone(&recorder);
+            let recorder = Arc::clone(recorder);
             scope.spawn(move || {
                 let of_thread =
                     |event: &&Event| event.process.client().is_some_and(|p| p % threads == thread);
@@ -86,6 +94,59 @@ fn record(history: &History, threads: u64) {
         }
     });
     recorder.finish().expect("there is room on the disk");
+}
+
+/// The same at a pace at which no buffer fills, and only time makes the recorder write: an event each millisecond.
+fn measure_stay_in_memory_at_leisure(events: u64) {
+    let clock = MonotonicClock::start();
+    let oldest_ns = Arc::new(AtomicU64::new(0));
+    let sink = AgeSink { clock, oldest_ns: Arc::clone(&oldest_ns) };
+    let recorder = Recorder::with_sink("ages", Box::new(sink), clock).expect("a thread can be started");
+    for number in 0..events {
+        while clock.now_ns() < number * 1_000_000 {
+            std::thread::yield_now();
+        }
+        recorder.record(Draft::invoke(number, "read", Value::Nil)).expect("the sink takes everything");
+    }
+    recorder.finish().expect("the sink takes everything");
+    let oldest_ms = oldest_ns.load(Ordering::Relaxed) as f64 / 1e6;
+    println!("record, at leisure: longest stay of an event in memory: {oldest_ms:.1} ms");
+}
+
+/// Records with `threads` threads into a sink that notes how old the oldest line of each write is, and prints the oldest:
+/// what a SIGKILL at the worst moment would have cost. The promise is 100 ms.
+fn measure_stay_in_memory(history: &History, threads: u64) {
+    let clock = MonotonicClock::start();
+    let oldest_ns = Arc::new(AtomicU64::new(0));
+    let sink = AgeSink { clock, oldest_ns: Arc::clone(&oldest_ns) };
+    let recorder = Recorder::with_sink("ages", Box::new(sink), clock).expect("a thread can be started");
+    record_all(&Arc::new(recorder), history, threads);
+    let oldest_ms = oldest_ns.load(Ordering::Relaxed) as f64 / 1e6;
+    println!("record, {threads} thread(s): longest stay of an event in memory: {oldest_ms:.1} ms");
+}
+
+struct AgeSink {
+    clock: MonotonicClock,
+    oldest_ns: Arc<AtomicU64>,
+}
+
+impl Write for AgeSink {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let first = lines.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let event: Event = serde_json::from_slice(first)?;
+        self.oldest_ns.fetch_max(self.clock.now_ns() - event.time_ns, Ordering::Relaxed);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for AgeSink {
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A small generator of numbers that look random (an LCG of Knuth's, MMIX), so that the text is not all alike.

@@ -1,4 +1,4 @@
-//! Our own format: JSON Lines, one [`Event`](crate::Event) a line.
+//! Our own format: JSON Lines, one [`Event`] a line.
 //!
 //! ```json
 //! {"index":0,"time_ns":123,"process":3,"kind":"invoke","f":"cas","key":7,"value":[1,2]}

@@ -131,6 +131,15 @@ impl ValueSeed {
             None => Err(E::custom(too_deep())),
         }
     }
+
+    /// The value of an object whose first field is the name of `form`.
+    fn form<'de, A: MapAccess<'de>>(self, form: Form, mut map: A) -> Result<Value, A::Error> {
+        let value = map.next_value_seed(FormSeed { form, outside: self })?;
+        match map.next_key::<IgnoredAny>()? {
+            None => Ok(value),
+            Some(_) => Err(de::Error::custom(format!("expected `{}` to be the only field", form.name()))),
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed {
@@ -195,19 +204,42 @@ impl<'de> Visitor<'de> for ValueSeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
-        while let Some(key) = map.next_key::<Box<str>>()? {
-            if entries.is_empty()
-                && let Some(form) = Form::named(&key)
-            {
-                let value = map.next_value_seed(FormSeed { form, outside: self })?;
-                return match map.next_key::<IgnoredAny>()? {
-                    None => Ok(value),
-                    Some(_) => Err(de::Error::custom(format!("expected `{key}` to be the only field"))),
-                };
-            }
+        while let Some(key) = map.next_key::<Key>()? {
+            let key = match key {
+                Key::Form(form) if entries.is_empty() => return self.form(form, map),
+                // Not the first field: a name like any other.
+                Key::Form(form) => form.name().into(),
+                Key::Name(name) => name,
+            };
             entries.push((Value::String(key), map.next_value_seed(self.inside()?)?));
         }
         Ok(Value::Map(entries))
+    }
+}
+
+/// The name of a field. That of a form, of which files have millions, is not allocated.
+enum Key {
+    Form(Form),
+    Name(Box<str>),
+}
+
+impl<'de> de::Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the name of a field")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Key, E> {
+        Ok(Form::named(name).map_or_else(|| Key::Name(name.into()), Key::Form))
     }
 }
 
