@@ -1,11 +1,11 @@
 //! Runs the scenario files of `tests/scenarios`: prose and pictures in comments, then a command, `----`, and what happens.
 //!
 //! `REWRITE=1 cargo test -p labrys-raft --test raft scenario` records anew what happens; read the difference before
-//! committing it. The oracle looks on: a scenario that violates a property says so in its output.
+//! committing it. The oracle looks on: a violation fails the test, or is part of the output if a defect is switched on.
 //!
 //! | verb | what it does |
 //! | --- | --- |
-//! | `cluster nodes=N` | a new cluster, all up; `down=(…)` not started; `pre-vote=no`, `check-quorum=no`, `batch=`, `batch-bytes=`, `inflight=`, `pending=`, `defect=` configure it; `disk=manual`, `apply=manual` leave syncing and applying to the script. Input lines `2: log=1,1,3 term=4 vote=1` say what is on a disk |
+//! | `cluster nodes=N` | a new cluster, all up; `down=(…)` not started; `pre-vote=no`, `check-quorum=no`, `batch=`, `batch-bytes=`, `inflight=`, `pending=`, `defect=` configure it; `watch-disk=no` makes the oracle blind for broken promises; `disk=manual`, `apply=manual` leave syncing and applying to the script. Input lines `2: log=1,1,3 term=4 vote=1` say what is on a disk |
 //! | `automatic` | `disk=yes`, `disk=no`, `apply=…` from now on |
 //! | `timeout node=N` | two election timeouts pass for it at once |
 //! | `tick by=MS` | time passes, for `node=` or all |
@@ -65,6 +65,10 @@ impl Script {
             "status" | "logs" | "disks" | "network" => self.show(case)?,
             _ => {
                 if let Err(violation) = self.act(case)? {
+                    // Only a defect excuses a violation; without one, not even REWRITE records it.
+                    if self.cluster.servers.iter().all(|server| server.config.defects.is_empty()) {
+                        return Err(DataDrivenError::Argument(violation.to_string()));
+                    }
                     self.cluster.note(|| format!("VIOLATION: {violation}"));
                 }
                 String::new()
@@ -87,6 +91,7 @@ impl Script {
         let configs = (1..=count).map(|id| Config { id: NodeId(id), ..template.clone() });
         *self = Script { cluster: Cluster::new(configs), ..Script::new() };
         self.cluster.oracle.trusts_assertions = template.defects.is_empty();
+        self.cluster.oracle.watches_disk = yes(case, "watch-disk")?.unwrap_or(true);
         self.automatic_disk = case.try_take_arg::<String>("disk")?.as_deref() != Some("manual");
         self.automatic_apply = case.try_take_arg::<String>("apply")?.as_deref() != Some("manual");
         for line in case.input.lines() {
