@@ -1,1 +1,95 @@
-//! soon
+//! How the process ends. Each cause has its own code, so that whoever started it need not read the log.
+//!
+//! | code | cause |
+//! | --- | --- |
+//! | 0 | stopped by SIGTERM or SIGINT, or did what was asked |
+//! | 1 | anything else |
+//! | 2 | wrong flags or configuration |
+//! | 3 | cannot listen: the address is in use, or not this machine's |
+//! | 4 | the data directory is another node's, in use, or not accessible |
+//! | 5 | the log is damaged, incomplete, or another version's |
+//! | 6 | the disk is full |
+//! | 7 | the disk failed (`fdatasync` above all) |
+//! | 8 | an invariant of Raft is broken, and no defect is switched on |
+//! | 9 | a thread panicked: a bug |
+
+use std::process::ExitCode;
+
+use crate::server::{Fatal, StartError};
+use crate::wal::WalError;
+
+/// Why the process ends, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// As asked.
+    Success = 0,
+    /// Anything else.
+    Other = 1,
+    /// Wrong flags or configuration.
+    Usage = 2,
+    /// Cannot listen.
+    Listen = 3,
+    /// Not this node's data directory.
+    DataDir = 4,
+    /// A damaged log.
+    Corrupt = 5,
+    /// No space.
+    DiskFull = 6,
+    /// The disk failed.
+    DiskFailed = 7,
+    /// An invariant of Raft is broken.
+    InvariantBroken = 8,
+    /// A bug.
+    Panicked = 9,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl From<&WalError> for Exit {
+    fn from(error: &WalError) -> Exit {
+        match error {
+            WalError::Corrupt { .. }
+            | WalError::MissingSegment { .. }
+            | WalError::UnsupportedVersion { .. } => Exit::Corrupt,
+            WalError::OtherNode { .. } => Exit::DataDir,
+            WalError::DiskFull { .. } => Exit::DiskFull,
+            WalError::Io { .. } | WalError::Sync { .. } | WalError::FailedBefore => Exit::DiskFailed,
+            WalError::TooLarge { .. } => Exit::Other,
+        }
+    }
+}
+
+impl From<&StartError> for Exit {
+    fn from(error: &StartError) -> Exit {
+        match error {
+            StartError::DataDir(super::server::data_dir::DataDirError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                Exit::DiskFull
+            }
+            StartError::DataDir(_) => Exit::DataDir,
+            StartError::Wal(error) => Exit::from(error),
+            StartError::Raft(
+                labrys_raft::StartError::LogGap { .. } | labrys_raft::StartError::TermsFall { .. },
+            ) => Exit::Corrupt,
+            StartError::Raft(_) | StartError::Address { .. } => Exit::Usage,
+            StartError::System { .. } => Exit::Other,
+        }
+    }
+}
+
+impl From<&Fatal> for Exit {
+    fn from(fatal: &Fatal) -> Exit {
+        match fatal {
+            Fatal::Wal(error) => Exit::from(error),
+            Fatal::InvariantBroken { .. } => Exit::InvariantBroken,
+            Fatal::Panicked { .. } => Exit::Panicked,
+            Fatal::Serve { .. } => Exit::Other,
+        }
+    }
+}

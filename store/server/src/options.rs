@@ -1,1 +1,292 @@
-//! soon
+//! Flags and configuration file of `labrys-store`. Every flag but `--config` is also a key of the TOML file, by the same
+//! name without the dashes in front; a flag wins over the file. In the file, `peers` is a table and `defect` a list:
+//!
+//! ```toml
+//! id = 1
+//! listen = "10.0.0.1:7000"
+//! data-dir = "/var/lib/labrys"
+//!
+//! [peers]
+//! 1 = "10.0.0.1:7000"
+//! 2 = "10.0.0.2:7000"
+//! 3 = "10.0.0.3:7000"
+//! ```
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+use labrys_raft::{Defect, Defects};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::logging::LogFormat;
+use crate::server::ServerOptions;
+
+/// Must be `1` in the environment before a defect can be switched on.
+pub const DEFECTS_VARIABLE: &str = "LABRYS_DEFECTS";
+
+/// A node of the reference store: a Raft-replicated key-value store.
+#[derive(Debug, Parser)]
+#[command(name = "labrys-store", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of a node.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// A TOML file with any of the flags; flags on the command line win.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the defects that can be switched on for testing testers, and what each does wrong.
+    Defects,
+}
+
+/// What a node can be told, on the command line or in the file.
+#[derive(Debug, Default, Parser, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Flags {
+    /// This node's id, from 1.
+    #[arg(long, value_name = "ID")]
+    pub id: Option<u64>,
+    /// The address to listen on [default: this node's in --peers].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// The addresses of all nodes, this one included.
+    #[arg(long, value_name = "ID=HOST:PORT,…", value_parser = parse_peers)]
+    pub peers: Option<Peers>,
+    /// Where this node keeps its log.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// A follower that hears nothing for once to twice this time campaigns [default: 300].
+    #[arg(long, value_name = "MS")]
+    pub election_timeout_ms: Option<u64>,
+    /// A leader sends something at least this often [default: 50].
+    #[arg(long, value_name = "MS")]
+    pub heartbeat_interval_ms: Option<u64>,
+    /// A new segment of the log is begun at this size [default: 67108864].
+    #[arg(long, value_name = "BYTES")]
+    pub segment_bytes: Option<u64>,
+    /// Seed of the randomised election timeouts [default: drawn from the system].
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Switch a bug on, for testing testers; may be repeated. Refused unless LABRYS_DEFECTS=1.
+    #[arg(long, value_name = "NAME")]
+    #[serde(rename = "defect")]
+    pub defect: Vec<String>,
+    /// The form of the log lines on stderr [default: json].
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The addresses of all nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>")]
+pub struct Peers(pub BTreeMap<u64, String>);
+
+impl TryFrom<BTreeMap<String, String>> for Peers {
+    type Error = String;
+
+    fn try_from(table: BTreeMap<String, String>) -> Result<Self, Self::Error> {
+        collect_peers(table.iter().map(|(id, address)| (id.as_str(), address.as_str())))
+    }
+}
+
+fn collect_peers<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Peers, String> {
+    let mut peers = BTreeMap::new();
+    for (id, address) in pairs {
+        let id: u64 = id.trim().parse().map_err(|_| format!("`{id}` is not a node id"))?;
+        let address = address.trim();
+        if id == 0 {
+            return Err("node ids begin at 1".to_owned());
+        }
+        if !address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        {
+            return Err(format!("`{address}` is not of the form host:port"));
+        }
+        if peers.insert(id, address.to_owned()).is_some() {
+            return Err(format!("node {id} is there twice"));
+        }
+    }
+    Ok(Peers(peers))
+}
+
+fn parse_peers(text: &str) -> Result<Peers, String> {
+    let pairs: Result<Vec<(&str, &str)>, String> = text
+        .split(',')
+        .map(|pair| pair.split_once('=').ok_or_else(|| format!("`{pair}` is not of the form id=host:port")))
+        .collect();
+    collect_peers(pairs?.into_iter())
+}
+
+/// The options make no sense.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum OptionsError {
+    /// Something is missing.
+    #[error("--{flag} is required (or `{flag}` in the --config file)")]
+    Missing {
+        /// What.
+        flag: &'static str,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {file}: {detail}")]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// The file makes no sense.
+    #[error("{file}: {detail}")]
+    BadFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The node is not one of the nodes.
+    #[error("node {id} is not in --peers")]
+    NotAPeer {
+        /// The node.
+        id: u64,
+    },
+    /// There is no such defect.
+    #[error(transparent)]
+    UnknownDefect(#[from] labrys_raft::UnknownDefect),
+    /// Defects are not allowed here.
+    #[error(
+        "--defect breaks the store on purpose and is refused unless the environment says {DEFECTS_VARIABLE}=1"
+    )]
+    DefectsNotAllowed,
+}
+
+/// What a process needs to serve.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The node's part.
+    pub server: ServerOptions,
+    /// Where to listen.
+    pub listen: String,
+    /// The form of the log lines.
+    pub log_format: LogFormat,
+}
+
+/// Joins the flags with the file, if one is named, and fills in the rest.
+pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Result<Resolved, OptionsError> {
+    let flags = match config {
+        Some(file) => merge(flags, read(file)?),
+        None => flags,
+    };
+    let missing = |flag| OptionsError::Missing { flag };
+    let id = flags.id.ok_or_else(|| missing("id"))?;
+    let Peers(peers) = flags.peers.ok_or_else(|| missing("peers"))?;
+    let data_dir = flags.data_dir.ok_or_else(|| missing("data-dir"))?;
+    let own_address = peers.get(&id).ok_or(OptionsError::NotAPeer { id })?.clone();
+    if !flags.defect.is_empty() && !defects_allowed {
+        return Err(OptionsError::DefectsNotAllowed);
+    }
+    let defects: Result<Defects, _> = flags.defect.iter().map(|name| name.parse::<Defect>()).collect();
+    let mut server = ServerOptions::new(id, peers, data_dir);
+    server.defects = defects?;
+    server.election_timeout_ms = flags.election_timeout_ms.unwrap_or(server.election_timeout_ms);
+    server.heartbeat_interval_ms = flags.heartbeat_interval_ms.unwrap_or(server.heartbeat_interval_ms);
+    server.wal.segment_bytes = flags.segment_bytes.unwrap_or(server.wal.segment_bytes);
+    server.seed = flags.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    let listen = flags.listen.unwrap_or(own_address);
+    Ok(Resolved { server, listen, log_format: flags.log_format.unwrap_or_default() })
+}
+
+fn read(file: &Path) -> Result<Flags, OptionsError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| OptionsError::Unreadable { file: file.to_owned(), detail: error.to_string() })?;
+    toml::from_str(&text).map_err(|error| {
+        let line =
+            error.span().map(|span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
+        let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        OptionsError::BadFile { file: file.to_owned(), detail: format!("{place}{}", error.message()) }
+    })
+}
+
+fn merge(flags: Flags, file: Flags) -> Flags {
+    Flags {
+        id: flags.id.or(file.id),
+        listen: flags.listen.or(file.listen),
+        peers: flags.peers.or(file.peers),
+        data_dir: flags.data_dir.or(file.data_dir),
+        election_timeout_ms: flags.election_timeout_ms.or(file.election_timeout_ms),
+        heartbeat_interval_ms: flags.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
+        segment_bytes: flags.segment_bytes.or(file.segment_bytes),
+        seed: flags.seed.or(file.seed),
+        defect: if flags.defect.is_empty() { file.defect } else { flags.defect },
+        log_format: flags.log_format.or(file.log_format),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "id = 2\nheartbeat-interval-ms = 7\ndata-dir = \"/tmp/x\"\nlog-format = \"text\"\n\
+                        [peers]\n1 = \"a:1\"\n2 = \"b:2\"\n";
+
+    fn flags(arguments: &[&str]) -> Flags {
+        let command = std::iter::once("labrys-store").chain(arguments.iter().copied());
+        Arguments::try_parse_from(command).unwrap().flags
+    }
+
+    fn file(content: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        file
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = file(FILE);
+        let resolved =
+            resolve(flags(&["--id", "1", "--election-timeout-ms", "99"]), Some(file.path()), false).unwrap();
+        assert_eq!(resolved.server.id, 1);
+        assert_eq!(resolved.listen, "a:1");
+        assert_eq!((resolved.server.election_timeout_ms, resolved.server.heartbeat_interval_ms), (99, 7));
+        assert_eq!(resolved.log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_is_an_error_with_its_line() {
+        let file = file("id = 1\nhartbeat = 3\n");
+        let error = resolve(flags(&[]), Some(file.path()), false).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("hartbeat"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = resolve(flags(&["--id", "1"]), None, false).unwrap_err();
+        assert_eq!(error, OptionsError::Missing { flag: "peers" });
+    }
+
+    #[test]
+    fn nonsense_peers_are_refused() {
+        for text in ["", "1", "1=", "x=a:1", "1=a", "0=a:1", "1=a:1,1=b:1", "1=a:1,"] {
+            assert!(parse_peers(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_peers("1=a:1,2=b:2").unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn defects_need_permission_and_a_name_that_exists() {
+        let base = ["--id", "1", "--peers", "1=a:1", "--data-dir", "d", "--defect"];
+        let with = |name| flags(&[&base[..], &[name]].concat());
+        assert_eq!(resolve(with("follower-read"), None, false).unwrap_err(), OptionsError::DefectsNotAllowed);
+        assert!(matches!(resolve(with("nonsense"), None, true), Err(OptionsError::UnknownDefect(_))));
+        assert!(resolve(with("follower-read"), None, true).unwrap().server.defects.has(Defect::FollowerRead));
+    }
+}

@@ -8,6 +8,7 @@
 pub mod errors;
 pub mod logic;
 pub mod status;
+#[allow(clippy::disallowed_methods)] // It owns a clock.
 pub mod transport;
 
 pub use errors::{AttemptError, ClientError};

@@ -207,7 +207,7 @@ fn failed(error: AttemptError, detail: String) -> Reply {
 }
 
 /// An error with all its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,1 +1,29 @@
-//! soon
+//! A node as a program: the Raft core and the state machine, joined, and everything with clocks, disks and sockets.
+//!
+//! ```text
+//!   gRPC services ──requests──►┌───────────┐──batches──► disk thread (one frame, one fdatasync per group)
+//!   peers' streams ─messages──►│ node loop │◄─durable────────┘
+//!             ◄───answers──────└───────────┘──messages──► one link per peer
+//! ```
+//!
+//! - [`replica`]: all that decides; no I/O. The node loop hands it inputs and carries out its outputs;
+//! - [`node_loop`]: one thread, one bounded queue;
+//! - [`disk_thread`]: group commit;
+//! - [`links`]: messages to the peers, which may be lost;
+//! - [`services`]: gRPC in, gRPC out;
+//! - [`data_dir`]: whose directory it is, and that only one process uses it;
+//! - [`run`]: puts these together and takes them apart.
+
+pub mod data_dir;
+pub mod disk_thread;
+pub mod links;
+#[allow(clippy::disallowed_methods)] // It owns a clock.
+pub mod node_loop;
+pub mod replica;
+#[allow(clippy::disallowed_methods)] // It owns a clock.
+pub mod run;
+#[allow(clippy::disallowed_methods)] // It owns a clock.
+pub mod services;
+
+pub use replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
+pub use run::{Fatal, Server, ServerOptions, StartError};

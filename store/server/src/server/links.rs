@@ -1,0 +1,193 @@
+//! Messages to the peers: one task, one bounded queue and one gRPC stream per peer.
+//!
+//! Raft tolerates loss, so nothing is kept for later: a full queue drops, and what had waited while there was no connection
+//! is dropped when there is one. What matters is that a link comes back soon after a partition heals. TCP alone does not see
+//! to that: its retransmissions back off to many seconds. So HTTP/2 pings find out within about a second that nothing comes
+//! through, the connection is given up, and new ones are tried several times a second, each with a short time limit.
+
+use std::time::Duration;
+
+use labrys_raft::{Message, MessageBody, NodeId, Payload};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use tracing::{debug, warn};
+
+use crate::api::MessageBatch;
+use crate::api::peer_client::PeerClient;
+
+/// Most messages that wait for one peer.
+const QUEUE_MESSAGES: usize = 1024;
+/// Most messages in one batch.
+const BATCH_MESSAGES: usize = 256;
+/// A batch is closed when it holds this much.
+const BATCH_BYTES: usize = 1024 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
+const PING_INTERVAL: Duration = Duration::from_millis(300);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// HTTP/2 windows that a few batches fit into.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// The near end of the way to a peer.
+#[derive(Clone, Debug)]
+pub struct Link {
+    queue: mpsc::Sender<Message>,
+}
+
+impl Link {
+    /// Hands a message over, or drops it.
+    pub fn send(&self, message: Message) {
+        if let Err(mpsc::error::TrySendError::Full(message)) = self.queue.try_send(message) {
+            debug!(to = message.to.0, "the queue to a peer is full; a message is dropped");
+        }
+    }
+}
+
+/// Starts the task for one peer on the current runtime. It ends when the link is dropped.
+#[must_use]
+pub fn start(peer: NodeId, endpoint: Endpoint) -> Link {
+    let (queue, waiting) = mpsc::channel(QUEUE_MESSAGES);
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
+    tokio::spawn(run(peer, endpoint, waiting));
+    Link { queue }
+}
+
+async fn run(peer: NodeId, endpoint: Endpoint, mut waiting: mpsc::Receiver<Message>) {
+    loop {
+        if let Ok(channel) = endpoint.connect().await {
+            // What waited is old: the core sends anew what still matters.
+            while waiting.try_recv().is_ok() {}
+            debug!(peer = peer.0, "connected to a peer");
+            if forward(PeerClient::new(channel), &mut waiting).await.is_break() {
+                return;
+            }
+            debug!(peer = peer.0, "lost the connection to a peer");
+        }
+        if waiting.is_closed() {
+            return;
+        }
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+/// Forwards messages until the connection or the node ends.
+async fn forward(
+    mut client: PeerClient<tonic::transport::Channel>,
+    waiting: &mut mpsc::Receiver<Message>,
+) -> std::ops::ControlFlow<()> {
+    use std::ops::ControlFlow;
+    let (batches, stream) = mpsc::channel(4);
+    let call = client.deliver(ReceiverStream::new(stream));
+    tokio::pin!(call);
+    let mut messages = Vec::new();
+    loop {
+        tokio::select! {
+            _ = &mut call => return ControlFlow::Continue(()),
+            count = waiting.recv_many(&mut messages, BATCH_MESSAGES) => {
+                if count == 0 {
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        for batch in encode(&mut messages) {
+            tokio::select! {
+                _ = &mut call => return ControlFlow::Continue(()),
+                sent = batches.send(batch) => {
+                    if sent.is_err() {
+                        return ControlFlow::Continue(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn size_bytes(message: &Message) -> usize {
+    let payload = |payload: &Payload| match payload {
+        Payload::Noop => 0,
+        Payload::Command(bytes) => bytes.len(),
+    };
+    match &message.body {
+        MessageBody::Append { entries, .. } => entries.iter().map(|entry| 32 + payload(&entry.payload)).sum(),
+        _ => 32,
+    }
+}
+
+/// Takes all messages, in order, into batches of bounded size.
+fn encode(messages: &mut Vec<Message>) -> Vec<MessageBatch> {
+    let mut batches = Vec::new();
+    let mut group = Vec::new();
+    let mut group_bytes = 0;
+    for message in messages.drain(..) {
+        let bytes = size_bytes(&message);
+        if group_bytes + bytes > BATCH_BYTES && !group.is_empty() {
+            batches.extend(encode_group(&group));
+            group.clear();
+            group_bytes = 0;
+        }
+        group_bytes += bytes;
+        group.push(message);
+    }
+    batches.extend(encode_group(&group));
+    batches
+}
+
+fn encode_group(group: &[Message]) -> Option<MessageBatch> {
+    match postcard::to_stdvec(group) {
+        Ok(bytes) => Some(MessageBatch { messages: bytes.into() }),
+        Err(error) => {
+            warn!(%error, "messages to a peer cannot be encoded and are dropped");
+            None
+        }
+    }
+}
+
+/// The messages of a batch.
+pub fn decode(batch: &MessageBatch) -> Result<Vec<Message>, postcard::Error> {
+    postcard::from_bytes(&batch.messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use labrys_raft::{Entry, LogIndex, Term};
+
+    use super::*;
+
+    fn append(index: u64, size_bytes: usize) -> Message {
+        let payload = Payload::Command(Bytes::from(vec![1; size_bytes]));
+        let body = MessageBody::Append {
+            prev_index: LogIndex(index - 1),
+            prev_term: Term(1),
+            entries: vec![Entry { term: Term(1), index: LogIndex(index), payload }],
+            commit: LogIndex(0),
+            round: 3,
+        };
+        Message { from: NodeId(1), to: NodeId(2), term: Term(1), body }
+    }
+
+    #[test]
+    fn batches_are_bounded_and_lose_nothing() {
+        let messages: Vec<Message> = (1..=10).map(|index| append(index, 300_000)).collect();
+        let batches = encode(&mut messages.clone());
+        assert!(batches.len() >= 3);
+        assert!(batches.iter().all(|batch| batch.messages.len() < BATCH_BYTES + 1000));
+        let decoded: Vec<Message> = batches.iter().flat_map(|batch| decode(batch).unwrap()).collect();
+        assert_eq!(decoded, messages);
+    }
+
+    #[test]
+    fn bytes_that_are_no_messages_are_an_error() {
+        for bytes in [&b"\xff\xff\xff\xff\xff\xff"[..], &[5, 1, 2], &[0xff; 300]] {
+            assert!(decode(&MessageBatch { messages: Bytes::copy_from_slice(bytes) }).is_err());
+        }
+    }
+}

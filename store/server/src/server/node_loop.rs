@@ -1,0 +1,323 @@
+//! The node's thread: inputs from one bounded queue, in batches; outputs carried out in order.
+//!
+//! Every batch begins with the time, so a node that slept (a pause, a suspended machine, a starved thread) learns of it
+//! before it handles anything that arrived meanwhile, and steps down or refuses instead of answering from the past.
+//! When the queue is full, client requests are refused (definitely: nothing was proposed) and peers' messages are dropped.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use labrys_raft::{LogIndex, Message, NodeId, Role, Sequence, Term, Token};
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::disk_thread::DiskQueue;
+use super::links::Link;
+use super::replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
+use crate::api::RefusalCode;
+
+/// Most inputs that wait.
+const QUEUE_INPUTS: usize = 8192;
+/// Most inputs handled as one step.
+const BATCH_INPUTS: usize = 512;
+/// How many changes of the leader are remembered.
+const KEPT_LEADER_CHANGES: usize = 32;
+
+/// A change of the leader, as this node saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaderChange {
+    /// The term.
+    pub term: Term,
+    /// The leader; `None`: none known.
+    pub leader: Option<NodeId>,
+    /// When, since the node started.
+    pub uptime: Duration,
+}
+
+/// What the status call tells.
+#[derive(Clone, Debug)]
+pub struct LoopStatus {
+    /// The replica's part.
+    pub replica: ReplicaStatus,
+    /// Time since the start.
+    pub uptime: Duration,
+    /// The latest changes of the leader, oldest first.
+    pub leader_changes: Vec<LeaderChange>,
+}
+
+enum LoopInput {
+    Client { request: ClientRequest, deadline: Option<Instant>, reply: oneshot::Sender<Answer> },
+    Peer(Vec<Message>),
+    Status { digest_at_index: Option<LogIndex>, reply: oneshot::Sender<LoopStatus> },
+    Wake,
+    Stop,
+}
+
+/// The far end of the queue: what services, links and the disk thread hold.
+#[derive(Clone)]
+pub struct NodeHandle {
+    queue: SyncSender<LoopInput>,
+}
+
+impl NodeHandle {
+    /// Hands a request over and waits for its answer. A request whose deadline has passed when the loop comes to it is not
+    /// proposed.
+    pub async fn request(&self, request: ClientRequest, deadline: Option<Instant>) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        match self.queue.try_send(LoopInput::Client { request, deadline, reply }) {
+            Ok(()) => answer.await.unwrap_or(Answer::Refused {
+                definite: false,
+                code: RefusalCode::ShuttingDown,
+                message: "the node shut down while the request waited",
+            }),
+            Err(TrySendError::Full(_)) => Answer::Refused {
+                definite: true,
+                code: RefusalCode::Overloaded,
+                message: "the node's queue is full",
+            },
+            Err(TrySendError::Disconnected(_)) => Answer::Refused {
+                definite: true,
+                code: RefusalCode::ShuttingDown,
+                message: "the node is shutting down",
+            },
+        }
+    }
+
+    /// Hands messages of a peer over, or drops them. False: the node is shutting down.
+    #[must_use]
+    pub fn deliver(&self, messages: Vec<Message>) -> bool {
+        !matches!(self.queue.try_send(LoopInput::Peer(messages)), Err(TrySendError::Disconnected(_)))
+    }
+
+    /// A look at the node; `None` if it is too busy or shutting down.
+    pub async fn status(&self, digest_at_index: Option<LogIndex>) -> Option<LoopStatus> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(LoopInput::Status { digest_at_index, reply }).ok()?;
+        answer.await.ok()
+    }
+
+    /// Makes the loop look at what is durable. If the queue is full, it is awake anyway.
+    pub(super) fn wake(&self) {
+        let _ = self.queue.try_send(LoopInput::Wake);
+    }
+
+    /// Ends the loop, after what waits already.
+    pub(super) fn stop(&self) {
+        let _ = self.queue.send(LoopInput::Stop);
+    }
+}
+
+/// How the loop ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LoopEnd {
+    /// As asked.
+    Stopped,
+    /// An invariant of Raft was broken, without a defect to excuse it.
+    InvariantBroken {
+        /// What.
+        what: String,
+    },
+}
+
+/// What the loop works with.
+pub struct NodeLoop {
+    id: NodeId,
+    replica: Replica,
+    queue: Receiver<LoopInput>,
+    disk: Arc<DiskQueue>,
+    links: BTreeMap<NodeId, Link>,
+    tick_interval: Duration,
+    has_defects: bool,
+    started: Instant,
+    persisted: Sequence,
+    next_token: u64,
+    waiting: HashMap<Token, oneshot::Sender<Answer>>,
+    known_leader: Option<(Term, Option<NodeId>)>,
+    leader_changes: VecDeque<LeaderChange>,
+    inputs: Vec<ReplicaInput>,
+    outputs: Vec<ReplicaOutput>,
+}
+
+/// What the loop is made of.
+pub struct NodeLoopParts {
+    /// This node.
+    pub id: NodeId,
+    /// All that decides. Its clock must read 0 at `started`.
+    pub replica: Replica,
+    /// Where batches go.
+    pub disk: Arc<DiskQueue>,
+    /// Where messages go.
+    pub links: BTreeMap<NodeId, Link>,
+    /// The longest time between two ticks.
+    pub tick_interval: Duration,
+    /// Whether a broken invariant is only reported.
+    pub has_defects: bool,
+    /// The zero of the clock.
+    pub started: Instant,
+}
+
+impl NodeLoop {
+    /// A loop and the handle to it.
+    #[must_use]
+    pub fn new(parts: NodeLoopParts) -> (NodeLoop, NodeHandle) {
+        let (sender, queue) = sync_channel(QUEUE_INPUTS);
+        let node_loop = NodeLoop {
+            id: parts.id,
+            replica: parts.replica,
+            queue,
+            disk: parts.disk,
+            links: parts.links,
+            tick_interval: parts.tick_interval,
+            has_defects: parts.has_defects,
+            started: parts.started,
+            persisted: Sequence(0),
+            next_token: 1,
+            waiting: HashMap::new(),
+            known_leader: None,
+            leader_changes: VecDeque::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        (node_loop, NodeHandle { queue: sender })
+    }
+
+    /// The body of the thread.
+    pub fn run(mut self) -> LoopEnd {
+        let mut next_tick = Instant::now();
+        loop {
+            let first = self.queue.recv_timeout(next_tick.saturating_duration_since(Instant::now()));
+            // The time is read after the wait, so that it covers a pause within it.
+            let now = Instant::now();
+            next_tick = now + self.tick_interval;
+            let now_ms = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
+            self.inputs.push(ReplicaInput::Tick { now_ms });
+            let persisted = self.disk.persisted();
+            if persisted > self.persisted {
+                self.persisted = persisted;
+                self.inputs.push(ReplicaInput::Persisted { sequence: persisted });
+            }
+            let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
+            let mut next = first.ok();
+            while let Some(input) = next.take() {
+                stop |= self.take(input, now);
+                if !stop && self.inputs.len() < BATCH_INPUTS {
+                    next = self.queue.try_recv().ok();
+                }
+            }
+            let mut inputs = std::mem::take(&mut self.inputs);
+            self.replica.handle(inputs.drain(..), &mut self.outputs);
+            self.inputs = inputs;
+            if let Some(end) = self.carry_out() {
+                return end;
+            }
+            if stop {
+                // Those that wait learn it from their senders' end.
+                return LoopEnd::Stopped;
+            }
+        }
+    }
+
+    /// Takes one input into the batch; true: the end has been asked for.
+    fn take(&mut self, input: LoopInput, now: Instant) -> bool {
+        match input {
+            LoopInput::Client { deadline, reply, .. } if deadline.is_some_and(|deadline| deadline <= now) => {
+                let _ = reply.send(Answer::Refused {
+                    definite: true,
+                    code: RefusalCode::DeadlineExpired,
+                    message: "its deadline had passed when the node came to it",
+                });
+            }
+            // The client has hung up.
+            LoopInput::Client { reply, .. } if reply.is_closed() => {}
+            LoopInput::Client { request, reply, .. } => {
+                let token = Token(self.next_token);
+                self.next_token += 1;
+                self.waiting.insert(token, reply);
+                self.inputs.push(ReplicaInput::Request { token, request });
+            }
+            LoopInput::Peer(messages) => self.inputs.extend(messages.into_iter().map(ReplicaInput::Receive)),
+            LoopInput::Status { digest_at_index, reply } => {
+                let _ = reply.send(LoopStatus {
+                    replica: self.replica.status(digest_at_index),
+                    uptime: now - self.started,
+                    leader_changes: self.leader_changes.iter().copied().collect(),
+                });
+            }
+            LoopInput::Wake => {}
+            LoopInput::Stop => return true,
+        }
+        false
+    }
+
+    fn carry_out(&mut self) -> Option<LoopEnd> {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let mut end = None;
+        for output in outputs.drain(..) {
+            match output {
+                ReplicaOutput::Persist(batch) => self.disk.push(batch),
+                ReplicaOutput::Send(message) => {
+                    if let Some(link) = self.links.get(&message.to) {
+                        link.send(message);
+                    }
+                }
+                ReplicaOutput::Answer { token, answer } => {
+                    // Nobody waits if the client has hung up, or after an early answer.
+                    if let Some(reply) = self.waiting.remove(&token) {
+                        let _ = reply.send(answer);
+                    }
+                }
+                ReplicaOutput::RoleChanged { term, role, leader } => self.role_changed(term, role, leader),
+                ReplicaOutput::InvariantBroken { what } => {
+                    let fatal = !self.has_defects;
+                    error!(
+                        event = "invariant_broken",
+                        node = self.id.0,
+                        fatal,
+                        what,
+                        "an invariant of Raft is broken"
+                    );
+                    if fatal {
+                        end = Some(LoopEnd::InvariantBroken { what });
+                    }
+                }
+            }
+        }
+        self.outputs = outputs;
+        end
+    }
+
+    fn role_changed(&mut self, term: Term, role: Role, leader: Option<NodeId>) {
+        let node = self.id.0;
+        if role == Role::Leader {
+            info!(event = "leader", node, term = term.0, "became leader");
+        } else {
+            let leader = leader.map(|leader| leader.0);
+            info!(
+                event = "role",
+                node,
+                term = term.0,
+                role = role_name(role),
+                leader,
+                "changed role, term or leader"
+            );
+        }
+        if self.known_leader != Some((term, leader)) {
+            self.known_leader = Some((term, leader));
+            if self.leader_changes.len() == KEPT_LEADER_CHANGES {
+                self.leader_changes.pop_front();
+            }
+            self.leader_changes.push_back(LeaderChange { term, leader, uptime: self.started.elapsed() });
+        }
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    }
+}

@@ -1,0 +1,301 @@
+//! The Raft core and the state machine, joined: requests, messages and "durable now" go in; batches for the disk, messages
+//! and answers come out. No clock, no disk, no socket, no thread: the server and a simulator run the same code.
+//!
+//! The duties of [`labrys_raft::Effect`]'s driver that need no I/O are done here: committed entries are applied in order and
+//! at once, proposals and reads are answered when their effect says so. What is left to the caller: carry out the outputs
+//! in order, and give [`ReplicaInput::Persisted`] after a batch is durable and not before.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use labrys_raft::{
+    Config, Defect, Defects, Effect, Entry, Input, LogIndex, Message, Node, NodeId, PersistBatch, Recovered,
+    RefusalReason, Role, Sequence, StartError, Status, Term, Token,
+};
+
+use crate::api::RefusalCode;
+use crate::machine::{Command, Machine, MachineOptions, Operation, Outcome};
+
+/// What goes in.
+#[derive(Clone, Debug)]
+pub enum ReplicaInput {
+    /// The monotonic clock reads this. To be given first in every batch.
+    Tick {
+        /// Milliseconds since any fixed point.
+        now_ms: u64,
+    },
+    /// A message of a peer.
+    Receive(Message),
+    /// A client's request. Exactly one answer will name `token`, unless the replica is dropped before.
+    Request {
+        /// Names it; never used twice in the life of a replica.
+        token: Token,
+        /// What it wants.
+        request: ClientRequest,
+    },
+    /// Everything up to and including this batch is durable.
+    Persisted {
+        /// The batch.
+        sequence: Sequence,
+    },
+}
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientRequest {
+    /// The value of a key.
+    Get {
+        /// The key.
+        key: Bytes,
+    },
+    /// A change.
+    Write(Command),
+}
+
+/// What comes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicaOutput {
+    /// Make this durable, then say so.
+    Persist(PersistBatch),
+    /// Give this to the network.
+    Send(Message),
+    /// Tell the client. After an early answer (a defect) a second one for the same token may come, to be ignored.
+    Answer {
+        /// Which request.
+        token: Token,
+        /// The answer.
+        answer: Answer,
+    },
+    /// The role, term or leader changed.
+    RoleChanged {
+        /// The new term.
+        term: Term,
+        /// The new role.
+        role: Role,
+        /// Its leader, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// An invariant of Raft is broken: end the process, unless a defect is switched on.
+    InvariantBroken {
+        /// What was violated.
+        what: String,
+    },
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To a read.
+    Value {
+        /// `None`: the key does not exist.
+        value: Option<Bytes>,
+        /// The index up to which the log was applied.
+        applied: LogIndex,
+    },
+    /// To a write that was applied.
+    Outcome(Outcome),
+    /// Definite: this node does not lead.
+    NotLeader {
+        /// Who does, as far as known.
+        leader: Option<NodeId>,
+    },
+    /// Anything else.
+    Refused {
+        /// Whether the request is known never to take effect.
+        definite: bool,
+        /// Why.
+        code: RefusalCode,
+        /// In words.
+        message: &'static str,
+    },
+}
+
+/// A look at a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Raft's part.
+    pub raft: Status,
+    /// The digest at `raft.applied`.
+    pub digest: u64,
+    /// The digest at the index asked for.
+    pub digest_at_index: Option<u64>,
+    /// The lowest index whose digest is known.
+    pub first_digest: LogIndex,
+    /// How many keys exist.
+    pub key_count: usize,
+    /// How many sessions are remembered.
+    pub session_count: usize,
+}
+
+/// One server's part in the cluster, without its I/O.
+#[derive(Debug)]
+pub struct Replica {
+    node: Node,
+    machine: Machine,
+    defects: Defects,
+    /// The keys of the reads that wait.
+    reads: BTreeMap<Token, Bytes>,
+    effects: Vec<Effect>,
+    inputs: Vec<Input>,
+    /// Puts of this step that are to be answered early (a defect).
+    early: Vec<Token>,
+}
+
+impl Replica {
+    /// A replica that starts with an empty state machine from what was durable, at `now_ms`.
+    pub fn new(
+        config: Config,
+        recovered: Recovered,
+        options: MachineOptions,
+        now_ms: u64,
+    ) -> Result<Replica, StartError> {
+        let defects = config.defects;
+        Ok(Replica {
+            node: Node::new(config, recovered, now_ms)?,
+            machine: Machine::new(options, defects),
+            defects,
+            reads: BTreeMap::new(),
+            effects: Vec::new(),
+            inputs: Vec::new(),
+            early: Vec::new(),
+        })
+    }
+
+    /// Handles a batch of inputs, in order, as one step. What follows is appended to `outputs`.
+    pub fn handle(
+        &mut self,
+        inputs: impl IntoIterator<Item = ReplicaInput>,
+        outputs: &mut Vec<ReplicaOutput>,
+    ) {
+        for input in inputs {
+            match input {
+                ReplicaInput::Tick { now_ms } => self.inputs.push(Input::Tick { now_ms }),
+                ReplicaInput::Receive(message) => self.inputs.push(Input::Receive(message)),
+                ReplicaInput::Persisted { sequence } => self.inputs.push(Input::Persisted { sequence }),
+                ReplicaInput::Request { token, request: ClientRequest::Get { key } } => {
+                    self.reads.insert(token, key);
+                    self.inputs.push(Input::Read { token });
+                }
+                ReplicaInput::Request { token, request: ClientRequest::Write(command) } => {
+                    self.propose(token, command, outputs);
+                }
+            }
+        }
+        while !self.inputs.is_empty() {
+            let mut effects = std::mem::take(&mut self.effects);
+            self.node.step_all(self.inputs.drain(..), &mut effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect, outputs);
+            }
+            self.effects = effects;
+        }
+        for token in self.early.drain(..) {
+            outputs.push(early_answer(token));
+        }
+    }
+
+    fn propose(&mut self, token: Token, mut command: Command, outputs: &mut Vec<ReplicaOutput>) {
+        if self.defects.has(Defect::CasEvaluatedAtPropose) && self.node.status().role == Role::Leader {
+            match self.evaluate_now(command.operation) {
+                Ok(operation) => command.operation = operation,
+                Err(outcome) => {
+                    return outputs.push(ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) });
+                }
+            }
+        }
+        match command.encode() {
+            Ok(bytes) => {
+                if self.defects.has(Defect::AsyncReplicationAck)
+                    && matches!(command.operation, Operation::Put { .. })
+                {
+                    self.early.push(token);
+                }
+                self.inputs.push(Input::Propose { token, command: bytes });
+            }
+            Err(_) => outputs.push(ReplicaOutput::Answer {
+                token,
+                answer: Answer::Refused {
+                    definite: true,
+                    code: RefusalCode::Malformed,
+                    message: "the command cannot be encoded",
+                },
+            }),
+        }
+    }
+
+    /// A defect: the comparison is made against what is applied now, although other writes may be on their way.
+    fn evaluate_now(&self, operation: Operation) -> Result<Operation, Outcome> {
+        match operation {
+            Operation::CompareAndSet { key, expected, value } => match self.machine.get(&key) {
+                actual if actual == expected.as_ref() => Ok(Operation::Put { key, value }),
+                actual => Err(Outcome::NotSwapped { actual: actual.cloned(), index: LogIndex(0) }),
+            },
+            other => Ok(other),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, outputs: &mut Vec<ReplicaOutput>) {
+        match effect {
+            Effect::Persist(batch) => outputs.push(ReplicaOutput::Persist(batch)),
+            Effect::Send(message) => outputs.push(ReplicaOutput::Send(message)),
+            Effect::Apply { entries } => self.apply(entries, outputs),
+            Effect::ReadReady { token, .. } => {
+                if let Some(key) = self.reads.remove(&token) {
+                    let value = self.machine.get(&key).cloned();
+                    let answer = Answer::Value { value, applied: self.machine.applied() };
+                    outputs.push(ReplicaOutput::Answer { token, answer });
+                }
+            }
+            Effect::Refused { token, reason } => {
+                let is_read = self.reads.remove(&token).is_some();
+                self.early.retain(|early| *early != token);
+                outputs.push(ReplicaOutput::Answer { token, answer: refusal(reason, is_read) });
+            }
+            Effect::RoleChanged { term, role, leader } => {
+                outputs.push(ReplicaOutput::RoleChanged { term, role, leader });
+            }
+            Effect::InvariantBroken { what } => outputs.push(ReplicaOutput::InvariantBroken { what }),
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<(Entry, Option<Token>)>, outputs: &mut Vec<ReplicaOutput>) {
+        for (entry, token) in entries {
+            let outcome = self.machine.apply(&entry);
+            if let (Some(token), Some(outcome)) = (token, outcome) {
+                outputs.push(ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) });
+            }
+        }
+        self.inputs.push(Input::Applied { index: self.machine.applied() });
+    }
+
+    /// A look at it; with the digest at an index, if one is given.
+    #[must_use]
+    pub fn status(&self, digest_at_index: Option<LogIndex>) -> ReplicaStatus {
+        ReplicaStatus {
+            raft: self.node.status(),
+            digest: self.machine.digest(self.machine.applied()).unwrap_or_default(),
+            digest_at_index: digest_at_index.and_then(|index| self.machine.digest(index)),
+            first_digest: self.machine.first_digest(),
+            key_count: self.machine.key_count(),
+            session_count: self.machine.session_count(),
+        }
+    }
+}
+
+/// A defect: the leader has only appended the write.
+fn early_answer(token: Token) -> ReplicaOutput {
+    ReplicaOutput::Answer { token, answer: Answer::Outcome(Outcome::Put { index: LogIndex(0) }) }
+}
+
+fn refusal(reason: RefusalReason, is_read: bool) -> Answer {
+    let (code, message) = match reason {
+        RefusalReason::NotLeader { leader } => return Answer::NotLeader { leader },
+        RefusalReason::Overloaded => (RefusalCode::Overloaded, "too many requests are waiting"),
+        RefusalReason::Superseded => (RefusalCode::Superseded, "another entry was committed in its place"),
+        RefusalReason::LeadershipLost => (RefusalCode::LeadershipLost, "leadership was lost while it waited"),
+    };
+    Answer::Refused { definite: is_read || reason.is_definite(), code, message }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! Three replicas in one thread, with a network that delivers at once and a disk that is always quick.
+
+use super::*;
+use crate::machine::{Placement, SessionId};
+
+struct Cluster {
+    replicas: Vec<Replica>,
+    now_ms: u64,
+    cut: Vec<NodeId>,
+    answers: BTreeMap<Token, Answer>,
+    next_token: u64,
+}
+
+fn config(id: u64, defects: Defects) -> Config {
+    Config {
+        id: NodeId(id),
+        voters: vec![NodeId(1), NodeId(2), NodeId(3)],
+        election_timeout_ms: 100,
+        heartbeat_interval_ms: 20,
+        max_batch_entries: 64,
+        max_batch_bytes: 1 << 20,
+        max_inflight_batches: 8,
+        max_pending: 64,
+        pre_vote: true,
+        check_quorum: true,
+        seed: 5,
+        defects,
+    }
+}
+
+impl Cluster {
+    fn new(defects: Defects) -> Cluster {
+        let replica = |id| {
+            Replica::new(config(id, defects), Recovered::default(), MachineOptions::default(), 0).unwrap()
+        };
+        let replicas = (1..=3).map(replica).collect();
+        Cluster { replicas, now_ms: 0, cut: Vec::new(), answers: BTreeMap::new(), next_token: 1 }
+    }
+
+    fn input(&mut self, position: usize, inputs: Vec<ReplicaInput>) {
+        let mut waiting = vec![(position, inputs)];
+        while let Some((position, inputs)) = waiting.pop() {
+            let mut outputs = Vec::new();
+            self.replicas[position].handle(inputs, &mut outputs);
+            for output in outputs {
+                match output {
+                    ReplicaOutput::Persist(batch) => {
+                        waiting.insert(
+                            0,
+                            (position, vec![ReplicaInput::Persisted { sequence: batch.sequence }]),
+                        );
+                    }
+                    ReplicaOutput::Send(message) => {
+                        if !self.cut.contains(&message.from) && !self.cut.contains(&message.to) {
+                            let to = usize::try_from(message.to.0).unwrap() - 1;
+                            waiting.insert(0, (to, vec![ReplicaInput::Receive(message)]));
+                        }
+                    }
+                    ReplicaOutput::Answer { token, answer } => {
+                        self.answers.entry(token).or_insert(answer);
+                    }
+                    ReplicaOutput::RoleChanged { .. } => {}
+                    ReplicaOutput::InvariantBroken { what } => panic!("{what}"),
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, duration_ms: u64) {
+        for _ in 0..duration_ms / 5 {
+            self.now_ms += 5;
+            for position in 0..3 {
+                self.input(position, vec![ReplicaInput::Tick { now_ms: self.now_ms }]);
+            }
+        }
+    }
+
+    /// The leader of the highest term among those not cut off.
+    fn leader(&mut self) -> usize {
+        for _ in 0..100 {
+            let leads = |position: &usize| {
+                let status = self.replicas[*position].status(None).raft;
+                status.role == Role::Leader && !self.cut.contains(&status.id)
+            };
+            if let Some(leader) = (0..3).find(leads) {
+                return leader;
+            }
+            self.pass(20);
+        }
+        panic!("no leader");
+    }
+
+    fn request(&mut self, position: usize, request: ClientRequest) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.input(position, vec![ReplicaInput::Request { token, request }]);
+        token
+    }
+
+    fn ask(&mut self, position: usize, request: ClientRequest) -> Answer {
+        let token = self.request(position, request);
+        self.pass(100);
+        self.answers.get(&token).cloned().expect("an answer within 100 ms")
+    }
+}
+
+fn write(session: u128, operation: Operation) -> ClientRequest {
+    let placement = Placement { session: SessionId(session), sequence: 1, established: false };
+    ClientRequest::Write(Command { placement, operation })
+}
+
+fn put(session: u128, value: &'static str) -> ClientRequest {
+    write(
+        session,
+        Operation::Put { key: Bytes::from_static(b"x"), value: Bytes::from_static(value.as_bytes()) },
+    )
+}
+
+fn cas(session: u128, expected: &'static str, value: &'static str) -> ClientRequest {
+    let expected = Some(Bytes::from_static(expected.as_bytes()));
+    write(
+        session,
+        Operation::CompareAndSet {
+            key: Bytes::from_static(b"x"),
+            expected,
+            value: Bytes::from_static(value.as_bytes()),
+        },
+    )
+}
+
+fn get() -> ClientRequest {
+    ClientRequest::Get { key: Bytes::from_static(b"x") }
+}
+
+fn value_of(answer: Answer) -> Option<Bytes> {
+    match answer {
+        Answer::Value { value, .. } => value,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_write_is_applied_everywhere_with_one_digest_and_read_back() {
+    let mut cluster = Cluster::new(Defects::NONE);
+    let leader = cluster.leader();
+    assert!(matches!(cluster.ask(leader, put(1, "1")), Answer::Outcome(Outcome::Put { .. })));
+    assert_eq!(value_of(cluster.ask(leader, get())), Some(Bytes::from_static(b"1")));
+    let statuses: Vec<ReplicaStatus> = cluster.replicas.iter().map(|replica| replica.status(None)).collect();
+    assert!(statuses.iter().all(|status| status.raft.applied == statuses[0].raft.applied));
+    assert!(statuses.iter().all(|status| status.digest == statuses[0].digest && status.digest != 0));
+}
+
+#[test]
+fn a_follower_names_the_leader() {
+    let mut cluster = Cluster::new(Defects::NONE);
+    let leader = cluster.leader();
+    cluster.pass(50);
+    let named = Some(NodeId(leader as u64 + 1));
+    for request in [put(1, "1"), get()] {
+        assert_eq!(cluster.ask((leader + 1) % 3, request), Answer::NotLeader { leader: named });
+    }
+}
+
+#[test]
+fn a_leader_that_is_cut_off_answers_neither_writes_nor_reads() {
+    let mut cluster = Cluster::new(Defects::NONE);
+    let leader = cluster.leader();
+    cluster.cut = vec![NodeId(leader as u64 + 1)];
+    let write = cluster.request(leader, put(1, "1"));
+    let read = cluster.request(leader, get());
+    assert!(cluster.answers.is_empty());
+    cluster.pass(500);
+    let lost = |definite| Answer::Refused {
+        definite,
+        code: RefusalCode::LeadershipLost,
+        message: "leadership was lost while it waited",
+    };
+    assert_eq!(cluster.answers[&write], lost(false));
+    assert_eq!(cluster.answers[&read], lost(true));
+}
+
+#[test]
+fn with_async_replication_ack_a_cut_off_leader_acknowledges_a_write_that_is_then_lost() {
+    let mut cluster = Cluster::new(Defects::NONE.with(Defect::AsyncReplicationAck));
+    let leader = cluster.leader();
+    cluster.cut = vec![NodeId(leader as u64 + 1)];
+    let token = cluster.request(leader, put(1, "lost"));
+    assert!(matches!(cluster.answers[&token], Answer::Outcome(Outcome::Put { .. })));
+    cluster.pass(500);
+    let next = cluster.leader();
+    assert_eq!(value_of(cluster.ask(next, get())), None);
+}
+
+#[test]
+fn with_async_replication_ack_a_follower_still_refuses() {
+    let mut cluster = Cluster::new(Defects::NONE.with(Defect::AsyncReplicationAck));
+    let leader = cluster.leader();
+    let answer = cluster.ask((leader + 1) % 3, put(1, "1"));
+    assert!(matches!(answer, Answer::NotLeader { .. }), "{answer:?}");
+}
+
+/// Two clients swap the same value; both requests reach the leader before either is committed.
+fn swap_twice(defects: Defects) -> [Answer; 2] {
+    let mut cluster = Cluster::new(defects);
+    let leader = cluster.leader();
+    cluster.ask(leader, put(9, "0"));
+    let followers = [1, 2, 3].map(NodeId).into_iter().filter(|id| id.0 != leader as u64 + 1);
+    cluster.cut = followers.collect();
+    let first = cluster.request(leader, cas(1, "0", "1"));
+    let second = cluster.request(leader, cas(2, "0", "2"));
+    cluster.cut.clear();
+    cluster.pass(200);
+    [first, second].map(|token| cluster.answers[&token].clone())
+}
+
+#[test]
+fn of_two_swaps_of_the_same_value_one_succeeds() {
+    let [first, second] = swap_twice(Defects::NONE);
+    assert!(matches!(first, Answer::Outcome(Outcome::Swapped { .. })), "{first:?}");
+    assert!(matches!(second, Answer::Outcome(Outcome::NotSwapped { .. })), "{second:?}");
+}
+
+#[test]
+fn with_cas_evaluated_at_propose_both_succeed() {
+    for answer in swap_twice(Defects::NONE.with(Defect::CasEvaluatedAtPropose)) {
+        assert!(matches!(answer, Answer::Outcome(Outcome::Put { .. })), "{answer:?}");
+    }
+}
+
+#[test]
+fn with_local_leader_read_a_cut_off_leader_answers_reads() {
+    let mut cluster = Cluster::new(Defects::NONE.with(Defect::LocalLeaderRead));
+    let leader = cluster.leader();
+    cluster.cut = vec![NodeId(leader as u64 + 1)];
+    let token = cluster.request(leader, get());
+    assert!(matches!(cluster.answers[&token], Answer::Value { .. }));
+}
+
+#[test]
+fn with_follower_read_a_follower_that_is_behind_answers_with_an_old_value() {
+    let mut cluster = Cluster::new(Defects::NONE.with(Defect::FollowerRead));
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    cluster.ask(leader, put(1, "old"));
+    cluster.cut = vec![NodeId(follower as u64 + 1)];
+    cluster.ask(leader, put(2, "new"));
+    let token = cluster.request(follower, get());
+    assert_eq!(value_of(cluster.answers[&token].clone()), Some(Bytes::from_static(b"old")));
+}

@@ -1,0 +1,308 @@
+//! Starting and stopping a node.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use labrys_raft::{Config, Defects, NodeId};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tonic::transport::Endpoint;
+use tonic::transport::server::TcpIncoming;
+use tracing::{info, warn};
+
+use super::data_dir::{self, DataDirError, DataDirLock};
+use super::disk_thread::{self, DiskQueue};
+use super::links;
+use super::node_loop::{LoopEnd, NodeHandle, NodeLoop, NodeLoopParts};
+use super::replica::Replica;
+use super::services::Services;
+use crate::api::MAX_PEER_MESSAGE_BYTES;
+use crate::api::admin_server::AdminServer;
+use crate::api::kv_server::KvServer;
+use crate::api::peer_server::PeerServer;
+use crate::machine::MachineOptions;
+use crate::wal::{Wal, WalError, WalOptions};
+
+/// How long open calls may take to end after the end has been asked for.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(300);
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// This node.
+    pub id: u64,
+    /// The addresses of all nodes, this one included: what peers connect to and clients are redirected to.
+    pub peers: BTreeMap<u64, String>,
+    /// Where the log is.
+    pub data_dir: PathBuf,
+    /// See [`Config::election_timeout_ms`].
+    pub election_timeout_ms: u64,
+    /// See [`Config::heartbeat_interval_ms`].
+    pub heartbeat_interval_ms: u64,
+    /// Seed of the randomised election timeouts.
+    pub seed: u64,
+    /// Bugs switched on.
+    pub defects: Defects,
+    /// The bounds of the state machine.
+    pub machine: MachineOptions,
+    /// The layout of the log.
+    pub wal: WalOptions,
+}
+
+impl ServerOptions {
+    /// The usual values for node `id` of the cluster at `peers`.
+    #[must_use]
+    pub fn new(id: u64, peers: BTreeMap<u64, String>, data_dir: PathBuf) -> ServerOptions {
+        ServerOptions {
+            id,
+            peers,
+            data_dir,
+            election_timeout_ms: 300,
+            heartbeat_interval_ms: 50,
+            seed: 0,
+            defects: Defects::NONE,
+            machine: MachineOptions::default(),
+            wal: WalOptions::default(),
+        }
+    }
+
+    fn raft_config(&self) -> Config {
+        Config {
+            id: NodeId(self.id),
+            voters: self.peers.keys().copied().map(NodeId).collect(),
+            election_timeout_ms: self.election_timeout_ms,
+            heartbeat_interval_ms: self.heartbeat_interval_ms,
+            max_batch_entries: 1024,
+            max_batch_bytes: 1024 * 1024,
+            max_inflight_batches: 16,
+            max_pending: 8192,
+            pre_vote: true,
+            check_quorum: true,
+            seed: self.seed,
+            defects: self.defects,
+        }
+    }
+}
+
+/// A node cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory is not this node's.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The log cannot be read or begun.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// The options make no sense.
+    #[error(transparent)]
+    Raft(#[from] labrys_raft::StartError),
+    /// A peer's address makes no sense.
+    #[error("`{address}`, the address of node {node}, is not of the form host:port: {detail}")]
+    Address {
+        /// The node.
+        node: u64,
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The system refused.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a node cannot go on.
+#[derive(Debug, Error)]
+pub enum Fatal {
+    /// The disk failed.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// Raft's invariants do not hold.
+    #[error("an invariant of Raft is broken: {what}")]
+    InvariantBroken {
+        /// What was violated.
+        what: String,
+    },
+    /// A thread panicked: a bug.
+    #[error("the {thread} thread panicked; this is a bug")]
+    Panicked {
+        /// Which.
+        thread: &'static str,
+    },
+    /// The gRPC server failed.
+    #[error("the gRPC server failed: {detail}")]
+    Serve {
+        /// Why.
+        detail: String,
+    },
+}
+
+/// A running node. Dropping it is as abrupt as a crash, only that its threads are gone when the drop is done.
+pub struct Server {
+    address: SocketAddr,
+    handle: NodeHandle,
+    disk: Arc<DiskQueue>,
+    threads: Vec<JoinHandle<()>>,
+    serving: tokio::task::JoinHandle<()>,
+    shutdown: Option<oneshot::Sender<()>>,
+    fatal: mpsc::UnboundedReceiver<Fatal>,
+    _lock: DataDirLock,
+}
+
+impl Server {
+    /// Starts a node that serves on `listener`, on the current tokio runtime and two threads of its own.
+    pub fn start(listener: std::net::TcpListener, options: &ServerOptions) -> Result<Server, StartError> {
+        let started = Instant::now();
+        let id = NodeId(options.id);
+        let endpoints = endpoints(options)?;
+        let (real_disk, lock) = data_dir::open(&options.data_dir, id)?;
+        let opened = Wal::open(Box::new(real_disk), id, options.wal)?;
+        for repair in &opened.repairs {
+            warn!(event = "log_repaired", file = repair.file, offset = repair.offset, "{repair}");
+        }
+        let entries = opened.recovered.entries.len();
+        let term = opened.recovered.hard_state.term.0;
+        let replica = Replica::new(options.raft_config(), opened.recovered, options.machine, 0)?;
+
+        let system = |action| move |source| StartError::System { action, source };
+        listener.set_nonblocking(true).map_err(system("use the listening socket"))?;
+        let address = listener.local_addr().map_err(system("use the listening socket"))?;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).map_err(system("use the listening socket"))?;
+
+        let (fatal_sender, fatal) = mpsc::unbounded_channel();
+        let disk = DiskQueue::new();
+        let links =
+            endpoints.into_iter().map(|(peer, endpoint)| (peer, links::start(peer, endpoint))).collect();
+        let (node_loop, handle) = NodeLoop::new(NodeLoopParts {
+            id,
+            replica,
+            disk: Arc::clone(&disk),
+            links,
+            tick_interval: Duration::from_millis((options.heartbeat_interval_ms / 4).max(1)),
+            has_defects: !options.defects.is_empty(),
+            started,
+        });
+        let mut threads = Vec::new();
+        let (disk_queue, wake_handle) = (Arc::clone(&disk), handle.clone());
+        threads.push(spawn("disk", fatal_sender.clone(), move || {
+            disk_thread::run(opened.wal, &disk_queue, || wake_handle.wake()).map_err(Fatal::from)
+        })?);
+        threads.push(spawn("node", fatal_sender.clone(), move || match node_loop.run() {
+            LoopEnd::Stopped => Ok(()),
+            LoopEnd::InvariantBroken { what } => Err(Fatal::InvariantBroken { what }),
+        })?);
+
+        let addresses = options.peers.iter().map(|(id, address)| (NodeId(*id), address.clone())).collect();
+        let services = Services::new(id, handle.clone(), addresses, options.defects);
+        let (shutdown, shutdown_asked) = oneshot::channel();
+        let serving = tokio::spawn(serve(listener, services, shutdown_asked, fatal_sender));
+        let startup_ms = started.elapsed().as_secs_f64() * 1000.0;
+        info!(event = "listening", node = id.0, address = %address, entries, term, startup_ms, "serving");
+        Ok(Server { address, handle, disk, threads, serving, shutdown: Some(shutdown), fatal, _lock: lock })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the node cannot go on.
+    pub async fn failed(&mut self) -> Fatal {
+        match self.fatal.recv().await {
+            Some(fatal) => fatal,
+            // The threads have ended without a word: they were asked to.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends in an orderly way: requests that wait are told so, the log is written to its end.
+    pub async fn stop(mut self) -> Result<(), Fatal> {
+        self.handle.stop();
+        self.disk.stop();
+        if let Some(shutdown) = self.shutdown.take() {
+            let _ = shutdown.send(());
+        }
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, &mut self.serving).await;
+        self.fatal.try_recv().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+        if self.shutdown.is_some() {
+            self.disk.abandon();
+        }
+        self.handle.stop();
+        self.disk.stop();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn endpoints(options: &ServerOptions) -> Result<BTreeMap<NodeId, Endpoint>, StartError> {
+    let mut endpoints = BTreeMap::new();
+    for (node, address) in options.peers.iter().filter(|(node, _)| **node != options.id) {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
+            StartError::Address { node: *node, address: address.clone(), detail: error.to_string() }
+        })?;
+        endpoints.insert(NodeId(*node), endpoint);
+    }
+    Ok(endpoints)
+}
+
+/// A thread whose failure and whose panic are reported.
+fn spawn(
+    name: &'static str,
+    fatal: mpsc::UnboundedSender<Fatal>,
+    body: impl FnOnce() -> Result<(), Fatal> + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let run = move || {
+        let failure = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(Ok(())) => return,
+            Ok(Err(failure)) => failure,
+            Err(_) => Fatal::Panicked { thread: name },
+        };
+        let _ = fatal.send(failure);
+    };
+    let spawned = std::thread::Builder::new().name(format!("labrys-{name}")).spawn(run);
+    spawned.map_err(|source| StartError::System { action: "start a thread", source })
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    services: Services,
+    shutdown_asked: oneshot::Receiver<()>,
+    fatal: mpsc::UnboundedSender<Fatal>,
+) {
+    let peer = PeerServer::new(services.clone()).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
+    let result = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .initial_stream_window_size(8 * 1024 * 1024)
+        .initial_connection_window_size(8 * 1024 * 1024)
+        .add_service(KvServer::new(services.clone()))
+        .add_service(peer)
+        .add_service(AdminServer::new(services))
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+            let _ = shutdown_asked.await;
+        })
+        .await;
+    if let Err(error) = result {
+        let _ = fatal.send(Fatal::Serve { detail: crate::client::transport::chain(&error) });
+    }
+}

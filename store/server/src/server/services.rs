@@ -1,0 +1,355 @@
+//! gRPC in, gRPC out: checks requests, hands them to the node loop, translates answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use labrys_raft::{Defects, LogIndex, NodeId, Role};
+use tokio_stream::StreamExt;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+
+use super::links;
+use super::node_loop::NodeHandle;
+use super::replica::{Answer, ClientRequest};
+use crate::api::{self, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeRole, RefusalCode};
+use crate::machine::{Command, Operation, Outcome, Placement, SessionId};
+
+/// Most bytes in the keys and values of all requests that wait.
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// What all services share.
+#[derive(Clone)]
+pub struct Services {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    id: NodeId,
+    handle: NodeHandle,
+    addresses: BTreeMap<NodeId, String>,
+    defects: Defects,
+    waiting_bytes: AtomicUsize,
+}
+
+/// Takes its bytes out of the count when the request ends, however it ends.
+struct WaitingBytes<'a> {
+    count: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Drop for WaitingBytes<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// How a request ended, in the terms of the interface.
+enum Ended {
+    Value { value: Option<Bytes>, applied: LogIndex },
+    Put { index: LogIndex },
+    Swapped { index: LogIndex },
+    NotSwapped { actual: Option<Bytes>, index: LogIndex },
+    Deleted { existed: bool, index: LogIndex },
+    NotLeader(api::NotLeader),
+    Refused(api::Refused),
+}
+
+fn refused(definite: bool, code: RefusalCode, message: impl Into<String>) -> Ended {
+    Ended::Refused(api::Refused { definite, code: code.into(), message: message.into() })
+}
+
+/// The deadline of a request, from the `grpc-timeout` header: up to eight digits and a unit. A header that is none is taken
+/// for none, as gRPC libraries do.
+fn deadline(metadata: &MetadataMap, arrived: Instant) -> Option<Instant> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    arrived.checked_add(timeout)
+}
+
+fn placement(session: Option<api::SessionRequest>) -> Result<Placement, Ended> {
+    let malformed = |message| refused(true, RefusalCode::Malformed, message);
+    let session = session.ok_or_else(|| malformed("a write needs a session"))?;
+    let Ok(id) = <[u8; 16]>::try_from(&session.session_id[..]) else {
+        return Err(malformed("a session id has 16 bytes"));
+    };
+    if session.sequence == 0 {
+        return Err(malformed("sequence numbers begin at 1"));
+    }
+    let session_id = SessionId(u128::from_be_bytes(id));
+    Ok(Placement { session: session_id, sequence: session.sequence, established: session.established })
+}
+
+impl Services {
+    /// For the node behind `handle`; `addresses` are those of all nodes.
+    #[must_use]
+    pub fn new(
+        id: NodeId,
+        handle: NodeHandle,
+        addresses: BTreeMap<NodeId, String>,
+        defects: Defects,
+    ) -> Services {
+        let waiting_bytes = AtomicUsize::new(0);
+        Services { shared: Arc::new(Shared { id, handle, addresses, defects, waiting_bytes }) }
+    }
+
+    fn address(&self, node: NodeId) -> String {
+        self.shared.addresses.get(&node).cloned().unwrap_or_default()
+    }
+
+    async fn ask(&self, request: ClientRequest, sizes: [usize; 3], deadline: Option<Instant>) -> Ended {
+        let [key_bytes, value_bytes, expected_bytes] = sizes;
+        if key_bytes > MAX_KEY_BYTES || value_bytes.max(expected_bytes) > MAX_VALUE_BYTES {
+            let message = format!("a key has at most {MAX_KEY_BYTES} bytes, a value {MAX_VALUE_BYTES}");
+            return refused(true, RefusalCode::TooLarge, message);
+        }
+        let bytes = key_bytes + value_bytes + expected_bytes;
+        let count = &self.shared.waiting_bytes;
+        let waiting = count.fetch_add(bytes, Ordering::Relaxed);
+        let _waiting_bytes = WaitingBytes { count, bytes };
+        if waiting + bytes > MAX_WAITING_BYTES {
+            return refused(true, RefusalCode::Overloaded, "the requests that wait are too large together");
+        }
+        self.translate(self.shared.handle.request(request, deadline).await)
+    }
+
+    async fn write(
+        &self,
+        session: Option<api::SessionRequest>,
+        operation: Operation,
+        deadline: Option<Instant>,
+    ) -> Ended {
+        let placement = match placement(session) {
+            Ok(placement) => placement,
+            Err(ended) => return ended,
+        };
+        let sizes = match &operation {
+            Operation::Put { key, value } => [key.len(), value.len(), 0],
+            Operation::CompareAndSet { key, expected, value } => {
+                [key.len(), value.len(), expected.as_ref().map_or(0, Bytes::len)]
+            }
+            Operation::Delete { key } => [key.len(), 0, 0],
+        };
+        self.ask(ClientRequest::Write(Command { placement, operation }), sizes, deadline).await
+    }
+
+    fn translate(&self, answer: Answer) -> Ended {
+        match answer {
+            Answer::Value { value, applied } => Ended::Value { value, applied },
+            Answer::Outcome(Outcome::Put { index }) => Ended::Put { index },
+            Answer::Outcome(Outcome::Swapped { index }) => Ended::Swapped { index },
+            Answer::Outcome(Outcome::NotSwapped { actual, index }) => Ended::NotSwapped { actual, index },
+            Answer::Outcome(Outcome::Deleted { existed, index }) => Ended::Deleted { existed, index },
+            Answer::Outcome(Outcome::SessionExpired) => {
+                refused(true, RefusalCode::SessionExpired, "the cluster does not know this session any more")
+            }
+            Answer::Outcome(Outcome::SequencePassed) => refused(
+                true,
+                RefusalCode::SequencePassed,
+                "a later write of the session has been carried out",
+            ),
+            Answer::Outcome(Outcome::Malformed) => {
+                refused(true, RefusalCode::Malformed, "the state machine cannot decode the command")
+            }
+            Answer::NotLeader { leader } => Ended::NotLeader(api::NotLeader {
+                leader_id: leader.map_or(0, |leader| leader.0),
+                leader_address: leader.map(|leader| self.address(leader)).unwrap_or_default(),
+            }),
+            Answer::Refused { definite, code, message } => refused(definite, code, message),
+        }
+    }
+}
+
+/// Wraps an end into the outcome of one method's reply; what cannot be an answer to it is a fault of ours and is refused.
+macro_rules! outcome {
+    ($ended:expr, $outcome:ident, { $($pattern:pat => $ok:expr),+ $(,)? }) => {
+        match $ended {
+            $($pattern => api::$outcome::Outcome::Ok($ok),)+
+            Ended::NotLeader(not_leader) => api::$outcome::Outcome::NotLeader(not_leader),
+            Ended::Refused(refused) => api::$outcome::Outcome::Refused(refused),
+            _ => api::$outcome::Outcome::Refused(api::Refused {
+                definite: false,
+                code: RefusalCode::Unspecified.into(),
+                message: "the answer belongs to another kind of request".to_owned(),
+            }),
+        }
+    };
+}
+
+#[tonic::async_trait]
+impl api::kv_server::Kv for Services {
+    async fn get(&self, request: Request<api::GetRequest>) -> Result<Response<api::GetReply>, Status> {
+        let deadline = deadline(request.metadata(), Instant::now());
+        let api::GetRequest { request_id, key } = request.into_inner();
+        let sizes = [key.len(), 0, 0];
+        let ended = self.ask(ClientRequest::Get { key }, sizes, deadline).await;
+        let outcome = outcome!(ended, get_reply, {
+            Ended::Value { value, applied } => api::GetOk { value, applied_index: applied.0 },
+        });
+        Ok(Response::new(api::GetReply { request_id, outcome: Some(outcome) }))
+    }
+
+    async fn put(&self, request: Request<api::PutRequest>) -> Result<Response<api::PutReply>, Status> {
+        let deadline = deadline(request.metadata(), Instant::now());
+        let api::PutRequest { request_id, session, key, value } = request.into_inner();
+        let ended = self.write(session, Operation::Put { key, value }, deadline).await;
+        let outcome = outcome!(ended, put_reply, { Ended::Put { index } => api::PutOk { index: index.0 } });
+        Ok(Response::new(api::PutReply { request_id, outcome: Some(outcome) }))
+    }
+
+    async fn compare_and_set(
+        &self,
+        request: Request<api::CompareAndSetRequest>,
+    ) -> Result<Response<api::CompareAndSetReply>, Status> {
+        let deadline = deadline(request.metadata(), Instant::now());
+        let api::CompareAndSetRequest { request_id, session, key, expected, value } = request.into_inner();
+        let ended = self.write(session, Operation::CompareAndSet { key, expected, value }, deadline).await;
+        let outcome = outcome!(ended, compare_and_set_reply, {
+            Ended::Swapped { index } => api::CompareAndSetOk { swapped: true, actual: None, index: index.0 },
+            Ended::NotSwapped { actual, index } => api::CompareAndSetOk { swapped: false, actual, index: index.0 },
+            // A comparison that was made at proposal (a defect) is a put in the log.
+            Ended::Put { index } => api::CompareAndSetOk { swapped: true, actual: None, index: index.0 },
+        });
+        Ok(Response::new(api::CompareAndSetReply { request_id, outcome: Some(outcome) }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<api::DeleteRequest>,
+    ) -> Result<Response<api::DeleteReply>, Status> {
+        let deadline = deadline(request.metadata(), Instant::now());
+        let api::DeleteRequest { request_id, session, key } = request.into_inner();
+        let ended = self.write(session, Operation::Delete { key }, deadline).await;
+        let outcome = outcome!(ended, delete_reply, {
+            Ended::Deleted { existed, index } => api::DeleteOk { existed, index: index.0 },
+        });
+        Ok(Response::new(api::DeleteReply { request_id, outcome: Some(outcome) }))
+    }
+}
+
+#[tonic::async_trait]
+impl api::peer_server::Peer for Services {
+    async fn deliver(
+        &self,
+        request: Request<Streaming<api::MessageBatch>>,
+    ) -> Result<Response<api::DeliverReply>, Status> {
+        let mut batches = request.into_inner();
+        while let Some(batch) = batches.next().await {
+            let messages = links::decode(&batch?).map_err(|error| {
+                warn!(%error, "a peer sent bytes that are no messages");
+                Status::invalid_argument(format!("not a batch of messages: {error}"))
+            })?;
+            if !self.shared.handle.deliver(messages) {
+                return Err(Status::unavailable("the node is shutting down"));
+            }
+        }
+        Ok(Response::new(api::DeliverReply {}))
+    }
+}
+
+fn role(role: Role) -> NodeRole {
+    match role {
+        Role::Follower => NodeRole::Follower,
+        Role::PreCandidate => NodeRole::PreCandidate,
+        Role::Candidate => NodeRole::Candidate,
+        Role::Leader => NodeRole::Leader,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[tonic::async_trait]
+impl api::admin_server::Admin for Services {
+    async fn status(
+        &self,
+        request: Request<api::StatusRequest>,
+    ) -> Result<Response<api::StatusReply>, Status> {
+        let asked = request.into_inner().digest_at_index.map(LogIndex);
+        let status = self.shared.handle.status(asked).await;
+        let status = status.ok_or_else(|| Status::unavailable("the node is too busy or shutting down"))?;
+        let raft = &status.replica.raft;
+        let digest_at_index = asked.zip(status.replica.digest_at_index);
+        let changes = status.leader_changes.iter().map(|change| api::LeaderChange {
+            term: change.term.0,
+            leader_id: change.leader.map_or(0, |leader| leader.0),
+            uptime_ms: milliseconds(change.uptime),
+        });
+        Ok(Response::new(api::StatusReply {
+            node_id: self.shared.id.0,
+            role: role(raft.role).into(),
+            term: raft.term.0,
+            leader_id: raft.leader.map_or(0, |leader| leader.0),
+            leader_address: raft.leader.map(|leader| self.address(leader)).unwrap_or_default(),
+            last_index: raft.last_index.0,
+            commit_index: raft.commit.0,
+            applied_index: raft.applied.0,
+            digest: Some(api::Digest { index: raft.applied.0, digest: status.replica.digest }),
+            digest_at_index: digest_at_index.map(|(index, digest)| api::Digest { index: index.0, digest }),
+            first_digest_index: status.replica.first_digest.0,
+            uptime_ms: milliseconds(status.uptime),
+            defects: self.shared.defects.iter().map(|defect| defect.name().to_owned()).collect(),
+            leader_changes: changes.collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            key_count: status.replica.key_count as u64,
+            session_count: status.replica.session_count as u64,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeout_of(text: &str) -> Option<Duration> {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("grpc-timeout", text.parse().unwrap());
+        let arrived = Instant::now();
+        deadline(&metadata, arrived).map(|deadline| deadline - arrived)
+    }
+
+    #[test]
+    fn deadlines_are_read_in_every_unit_and_nonsense_is_none() {
+        assert_eq!(timeout_of("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(timeout_of("3S"), Some(Duration::from_secs(3)));
+        assert_eq!(timeout_of("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(timeout_of("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(timeout_of("99999999u"), Some(Duration::from_micros(99_999_999)));
+        assert_eq!(timeout_of("5n"), Some(Duration::from_nanos(5)));
+        for nonsense in ["", "m", "5", "5x", "-5m", "+5m", "123456789m", "5 m"] {
+            assert_eq!(timeout_of(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_write_without_a_proper_session_is_refused() {
+        let session = |bytes: usize, sequence| {
+            Some(api::SessionRequest {
+                session_id: Bytes::from(vec![1; bytes]),
+                sequence,
+                established: false,
+            })
+        };
+        assert!(placement(None).is_err());
+        assert!(placement(session(15, 1)).is_err());
+        assert!(placement(session(16, 0)).is_err());
+        assert!(placement(session(16, 1)).is_ok());
+    }
+}

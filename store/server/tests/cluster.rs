@@ -1,0 +1,257 @@
+//! Three nodes in this process, with real sockets and real disks.
+
+#![allow(clippy::disallowed_methods)] // Tests own clocks and start programs.
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{Cluster, PATIENCE};
+use labrys_store::api;
+use labrys_store::api::kv_client::KvClient;
+use labrys_store::client::logic::{Request, Success};
+use labrys_store::client::{AttemptError, CompareAndSet};
+use labrys_store::raft::{Defect, Defects};
+
+const THREADS: usize = 2;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().unwrap()
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+#[test]
+fn clients_of_any_node_see_each_other_s_writes() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3);
+        let mut first = cluster.client(0);
+        let mut second = cluster.client(1);
+        assert_eq!(first.get("x", PATIENCE).await.unwrap(), None);
+        first.put("x", "1", PATIENCE).await.unwrap();
+        assert_eq!(second.get("x", PATIENCE).await.unwrap(), Some(bytes("1")));
+        let swapped = second.compare_and_set("x", Some(bytes("1")), "2", PATIENCE).await.unwrap();
+        assert_eq!(swapped, CompareAndSet::Swapped);
+        let missed = first.compare_and_set("x", Some(bytes("1")), "3", PATIENCE).await.unwrap();
+        assert_eq!(missed, CompareAndSet::NotSwapped { actual: Some(bytes("2")) });
+        assert_eq!(first.compare_and_set("new", None, "1", PATIENCE).await.unwrap(), CompareAndSet::Swapped);
+        assert!(second.delete("x", PATIENCE).await.unwrap());
+        assert!(!first.delete("x", PATIENCE).await.unwrap());
+        assert_eq!(second.get("x", PATIENCE).await.unwrap(), None);
+
+        let statuses = cluster.settled().await;
+        assert!(statuses.iter().all(|status| status.digest == statuses[0].digest), "{statuses:?}");
+        let earlier = statuses[0].applied_index - 3;
+        let mut digests = Vec::new();
+        for id in 1..=3 {
+            digests.push(cluster.status(id, Some(earlier)).await.unwrap().digest_at_index);
+        }
+        assert!(digests[0].is_some() && digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    });
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_leaders_die_and_come_back() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(3);
+        let mut client = cluster.client(0);
+        let mut expected = Vec::new();
+        for round in 0..3 {
+            for number in 0..20 {
+                let key = format!("{round}-{number}");
+                client.put(key.clone(), key.clone(), PATIENCE).await.unwrap();
+                expected.push(key);
+            }
+            let leader = cluster.leader().await;
+            cluster.kill(leader);
+            let key = format!("{round}-after");
+            client.put(key.clone(), key.clone(), PATIENCE).await.unwrap();
+            expected.push(key);
+            cluster.restart(leader);
+        }
+        for key in &expected {
+            let found = client.get(key.clone(), PATIENCE).await.unwrap();
+            assert_eq!(found.as_deref(), Some(key.as_bytes()));
+        }
+        let statuses = cluster.settled().await;
+        assert!(statuses.iter().all(|status| status.digest == statuses[0].digest), "{statuses:?}");
+    });
+}
+
+#[test]
+fn a_cluster_that_was_stopped_as_a_whole_starts_from_its_disks() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(3);
+        let mut client = cluster.client(2);
+        for number in 0..50 {
+            client.put(format!("{number}"), "value", PATIENCE).await.unwrap();
+        }
+        for id in 1..=3 {
+            let server = cluster.nodes.remove(&id).unwrap();
+            server.stop().await.unwrap();
+        }
+        for id in 1..=3 {
+            cluster.restart(id);
+        }
+        let mut client = cluster.client(1);
+        for number in 0..50 {
+            assert_eq!(client.get(format!("{number}"), PATIENCE).await.unwrap(), Some(bytes("value")));
+        }
+    });
+}
+
+#[test]
+fn a_follower_redirects_reads_and_writes_and_says_that_this_is_definite() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3);
+        let leader = cluster.leader().await;
+        let follower = leader % 3 + 1;
+        let mut raw = KvClient::connect(format!("http://{}", cluster.peers[&follower])).await.unwrap();
+        let reply = raw.get(api::GetRequest { request_id: 77, key: bytes("x") }).await.unwrap().into_inner();
+        assert_eq!(reply.request_id, 77);
+        let expected = api::NotLeader { leader_id: leader, leader_address: cluster.peers[&leader].clone() };
+        assert_eq!(reply.outcome, Some(api::get_reply::Outcome::NotLeader(expected.clone())));
+        let session =
+            Some(api::SessionRequest { session_id: vec![1; 16].into(), sequence: 1, established: false });
+        let put = api::PutRequest { request_id: 78, session, key: bytes("x"), value: bytes("1") };
+        let reply = raw.put(put).await.unwrap().into_inner();
+        assert_eq!(reply.outcome, Some(api::put_reply::Outcome::NotLeader(expected)));
+    });
+}
+
+#[test]
+fn a_retry_over_another_connection_is_carried_out_once() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3);
+        let leader = cluster.leader().await;
+        let mut client = cluster.client(0);
+        client.put("x", "0", PATIENCE).await.unwrap();
+        let session =
+            Some(api::SessionRequest { session_id: vec![9; 16].into(), sequence: 1, established: false });
+        let swap = |request_id| api::CompareAndSetRequest {
+            request_id,
+            session: session.clone(),
+            key: bytes("x"),
+            expected: Some(bytes("0")),
+            value: bytes("1"),
+        };
+        let mut replies = Vec::new();
+        for request_id in [5, 6] {
+            let mut raw = KvClient::connect(format!("http://{}", cluster.peers[&leader])).await.unwrap();
+            replies.push(raw.compare_and_set(swap(request_id)).await.unwrap().into_inner());
+            client.put("x", "0", PATIENCE).await.unwrap();
+        }
+        assert_eq!(replies[0].outcome, replies[1].outcome, "the retry gets the first answer, index and all");
+        assert_eq!(client.get("x", PATIENCE).await.unwrap(), Some(bytes("0")));
+    });
+}
+
+#[test]
+fn malformed_and_oversized_requests_are_refused_and_change_nothing() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(1);
+        cluster.leader().await;
+        let mut raw = KvClient::connect(format!("http://{}", cluster.peers[&1])).await.unwrap();
+        let session = |id: Vec<u8>| {
+            Some(api::SessionRequest { session_id: id.into(), sequence: 1, established: false })
+        };
+        let put = |session, key: Bytes, value: Bytes| api::PutRequest { request_id: 1, session, key, value };
+        let cases = [
+            (put(None, bytes("x"), bytes("1")), api::RefusalCode::Malformed),
+            (put(session(vec![1; 3]), bytes("x"), bytes("1")), api::RefusalCode::Malformed),
+            (put(session(vec![1; 16]), vec![0; 5000].into(), bytes("1")), api::RefusalCode::TooLarge),
+            (put(session(vec![1; 16]), bytes("x"), vec![0; 2_000_000].into()), api::RefusalCode::TooLarge),
+        ];
+        let before = cluster.settled().await[0].clone();
+        for (request, code) in cases {
+            match raw.put(request).await.unwrap().into_inner().outcome {
+                Some(api::put_reply::Outcome::Refused(refused)) => {
+                    assert_eq!((refused.code(), refused.definite), (code, true));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(cluster.settled().await[0].last_index, before.last_index);
+    });
+}
+
+#[test]
+fn without_a_majority_a_write_ends_indefinite_and_a_read_definite() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(3);
+        let leader = cluster.leader().await;
+        let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+        let mut client = cluster.client(usize::try_from(leader).unwrap() - 1);
+        client.put("x", "1", PATIENCE).await.unwrap();
+        for id in others {
+            cluster.kill(id);
+        }
+        let error = client.put("x", "2", Duration::from_secs(2)).await.unwrap_err();
+        assert!(!error.definite, "{error}");
+        let error = client.get("x", Duration::from_millis(500)).await.unwrap_err();
+        assert!(error.definite, "{error}");
+    });
+}
+
+#[test]
+fn an_expired_request_is_not_proposed() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(1);
+        cluster.leader().await;
+        let before = cluster.settled().await[0].last_index;
+        let mut raw = KvClient::connect(format!("http://{}", cluster.peers[&1])).await.unwrap();
+        let session =
+            Some(api::SessionRequest { session_id: vec![1; 16].into(), sequence: 1, established: false });
+        let put = api::PutRequest { request_id: 1, session, key: bytes("x"), value: bytes("1") };
+        let mut request = tonic::Request::new(put);
+        request.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
+        // Whether the server's reply or tonic's own timer comes first is a race; that nothing is proposed is not.
+        if let Ok(reply) = raw.put(request).await {
+            match reply.into_inner().outcome {
+                Some(api::put_reply::Outcome::Refused(refused)) => {
+                    assert_eq!((refused.code(), refused.definite), (api::RefusalCode::DeadlineExpired, true));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // A later request on the same connection goes through the same queue, behind it.
+        let reply = raw.get(api::GetRequest { request_id: 2, key: bytes("x") }).await.unwrap().into_inner();
+        match reply.outcome {
+            Some(api::get_reply::Outcome::Ok(ok)) => assert_eq!(ok.value, None),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(cluster.settled().await[0].last_index, before);
+    });
+}
+
+#[test]
+fn with_follower_read_a_client_stays_with_its_follower() {
+    runtime().block_on(async {
+        let cluster = Cluster::start_with(3, Defects::NONE.with(Defect::FollowerRead));
+        let leader = cluster.leader().await;
+        let follower = usize::try_from(leader % 3).unwrap();
+        let mut client = cluster.client(follower);
+        client.put("x", "1", PATIENCE).await.unwrap();
+        let raw_follower = &cluster.peers[&(leader % 3 + 1)];
+        let mut raw = KvClient::connect(format!("http://{raw_follower}")).await.unwrap();
+        let reply = raw.get(api::GetRequest { request_id: 1, key: bytes("x") }).await.unwrap().into_inner();
+        assert!(matches!(reply.outcome, Some(api::get_reply::Outcome::Ok(_))), "{reply:?}");
+        let read = client.perform(Request::Get { key: bytes("x") }, PATIENCE).await.unwrap();
+        assert!(matches!(read, Success::Value { .. }));
+    });
+}
+
+#[test]
+fn a_client_of_nobody_says_definitely_that_nothing_happened() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(1);
+        cluster.leader().await;
+        let mut client = cluster.client(0);
+        cluster.kill(1);
+        let error = client.put("x", "1", Duration::from_millis(300)).await.unwrap_err();
+        assert_eq!((error.error, error.definite), (AttemptError::CannotConnect, true), "{error}");
+    });
+}
