@@ -17,7 +17,8 @@ pub(crate) fn explain<M: Model>(
     level: u32,
     longest: &[Taken],
 ) -> (NonLinearizable, String) {
-    let mut replay = Search::new(model, problem);
+    let all = vec![true; problem.groups.len()];
+    let mut replay = Search::new(model, problem, &all);
     let omitted = longest.len().saturating_sub(STEPS_LIMIT);
     let mut steps = Vec::with_capacity(longest.len() - omitted);
     for (position, &taken) in longest.iter().enumerate() {
@@ -54,7 +55,8 @@ pub(crate) fn explain<M: Model>(
 
 /// The operations of a path, by name.
 pub(crate) fn names<M: Model>(model: &M, problem: &Problem<M::Call>, path: &[Taken]) -> Vec<u64> {
-    let mut replay = Search::new(model, problem);
+    let all = vec![true; problem.groups.len()];
+    let mut replay = Search::new(model, problem, &all);
     path.iter()
         .map(|&taken| {
             let name = name_of(&replay, taken);

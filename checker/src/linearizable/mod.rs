@@ -7,6 +7,7 @@
 //!
 //! - [`problem`] prepares a part: the order of events, levels and slots.
 //! - [`search`] finds a linearization, or the furthest level; why it may skip what it skips is proved there.
+//! - [`refine`] makes an exact answer of searches that do not count the uses of all crashed operations.
 //! - [`explain`] puts the outcome of a search that found none into words.
 
 mod compiled;
@@ -14,6 +15,7 @@ mod crashed;
 mod explain;
 mod memo;
 mod problem;
+mod refine;
 mod search;
 
 use std::cmp::Reverse;
@@ -27,13 +29,14 @@ use labrys_history::{Completion, History, Operation, Value};
 pub use explain::{CANDIDATES_LIMIT, STEPS_LIMIT};
 pub use problem::{Completed, Interval};
 
-use crate::budget::{Account, Meter};
+use crate::budget::Meter;
 use crate::check::{CheckError, Checker, Context, bug_report};
 use crate::json::to_json;
 use crate::model::{Meaning, Model, ModelError};
 use crate::verdict::{CheckVerdict, Evidence, NonLinearizable, PartitionVerdict, Validity};
 use problem::Problem;
-use search::{Found, Search};
+use refine::solve;
+use search::Found;
 
 /// The name of the search in verdicts.
 const ALGORITHM: &str = "wgl";
@@ -114,8 +117,7 @@ pub enum Decision {
 pub fn decide<M: Model>(model: &M, intervals: &[Interval<M::Call>], context: &Context<'_>) -> Decision {
     let problem = Problem::new(model, intervals);
     let meter = Meter::new(context.budget);
-    let mut search = Search::new(model, &problem);
-    match search.run(&meter, &mut Account::open(&meter), &|| true) {
+    match solve(model, &problem, &meter, &|| true).found {
         Found::Linearization(path) => Decision::Linearizable(explain::names(model, &problem, &path)),
         Found::Nothing { level, longest } => {
             Decision::NonLinearizable(Box::new(explain::explain(model, &problem, level, &longest).0))
@@ -301,10 +303,8 @@ fn judge_part<M: Model>(
     is_wanted: &dyn Fn() -> bool,
 ) -> PartitionVerdict {
     let problem = Problem::new(model, &part.intervals);
-    let mut search = Search::new(model, &problem);
-    let mut account = Account::open(meter);
-    let found = search.run(meter, &mut account, is_wanted);
-    let mut verdict = match found {
+    let solved = solve(model, &problem, meter, is_wanted);
+    let mut verdict = match solved.found {
         Found::Linearization(_) => part.verdict(Validity::Valid, String::new()),
         Found::Nothing { level, longest } => {
             let (evidence, reason) = explain::explain(model, &problem, level, &longest);
@@ -316,7 +316,7 @@ fn judge_part<M: Model>(
             Validity::Unknown,
             format!(
                 "{exhausted} with an order for {} of {} completed operations; up to {} at a time, and {} crashed",
-                search.furthest(),
+                solved.furthest,
                 problem.completes.len(),
                 problem.slots,
                 problem.crashed(),
@@ -327,9 +327,10 @@ fn judge_part<M: Model>(
         ("completed".to_owned(), problem.completes.len().into()),
         ("crashed".to_owned(), problem.crashed().into()),
         ("concurrency".to_owned(), problem.slots.into()),
-        ("configurations".to_owned(), search.configurations().into()),
-        ("ordered".to_owned(), search.furthest().into()),
-        ("peak-bytes".to_owned(), account.peak_bytes().into()),
+        ("configurations".to_owned(), solved.configurations.into()),
+        ("rounds".to_owned(), solved.rounds.into()),
+        ("ordered".to_owned(), solved.furthest.into()),
+        ("peak-bytes".to_owned(), solved.peak_bytes.into()),
     ]);
     verdict
 }

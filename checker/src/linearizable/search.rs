@@ -9,43 +9,52 @@
 //! The worst case is exponential in the number of operations in flight (the problem is NP-complete), not in the length: for
 //! each level there are at most 2^(in flight) × states × crash sets configurations, and each is entered once.
 //!
+//! # Crashed operations that are not counted
+//!
+//! A search may be told to count the uses of some groups of crashed operations only. The others can then be used any number
+//! of times once the first of the group was invoked: the search admits more than the history, and remembers less.
+//! [`super::refine`] makes an exact answer of such searches.
+//!
 //! # What is not searched, and why nothing is lost
 //!
 //! Call a configuration *good to level l* if some sequence of steps leads from it to level l or beyond, and let its
-//! *distance* be the least number of steps of such a sequence (in which each operation is linearized once and each crashed
-//! one used at most once). The claim is that, if the start is good to l, then the search reaches l unless it succeeds before.
-//! Suppose not. Of the configurations that were entered and are good to l, take one, C, of the least distance, and of those
-//! one that has used the fewest crashed operations. Its distance d is not 0. A shortest sequence from it begins with a step
-//! to some C' of distance d - 1, which was not entered (C has the least distance). Each rule leads to a contradiction, as it
-//! shows an entered configuration that is good to l with a smaller distance than d, or with d and fewer crashed operations.
+//! *distance* be the least number of steps of such a sequence. Call it *closed* if no pure operation in flight is legal in
+//! it, and *searched* if its steps were tried. The claim is that, if the start is good to l, then the search reaches l.
 //!
-//! - **Memo.** C' is the same as one that was entered; that one has distance d - 1.
-//! - **Pure operations first.** If a pure operation p in flight is legal in C, it is linearized at once and nothing else is
-//!   tried. p is in flight, so everything that must precede it is linearized, and it may come now. In a shortest sequence
-//!   from C, p can be moved to the front if it occurs (it changed no state, so all other steps stay legal), which leaves d - 1
-//!   steps behind it; if it does not occur, it can be put in front, and C with p linearized has distance at most d. So
-//!   either way C with p is good with distance at most d, and if it is d, continue from it instead of C: operations in flight
-//!   are finite, so this ends.
+//! From every configuration the search first goes to a closed one (first rule below), which is good to l if the first one
+//! is, with no greater distance. Suppose that l is not reached. Of the closed configurations that were searched and are good
+//! to l, take those of the least distance d, and of those the one, C, that was searched first. d is not 0. A shortest sequence
+//! from C begins with a step to some C', whose distance is d - 1. Each rule by which C' or the closed one behind it was not
+//! searched leads to a contradiction: it shows a searched and closed configuration that is good to l and is nearer than d,
+//! or as near and was searched before C.
+//!
+//! - **Pure operations first.** If a pure operation p in flight is legal, it is linearized at once and nothing else is tried.
+//!   p is in flight, so everything that must precede it is linearized, and it may come now. In a shortest sequence p can
+//!   be moved to the front if it occurs, since it changed no state and all other steps stay legal; if it does not occur, it
+//!   can be taken now and the rest stays legal. Either way what is reached by p is good, with no greater distance.
+//!   Operations in flight are finite, so this ends in a closed configuration.
+//! - **Memo.** The closed configuration behind C' is the same as one that was searched, of distance at most d - 1.
 //! - **Equal calls in flight.** Of operations in flight with equal calls only the one that completes first is tried. In a
-//!   sequence that takes b and later (or never, before l) the equal a, which completes before b, exchange their places: both
-//!   are in flight now, so both may come now; and wherever a came later, b may come too, as b completes after a.
+//!   sequence that takes b, and later (or never, before l) the equal a, which completes before b, exchange their places: both
+//!   are in flight now, so both may come now; and wherever a came later, b may come too, as b completes after a. The
+//!   sequence is as short, and begins with a step that is tried.
 //! - **Crashed after in flight.** A crashed operation is not tried while an equal one in flight is not linearized: the same
 //!   exchange, for a crashed operation never completes.
-//! - **Fewer crashed operations.** ([`super::memo`]) A configuration D was entered that differs from C' only in having used
-//!   fewer crashed operations. The steps from C' on are legal from D: its distance is at most d - 1.
-//! - **Crashed without effect.** A crashed operation that leaves the state as it is, is not used: C' differs from C only in
-//!   having used more, so the steps from C' on are legal from C, and lead to l in d - 1 steps.
+//! - **Fewer crashed operations.** ([`super::memo`]) A configuration D was searched that differs from the closed one behind C'
+//!   only in having used fewer crashed operations. The steps from there on are legal from D: its distance is at most d - 1.
+//! - **Crashed without effect.** A crashed operation that leaves the state as it is, is not used: C' differs from C at most in
+//!   having used more, so the d - 1 steps from C' on are legal from C, whose distance is d.
 //! - **Crashed without use.** When a crashed operation x led from B to C, then a step y from C is not tried if y is also legal
-//!   in B and leads to the same state from there; and x is not used at all in B if no such y is there to be tried after
-//!   it. The level does not rise when x is used, so y may come in B too. If C's shortest sequence began with y, the same
-//!   sequence would be legal from B, which has used fewer crashed operations and was entered: so C was not the one taken.
+//!   in B and leads to the same state from there. The level does not rise when x is used, so y may come in B too: the
+//!   shortest sequence from C is legal from B, which is closed and was searched before C. And x is not used at all in B if
+//!   all that can follow it is such: then x can be left out of the shortest sequence from B, which was not the shortest.
 //!
 //! **Furthest level.** Since all this holds for every l, a search that fails has reached the furthest level that can be
 //! reached: its completion ends the shortest prefix of the history that cannot be linearized, operations in flight at its
 //! end being known by what they returned later.
 //!
-//! **Longest order.** Of the orders that reach the furthest level, the search keeps one with the most operations other than
-//! crashed ones. No rule loses the longest: the exchanges keep the number, pure operations first can only add to it, and
+//! **Longest order.** Of the orders that reach the furthest level, a search that goes to its end keeps one with the most
+//! operations other than crashed ones. No rule loses the longest: the exchanges keep the number, pure operations first can only add to it, and
 //! crashed operations do not count.
 
 use super::compiled::{CallId, Compiled, REFUSED, StateId};
@@ -57,6 +66,9 @@ use crate::model::Model;
 
 /// Steps between two looks at the clock.
 const STEPS_PER_LOOK: u64 = 1 << 10;
+
+/// When the level that is asked for was reached: so many configurations more, for a longer order that reaches it.
+const CONFIGURATIONS_FOR_LONGER: u64 = 20_000;
 
 /// What a step linearizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +88,7 @@ pub(crate) enum Found {
     Nothing {
         /// The furthest level.
         level: u32,
-        /// A longest order that reaches it; does not end in a crashed operation.
+        /// An order that reaches it, a longest unless the search was told where to stop; does not end in a crashed operation.
         longest: Vec<Taken>,
     },
     /// Given up.
@@ -132,16 +144,22 @@ pub(crate) struct Search<'p, M: Model> {
     key: Vec<u64>,
     frames: Vec<Frame>,
     candidates: Vec<Candidate>,
+    /// Whether the uses of a group of crashed operations are counted.
+    counted: &'p [bool],
     /// For each call, the configuration at which it was last met in flight.
     met: Vec<u64>,
     best: Best,
     furthest: u32,
     configurations: u64,
+    /// The level at which to stop, and the number of configurations to stop at once it is reached.
+    goal: Option<u32>,
+    stop_at: u64,
 }
 
 impl<'p, M: Model> Search<'p, M> {
-    /// A search that has not begun.
-    pub fn new(model: &'p M, problem: &'p Problem<M::Call>) -> Self {
+    /// A search that has not begun, and counts the uses of the groups for which `counted` says so.
+    pub fn new(model: &'p M, problem: &'p Problem<M::Call>, counted: &'p [bool]) -> Self {
+        assert_eq!(counted.len(), problem.groups.len());
         let words = problem.slots.div_ceil(64);
         let mut search = Search {
             problem,
@@ -153,17 +171,25 @@ impl<'p, M: Model> Search<'p, M> {
             in_flight: vec![0; words],
             linearized: vec![0; words],
             current: vec![NONE; problem.slots],
-            memo: Memo::new(words + 1, !problem.groups.is_empty()),
+            memo: Memo::new(words + 1, counted.contains(&true)),
             key: vec![0; words + 1],
             frames: Vec::new(),
             candidates: Vec::new(),
+            counted,
             met: vec![0; problem.calls.calls.len()],
             best: Best::default(),
             furthest: 0,
             configurations: 0,
+            goal: None,
+            stop_at: u64::MAX,
         };
         search.arrive();
         search
+    }
+
+    /// The same, to stop soon after `level` is reached: for when it is known that nothing reaches further.
+    pub fn stopping_at(self, level: u32) -> Self {
+        Search { goal: Some(level), ..self }
     }
 
     /// Configurations entered so far.
@@ -222,6 +248,9 @@ impl<'p, M: Model> Search<'p, M> {
                 return Ok(Found::Linearization(
                     self.frames.iter().filter_map(|frame| frame.taken).collect(),
                 ));
+            }
+            if self.configurations > self.stop_at {
+                return Ok(self.nothing());
             }
             let frame = self.frames.last_mut().expect("the root is left last, and then the search ends");
             if let Some(&candidate) = self.candidates.get(frame.next) {
@@ -301,6 +330,9 @@ impl<'p, M: Model> Search<'p, M> {
             .path
             .extend(self.frames[shared.min(self.frames.len())..].iter().filter_map(|frame| frame.taken));
         self.best.shared = self.frames.len();
+        if self.stop_at == u64::MAX && self.goal.is_some_and(|goal| self.level >= goal) {
+            self.stop_at = self.configurations + CONFIGURATIONS_FOR_LONGER;
+        }
         self.best.level = self.level;
         self.best.linearized = linearized;
     }
@@ -377,9 +409,9 @@ impl<'p, M: Model> Search<'p, M> {
                 break;
             }
             let (call, number) = (group.call, number as u32);
-            if self.met[call as usize] == self.configurations
-                || self.crash_sets.used(self.used, number) == there
-            {
+            let is_used_up =
+                self.counted[number as usize] && self.crash_sets.used(self.used, number) == there;
+            if is_used_up || self.met[call as usize] == self.configurations {
                 continue;
             }
             match self.useful_step(before, call) {
@@ -424,7 +456,10 @@ impl<'p, M: Model> Search<'p, M> {
     /// Linearizes: everything but the state.
     fn take(&mut self, taken: Taken) {
         match taken {
-            Taken::Crashed(group) => self.used = self.crash_sets.with_one_more(self.used, group),
+            Taken::Crashed(group) if self.counted[group as usize] => {
+                self.used = self.crash_sets.with_one_more(self.used, group);
+            }
+            Taken::Crashed(_) => {}
             Taken::Entry(entry) => {
                 set(&mut self.linearized, self.problem.entries[entry as usize].slot);
                 self.rise();

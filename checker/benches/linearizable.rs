@@ -1,0 +1,154 @@
+//! How long the search takes on generated histories: `cargo bench -p labrys-checker [FILTER]` prints a table.
+//!
+//! Clients are always busy; a third of the operations are reads where there are no compare-and-sets. *unique*: every write
+//! has a value of its own; *five*: five values with compare-and-set; *keyed*: five values on thirty keys. *stale*: one read
+//! far back returns what was there long before. A row that does not end within its budget says so.
+
+use std::time::{Duration, Instant};
+
+use labrys_checker::verdict::Validity;
+use labrys_checker::{Budget, CheckConfig, check};
+use labrys_history::Value;
+use labrys_seed::Seed;
+
+#[path = "../tests/checker/support/mod.rs"]
+#[expect(dead_code, reason = "the bench needs the generator only")]
+mod support;
+
+use support::generate::{Shape, linearizable};
+use support::{Call, Op, history_of};
+
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+const MEMORY_LIMIT_BYTES: usize = 1 << 30;
+
+/// A row of the table.
+struct Row {
+    kind: &'static str,
+    operations: usize,
+    clients: usize,
+    crashed_per_mille: u32,
+    /// Where, in per cent of the history, a stale read stands; none if it is valid.
+    stale_at: Option<usize>,
+}
+
+fn row(
+    kind: &'static str,
+    operations: usize,
+    clients: usize,
+    crashed_per_mille: u32,
+    stale_at: Option<usize>,
+) -> Row {
+    Row { kind, operations, clients, crashed_per_mille, stale_at }
+}
+
+fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for kind in ["unique", "five"] {
+        for stale_at in [None, Some(50), Some(90)] {
+            for clients in [5, 10, 15, 20, 40] {
+                rows.push(row(kind, 1_000, clients, 0, stale_at));
+            }
+            rows.push(row(kind, 10_000, 10, 0, stale_at));
+            rows.push(row(kind, 100_000, 5, 0, stale_at));
+            rows.push(row(kind, 2_000, 5, 20, stale_at));
+            rows.push(row(kind, 2_000, 10, 50, stale_at));
+        }
+    }
+    // What the harness makes: 30 s at 2,000 operations a second on thirty keys.
+    for stale_at in [None, Some(90)] {
+        for crashed_per_mille in [0, 5, 20] {
+            rows.push(row("keyed", 60_000, 10, crashed_per_mille, stale_at));
+            rows.push(row("keyed", 60_000, 150, crashed_per_mille, stale_at));
+        }
+    }
+    rows
+}
+
+fn generate(row: &Row) -> Vec<Op> {
+    let mut rng = Seed(1).fork(row.kind).rng();
+    let shape = Shape {
+        operations: row.operations,
+        values: if row.kind == "unique" { 0 } else { 5 },
+        clients: row.clients,
+        crashed_per_mille: row.crashed_per_mille,
+        with_cas: row.kind != "unique",
+        keys: if row.kind == "keyed" { 30 } else { 1 },
+        coarseness: 1,
+    };
+    let mut ops = linearizable(shape, &mut rng);
+    if let Some(per_cent) = row.stale_at {
+        let from = ops.len() * per_cent / 100;
+        let stale = ops[..from / 2].iter().find_map(|op| match op.call {
+            Call::Write(value) if row.kind == "unique" => Some(value),
+            _ => None,
+        });
+        let read =
+            ops[from..].iter_mut().find(|op| matches!(op.call, Call::Read(_)) && op.completed.is_some());
+        read.expect("a read behind that place").call = Call::Read(stale.unwrap_or(-1));
+    }
+    ops
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    println!(
+        "{:<8} {:>9} {:>8} {:>8} {:>6}  {:<8} {:>10} {:>9} {:>15} {:>9}",
+        "values",
+        "ops",
+        "clients",
+        "crashed",
+        "stale",
+        "verdict",
+        "ms",
+        "ns/op",
+        "configurations",
+        "peak MiB"
+    );
+    for row in rows() {
+        let stale = row.stale_at.map_or("-".to_owned(), |per_cent| format!("{per_cent}%"));
+        let name =
+            format!("{}/{}/{}/{}/{stale}", row.kind, row.operations, row.clients, row.crashed_per_mille);
+        if filter.as_ref().is_some_and(|filter| !name.contains(filter.as_str())) {
+            continue;
+        }
+        measure(&row, &stale);
+    }
+}
+
+fn measure(row: &Row, stale: &str) {
+    let (history, _) = history_of(&generate(row));
+    let start = now();
+    let clock = move || start.elapsed();
+    let budget =
+        Budget::unlimited().with_time_limit(&clock, TIME_LIMIT).with_memory_limit_bytes(MEMORY_LIMIT_BYTES);
+    let config =
+        CheckConfig::linearizable("cas-register", Some(Value::Int(0))).expect("a model of the table");
+    let verdict = check(&history, &config.within(budget)).expect("a history of that model");
+    let elapsed = start.elapsed();
+    let total = |name: &str| -> u64 {
+        verdict.checks[0].partitions.iter().filter_map(|part| part.statistics.get(name)?.as_u64()).sum()
+    };
+    let word = match verdict.validity {
+        Validity::Valid => "valid",
+        Validity::Unknown => "UNKNOWN",
+        Validity::Invalid => "invalid",
+    };
+    println!(
+        "{:<8} {:>9} {:>8} {:>7.1}% {:>6}  {:<8} {:>10.2} {:>9} {:>15} {:>9.1}",
+        row.kind,
+        row.operations,
+        row.clients,
+        f64::from(row.crashed_per_mille) / 10.0,
+        stale,
+        word,
+        elapsed.as_secs_f64() * 1e3,
+        elapsed.as_nanos() / row.operations as u128,
+        total("configurations"),
+        total("peak-bytes") as f64 / f64::from(1 << 20),
+    );
+}
