@@ -10,6 +10,7 @@
 mod cluster;
 mod disk;
 mod oracle;
+mod paper;
 mod properties;
 mod render;
 mod scenarios;
