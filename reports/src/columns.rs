@@ -87,6 +87,8 @@ struct ViolationRow {
     operation: i64,
     window: (u64, u64),
     state: String,
+    /// Steps before the first of `steps`.
+    omitted: u64,
     /// Positions of operations, in the order of the linearization, and the state after each.
     steps: Vec<(i64, String)>,
     candidates: Vec<(i64, String)>,
@@ -253,6 +255,7 @@ fn violations(facts: &Facts<'_>, keys: &BTreeMap<&str, i64>) -> Vec<ViolationRow
             operation: position(proof.operation),
             window: violation.window_ns,
             state: describe::shortened(&proof.state, 200),
+            omitted: proof.omitted_steps,
             steps: steps
                 .map(|step| (position(step.operation), describe::shortened(&step.state, 60)))
                 .collect(),

@@ -29,7 +29,7 @@ const OPERATIONS_SHOWN: usize = 120;
 /// Reasons of candidates that are written out.
 const NOTES_SHOWN: usize = 6;
 /// Steps of the linearization that get their number.
-const NUMBERED_STEPS: usize = 40;
+const NUMBERED_STEPS: u64 = 40;
 
 /// Why an operation is in the picture.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ enum Role {
     /// It could have come next, and was refused.
     Candidate,
     /// It has this place in the linearization, from 1.
-    Step(usize),
+    Step(u64),
     /// None: context.
     Context,
 }
@@ -101,7 +101,7 @@ fn beginning_ns(facts: &Facts<'_>) -> u64 {
 fn roles(facts: &Facts<'_>, violation: &Violation<'_>) -> BTreeMap<usize, Role> {
     let mut roles = BTreeMap::new();
     let proof = violation.proof;
-    for (number, step) in (1..).zip(&proof.longest_linearization) {
+    for (number, step) in (proof.omitted_steps + 1..).zip(&proof.longest_linearization) {
         if let Some(position) = find(&facts.operations, step.operation) {
             roles.insert(position, Role::Step(number));
         }
@@ -304,7 +304,7 @@ impl Scene<'_> {
         let label = shortened(&clean(&describe::label(operation)), 40);
         let fits = label.chars().count() as f64 * CHARACTER_PX + 8.0 <= width;
         let important = matches!(role, Role::Unplaceable | Role::Candidate);
-        let total = self.violation.map_or(0, |violation| violation.proof.longest_linearization.len());
+        let total = self.violation.map_or(0, |violation| summary::length(violation.proof));
         html! {
             g class=(format!("{outcome_class} {role_class}")) {
                 title { (self.tooltip(operation, role)) }
@@ -353,12 +353,11 @@ impl Scene<'_> {
     fn notes(&self, y: f64) -> (Markup, f64) {
         let Some(violation) = self.violation else { return (html! {}, 0.0) };
         let proof = violation.proof;
-        let order = proof.longest_linearization.len();
         let mut lines = vec![(
             "lt-text",
             format!(
                 "After {} in a legal order {}. What could come next, and why it cannot:",
-                describe::plural(order as u64, "operation"),
+                describe::plural(summary::length(proof), "operation"),
                 summary::state(&clean(&proof.state))
             ),
         )];

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use labrys_checker::verdict::{Evidence, Validity};
+use labrys_checker::verdict::{Evidence, NonLinearizable, Validity};
 
 use crate::Inputs;
 use crate::describe::{clean, count, duration, plural, shortened, time};
@@ -136,11 +136,12 @@ fn explanation(out: &mut String, facts: &Facts<'_>, violation: &Violation<'_>, p
         "  The shortest prefix without a legal order ends with event {} at {}. A longest legal order in it has {}:",
         proof.prefix_end,
         time(violation.prefix_end_ns),
-        plural(steps.len() as u64, "operation"),
+        plural(length(proof), "operation"),
     );
     let shown = &steps[steps.len().saturating_sub(STEPS_SHOWN)..];
-    if shown.len() < steps.len() {
-        let _ = writeln!(out, "    … {} before", plural((steps.len() - shown.len()) as u64, "operation"));
+    let before = length(proof) - shown.len() as u64;
+    if before > 0 {
+        let _ = writeln!(out, "    … {} before", plural(before, "operation"));
     }
     let mut table = Table::default();
     for step in shown {
@@ -172,6 +173,11 @@ fn explanation(out: &mut String, facts: &Facts<'_>, violation: &Violation<'_>, p
     if proof.candidates.is_empty() {
         let _ = writeln!(out, "    nothing that the history has.");
     }
+}
+
+/// The length of the linearization, with the steps that the verdict leaves out.
+pub(crate) fn length(proof: &NonLinearizable) -> u64 {
+    proof.omitted_steps + proof.longest_linearization.len() as u64
 }
 
 /// The state for the middle of a sentence: `the state is 3`, or what the model's own words say.
@@ -244,7 +250,9 @@ fn broken(out: &mut String, facts: &Facts<'_>, paint: Paint) {
 
 fn exercised(out: &mut String, facts: &Facts<'_>) {
     let _ = writeln!(out, "\nExercised in {}", duration(facts.end_ns));
-    let width = facts.functions.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+    let kinds = facts.fault_kinds();
+    let names = facts.functions.keys().map(String::as_str).chain(kinds.iter().copied());
+    let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, function) in &facts.functions {
         let counts: Vec<String> = OUTCOMES
             .iter()
@@ -262,11 +270,12 @@ fn exercised(out: &mut String, facts: &Facts<'_>) {
     if facts.functions.is_empty() {
         out.push_str("  no operation\n");
     }
-    for kind in facts.fault_kinds() {
+    for kind in kinds {
         let of_kind: Vec<_> = facts.faults.iter().filter(|fault| fault.kind == kind).collect();
         let bit = of_kind.iter().filter(|fault| fault.bit == Some(true)).count();
         let missed = of_kind.iter().filter(|fault| fault.bit == Some(false)).count();
-        let _ = write!(out, "  {:width$} {:>9} times, {bit} seen to bite", tame(kind), of_kind.len());
+        let number = plural(of_kind.len() as u64, "fault");
+        let _ = write!(out, "  {:width$} {number:>12}, {bit} seen to bite", tame(kind));
         if missed > 0 {
             let _ = write!(out, ", {missed} DID NOT BITE");
         }

@@ -1,7 +1,7 @@
 //! What the evidence of a verdict points at in the history: nothing is judged here, only looked up.
 
 use labrys_checker::verdict::{Evidence, NonLinearizable, PartitionVerdict, Validity, Verdict};
-use labrys_history::{Event, History, Operation};
+use labrys_history::{Completion, Event, History, Operation, Value};
 
 /// How many of the last steps of a linearization set the beginning of the window that is shown.
 const STEPS_IN_WINDOW: usize = 6;
@@ -37,19 +37,12 @@ pub(crate) fn event(history: &History, index: u64) -> Option<&Event> {
     events.get(position)
 }
 
-/// The text of a partition's key.
+/// The text of a partition's key, the same as that of the operations' key. What no history can hold is shown as it is.
 pub(crate) fn key_text(key: &serde_json::Value) -> Option<String> {
-    match key {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(text) => Some(labrys_history::Value::from(text.as_str()).to_string()),
-        serde_json::Value::Array(elements) => {
-            let texts: Vec<String> = elements
-                .iter()
-                .map(|element| key_text(element).unwrap_or_else(|| "nil".to_owned()))
-                .collect();
-            Some(format!("[{}]", texts.join(" ")))
-        }
-        other => Some(other.to_string()),
+    match serde_json::from_value::<Value>(key.clone()) {
+        Ok(Value::Nil) => None,
+        Ok(key) => Some(key.to_string()),
+        Err(_) => Some(key.to_string()),
     }
 }
 
@@ -103,16 +96,10 @@ fn window(proof: &NonLinearizable, operations: &[Operation], prefix_end_ns: u64)
     let from_ns = last_steps
         .chain([proof.operation])
         .filter_map(|index| find(operations, index))
-        .filter(|&position| {
-            operations[position].completion.time_ns().is_some_and(|_| is_ok(&operations[position]))
-        })
+        .filter(|&position| matches!(operations[position].completion, Completion::Ok { .. }))
         .map(|position| operations[position].invoke_time_ns)
         .min()
         .unwrap_or(prefix_end_ns);
     let length_ns = prefix_end_ns.saturating_sub(from_ns).max(1_000);
     (from_ns.saturating_sub(length_ns / 12), prefix_end_ns + length_ns / 6)
-}
-
-fn is_ok(operation: &Operation) -> bool {
-    matches!(operation.completion, labrys_history::Completion::Ok { .. })
 }
