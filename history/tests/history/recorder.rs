@@ -231,25 +231,40 @@ fn a_history_that_exists_is_never_overwritten() {
 
 #[test]
 fn recording_waits_for_a_slow_disk_instead_of_filling_the_memory() {
-    // The sink blocks until it is let go; meanwhile a thread records more than the buffer may hold.
+    // Until the gate opens nothing can be written, so 200 MiB can be recorded only by keeping them in memory. How long the
+    // test watches decides how surely it sees a recorder that does so; one that waits can never fail it.
+    const WATCHED: Duration = Duration::from_millis(500);
     let gate = Gate::default();
     let recorder = Recorder::with_sink("gate", Box::new(gate.clone()), ManualClock::default()).unwrap();
     let big = Value::string("x".repeat(1 << 20));
-    let recorded = Mutex::new(0_u64);
+    let (all_recorded, seen) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for process in 0..200 {
                 recorder.record(Draft::invoke(process, "write", big.clone())).unwrap();
-                *recorded.lock().unwrap() += 1;
             }
+            all_recorded.send(()).unwrap();
         });
         gate.wait_until_a_write_has_begun();
-        let so_far = *recorded.lock().unwrap();
-        assert!(so_far < 200, "all 200 MiB were taken while nothing could be written");
-        gate.open();
+        let early = seen.recv_timeout(WATCHED);
+        // Before the assertion: a thread that waits for ever would hide its failure.
+        gate.open(None);
+        assert!(early.is_err(), "200 MiB were taken while nothing could be written");
     });
     assert_eq!(recorder.finish().unwrap().events, 200);
-    assert!(gate.state.0.lock().unwrap().longest_write <= 66 << 20);
+}
+
+#[test]
+fn what_was_recorded_during_a_write_that_failed_is_not_written_behind_its_torn_line() {
+    let gate = Gate::default();
+    let recorder = Recorder::with_sink("gate", Box::new(gate.clone()), ManualClock::default()).unwrap();
+    recorder.record(write_of(0, 1)).unwrap();
+    gate.wait_until_a_write_has_begun();
+    recorder.record(write_of(1, 2)).expect("nobody knows yet how the write will end");
+    gate.open(Some(io::ErrorKind::StorageFull));
+    // By now there is room again, which must not help.
+    assert!(matches!(recorder.finish(), Err(RecordError::Io { what: "write", .. })));
+    assert_eq!(gate.state.0.lock().unwrap().written, 0);
 }
 
 #[derive(Clone, Default)]
@@ -261,7 +276,9 @@ struct Gate {
 struct GateState {
     begun: bool,
     open: bool,
-    longest_write: usize,
+    /// How the next write ends, if not well.
+    error: Option<io::ErrorKind>,
+    written: usize,
 }
 
 impl Gate {
@@ -270,8 +287,10 @@ impl Gate {
         drop(changed.wait_while(state.lock().unwrap(), |state| !state.begun).unwrap());
     }
 
-    fn open(&self) {
-        self.state.0.lock().unwrap().open = true;
+    /// Lets writes through, the first of them to this end.
+    fn open(&self, error: Option<io::ErrorKind>) {
+        let mut state = self.state.0.lock().unwrap();
+        (state.open, state.error) = (true, error);
         self.state.1.notify_all();
     }
 }
@@ -281,9 +300,12 @@ impl Write for Gate {
         let (state, changed) = &*self.state;
         let mut state = state.lock().unwrap();
         state.begun = true;
-        state.longest_write = state.longest_write.max(bytes.len());
         changed.notify_all();
-        drop(changed.wait_while(state, |state| !state.open).unwrap());
+        let mut state = changed.wait_while(state, |state| !state.open).unwrap();
+        if let Some(error) = state.error.take() {
+            return Err(error.into());
+        }
+        state.written += bytes.len();
         Ok(bytes.len())
     }
 
