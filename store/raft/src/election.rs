@@ -100,7 +100,8 @@ impl Node {
     /// Waits for a leader, again, for a random time in `[election timeout, 2 * election timeout)`.
     pub(crate) fn reset_election_deadline(&mut self) {
         let timeout_ms = self.config.election_timeout_ms;
-        self.election_deadline_ms = self.now_ms + self.rng.random_range(timeout_ms..2 * timeout_ms);
+        let wait_ms = self.rng.random_range(timeout_ms..timeout_ms.saturating_mul(2));
+        self.election_deadline_ms = self.now_ms.saturating_add(wait_ms);
     }
 
     /// Whether this node leads or has heard from a leader within the least election timeout.

@@ -78,7 +78,7 @@ impl Node {
         let heartbeat_is_due = self.now_ms >= leadership.heartbeat_due_ms;
         let begins_round = heartbeat_is_due || self.reads.wants_round_after(leadership.round);
         if heartbeat_is_due {
-            leadership.heartbeat_due_ms = self.now_ms + self.config.heartbeat_interval_ms;
+            leadership.heartbeat_due_ms = self.now_ms.saturating_add(self.config.heartbeat_interval_ms);
             for (_, progress) in &mut leadership.followers {
                 if self.now_ms - progress.heard_ms >= self.config.election_timeout_ms {
                     progress.became_unreachable();

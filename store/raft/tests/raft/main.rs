@@ -9,6 +9,7 @@
 
 mod cluster;
 mod disk;
+mod limits;
 mod oracle;
 mod paper;
 mod properties;

@@ -1,0 +1,256 @@
+//! What comes from outside may be nonsense, and every buffer has an end.
+
+use bytes::Bytes;
+use labrys_raft::{
+    AppendRejection, Config, Defect, Defects, Effect, Entry, HardState, Input, LogIndex, Message,
+    MessageBody, Node, NodeId, Payload, Recovered, Sequence, StartError, Term, Token,
+};
+use proptest::prelude::*;
+
+use crate::cluster::config;
+
+fn entry(index: u64, term: u64) -> Entry {
+    Entry { term: Term(term), index: LogIndex(index), payload: Payload::Noop }
+}
+
+fn log(length: u64) -> Vec<Entry> {
+    (1..=length).map(|index| entry(index, 1)).collect()
+}
+
+fn start(config: Config, entries: Vec<Entry>, applied: u64) -> Result<Node, StartError> {
+    let hard_state = HardState { term: Term(1), voted_for: None };
+    Node::new(config, Recovered { hard_state, entries, applied: LogIndex(applied) }, 0)
+}
+
+fn step(node: &mut Node, input: Input) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    node.step(input, &mut effects);
+    effects
+}
+
+fn message(from: u64, term: u64, body: MessageBody) -> Input {
+    Input::Receive(Message { from: NodeId(from), to: NodeId(1), term: Term(term), body })
+}
+
+fn append(term: u64, prev_index: u64, entries: Vec<Entry>, commit: u64) -> Input {
+    let prev_term = Term(if prev_index == 0 { 0 } else { 1 });
+    let body = MessageBody::Append {
+        prev_index: LogIndex(prev_index),
+        prev_term,
+        entries,
+        commit: LogIndex(commit),
+        round: 1,
+    };
+    message(2, term, body)
+}
+
+/// A leader of three, of term 2, whose disk has answered everything so far.
+fn leader(config: Config) -> Node {
+    let mut node = start(config, Vec::new(), 0).expect("a good configuration");
+    step(&mut node, Input::Tick { now_ms: 200 });
+    step(&mut node, message(2, 2, MessageBody::PreVoteReply { granted: true }));
+    step(&mut node, Input::Persisted { sequence: Sequence(1) });
+    step(&mut node, message(2, 2, MessageBody::VoteReply { granted: true }));
+    step(&mut node, Input::Persisted { sequence: Sequence(2) });
+    assert_eq!(node.status().role, labrys_raft::Role::Leader);
+    node
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_what_is_wrong_with_it() {
+    let good = config(1, 3);
+    let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let cases = [
+        (Config { id: NodeId(0), ..good.clone() }, "node id 0 is not allowed"),
+        (Config { voters: ids(&[0, 1]), ..good.clone() }, "node id 0 is not allowed"),
+        (Config { voters: ids(&[1, 1, 2]), ..good.clone() }, "ascending order"),
+        (Config { voters: ids(&[2, 1]), ..good.clone() }, "ascending order"),
+        (Config { voters: ids(&[2, 3]), ..good.clone() }, "node 1 is not among the voters"),
+        (Config { voters: Vec::new(), ..good.clone() }, "node 1 is not among the voters"),
+        (Config { heartbeat_interval_ms: 0, ..good.clone() }, "heartbeat interval"),
+        (Config { heartbeat_interval_ms: 100, ..good.clone() }, "heartbeat interval"),
+        (Config { max_batch_entries: 0, ..good.clone() }, "max_batch_entries"),
+        (Config { max_batch_bytes: 0, ..good.clone() }, "max_batch_bytes"),
+        (Config { max_inflight_batches: 0, ..good.clone() }, "max_inflight_batches"),
+        (Config { max_pending: 0, ..good.clone() }, "max_pending"),
+    ];
+    for (config, expected) in cases {
+        let error = start(config, Vec::new(), 0).map(|_| ()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(start(good, Vec::new(), 0).is_ok());
+}
+
+#[test]
+fn a_recovered_log_that_makes_no_sense_is_refused() {
+    let cases = [
+        (vec![entry(2, 1)], 0, "has entry 2 where entry 1 belongs"),
+        (vec![entry(1, 1), entry(3, 1)], 0, "has entry 3 where entry 2 belongs"),
+        (vec![entry(1, 2), entry(2, 1)], 0, "falls from term 2 to term 1 at entry 2"),
+        (vec![entry(1, 1)], 2, "has applied entry 2, but the recovered log ends at 1"),
+    ];
+    for (entries, applied, expected) in cases {
+        let error = start(config(1, 3), entries, applied).map(|_| ()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn entries_found_without_the_term_they_were_written_with_raise_the_term() {
+    // A torn batch: its entries reached the disk, its hard state did not.
+    let node = start(config(1, 3), vec![entry(1, 1), entry(2, 7)], 0).expect("a torn batch is recoverable");
+    assert_eq!(node.hard_state(), HardState { term: Term(7), voted_for: None });
+}
+
+#[test]
+fn a_follower_with_a_stuck_disk_takes_only_so_much_and_then_loses_messages() {
+    let config = config(1, 3);
+    let limit = 4 * config.max_inflight_batches as u64;
+    let mut node = start(config, Vec::new(), 0).expect("a good configuration");
+    for index in 1..=10 * limit {
+        step(&mut node, append(1, index - 1, vec![entry(index, 1)], 0));
+    }
+    assert_eq!(node.status().last_index, LogIndex(limit));
+    let effects = step(&mut node, Input::Persisted { sequence: Sequence(limit) });
+    assert_eq!(effects.len(), 1, "one acknowledgement for all: {effects:?}");
+    step(&mut node, append(1, limit, vec![entry(limit + 1, 1)], 0));
+    assert_eq!(node.status().last_index, LogIndex(limit + 1), "and goes on when the disk does");
+}
+
+#[test]
+fn messages_that_wait_for_the_disk_are_one_of_a_kind_for_each_node() {
+    let mut node = start(config(1, 5), Vec::new(), 0).expect("a good configuration");
+    for _ in 0..1000 {
+        for from in 2..=5 {
+            step(
+                &mut node,
+                message(from, 9, MessageBody::Vote { last_index: LogIndex(0), last_term: Term(0) }),
+            );
+        }
+    }
+    let effects = step(&mut node, Input::Persisted { sequence: Sequence(1) });
+    assert_eq!(effects.len(), 4, "{effects:?}");
+}
+
+#[test]
+fn a_silent_follower_is_sent_no_more_than_a_window_and_heartbeats() {
+    let config = Config { max_pending: 10_000, max_batch_entries: 1, ..config(1, 3) };
+    let window = config.max_inflight_batches;
+    let mut node = leader(config);
+    step(&mut node, message(3, 2, MessageBody::AppendReply { round: 1, outcome: Ok(LogIndex(0)) }));
+    let mut sent = 0;
+    for token in 0..5000 {
+        let effects = step(&mut node, Input::Propose { token: Token(token), command: Bytes::new() });
+        sent += effects.iter().filter(|effect| matches!(effect, Effect::Send(_))).count();
+    }
+    assert_eq!(sent, window - 1, "the first of the window is the entry that opened the term");
+}
+
+#[test]
+fn a_long_log_is_handed_over_in_portions_as_the_state_machine_follows() {
+    let length = 40_000;
+    let mut node = start(config(1, 3), log(length), 0).expect("a good log");
+    let mut effects = step(&mut node, append(1, length, Vec::new(), length));
+    let mut applied = 0;
+    let mut portions = 0;
+    while let Some(Effect::Apply { entries }) =
+        effects.iter().find(|effect| matches!(effect, Effect::Apply { .. }))
+    {
+        assert_eq!(entries[0].0.index, LogIndex(applied + 1));
+        assert!(entries.len() <= 16 * 1024);
+        applied += entries.len() as u64;
+        portions += 1;
+        effects = step(&mut node, Input::Applied { index: LogIndex(applied) });
+    }
+    assert_eq!((applied, portions), (length, 3));
+}
+
+#[test]
+fn a_driver_that_claims_what_was_never_handed_out_is_stopped() {
+    for input in [Input::Persisted { sequence: Sequence(5) }, Input::Applied { index: LogIndex(5) }] {
+        let mut node = start(config(1, 3), log(9), 0).expect("a good log");
+        let effects = step(&mut node, input);
+        assert!(matches!(effects[..], [Effect::InvariantBroken { .. }]), "{effects:?}");
+        assert_eq!(step(&mut node, Input::Tick { now_ms: 10_000 }), []);
+    }
+}
+
+/// Small numbers, that nearly fit, and huge ones.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 0..6_u64, 1 => Just(u64::MAX), 1 => Just(1 << 62), 1 => any::<u64>()]
+}
+
+fn any_entry() -> impl Strategy<Value = Entry> {
+    (number(), number()).prop_map(|(index, term)| entry(index, term))
+}
+
+/// Entries that follow `prev`, or any.
+fn any_body() -> impl Strategy<Value = MessageBody> {
+    let consecutive = (number(), number(), 0..4_u64).prop_map(|(prev, term, count)| {
+        let entries = (1..=count).map(|offset| entry(prev.wrapping_add(offset), term)).collect();
+        (prev, term, entries)
+    });
+    let arbitrary = (number(), number(), prop::collection::vec(any_entry(), 0..4));
+    let append = (prop_oneof![consecutive, arbitrary], number(), number());
+    prop_oneof![
+        (number(), number()).prop_map(|(index, term)| MessageBody::PreVote {
+            last_index: LogIndex(index),
+            last_term: Term(term)
+        }),
+        any::<bool>().prop_map(|granted| MessageBody::PreVoteReply { granted }),
+        (number(), number()).prop_map(|(index, term)| MessageBody::Vote {
+            last_index: LogIndex(index),
+            last_term: Term(term)
+        }),
+        any::<bool>().prop_map(|granted| MessageBody::VoteReply { granted }),
+        append.prop_map(|((prev, term, entries), commit, round)| MessageBody::Append {
+            prev_index: LogIndex(prev),
+            prev_term: Term(term),
+            entries,
+            commit: LogIndex(commit),
+            round,
+        }),
+        (number(), number())
+            .prop_map(|(round, matched)| MessageBody::AppendReply { round, outcome: Ok(LogIndex(matched)) }),
+        (number(), number(), number(), number()).prop_map(|(round, rejected, index, term)| {
+            let rejection = AppendRejection {
+                rejected: LogIndex(rejected),
+                hint_index: LogIndex(index),
+                hint_term: Term(term),
+            };
+            MessageBody::AppendReply { round, outcome: Err(rejection) }
+        }),
+    ]
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let receive = (0..5_u64, 0..3_u64, number(), any_body()).prop_map(|(from, to, term, body)| {
+        Input::Receive(Message { from: NodeId(from), to: NodeId(to), term: Term(term), body })
+    });
+    prop_oneof![
+        1 => prop_oneof![8 => 0..1000_u64, 1 => number()].prop_map(|now_ms| Input::Tick { now_ms }),
+        6 => receive,
+        1 => any::<u64>().prop_map(|token| Input::Propose { token: Token(token), command: Bytes::new() }),
+        1 => any::<u64>().prop_map(|token| Input::Read { token: Token(token) }),
+        2 => number().prop_map(|sequence| Input::Persisted { sequence: Sequence(sequence) }),
+        1 => number().prop_map(|index| Input::Applied { index: LogIndex(index) }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
+
+    #[test]
+    fn no_sequence_of_inputs_makes_a_node_panic(
+        inputs in prop::collection::vec(any_input(), 1..60),
+        all_defects in any::<bool>(),
+        pre_vote in any::<bool>(),
+    ) {
+        // With defects the node goes on after a broken invariant, and gets into states that it never sees without.
+        let defects = if all_defects { Defect::ALL.iter().copied().collect() } else { Defects::NONE };
+        let mut node = start(Config { defects, pre_vote, ..config(1, 3) }, log(3), 0).expect("a good configuration");
+        for input in inputs {
+            step(&mut node, input);
+        }
+    }
+}
