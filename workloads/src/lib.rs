@@ -20,4 +20,4 @@ pub mod workload;
 
 pub use client::{Client, ClientFactory, Op, OpenError, Outcome};
 pub use generator::{BoxGenerator, Generator, GeneratorExt};
-pub use workload::{Checks, Workload, WorkloadError, WorkloadOptions};
+pub use workload::{Checks, NAMES as WORKLOADS, Workload, WorkloadError, WorkloadOptions, WrittenValues};

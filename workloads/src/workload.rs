@@ -227,12 +227,15 @@ pub const WORKLOADS: &[WorkloadEntry] = &[WorkloadEntry {
     build: register::build,
 }];
 
+/// The names in [`WORKLOADS`], for messages and completions of a command line.
+pub const NAMES: &[&str] = &[register::NAME];
+
 /// The workload called `name`.
 pub fn build(name: &str, options: &WorkloadOptions) -> Result<Workload, WorkloadError> {
-    let entry = WORKLOADS.iter().find(|entry| entry.name == name).ok_or_else(|| {
-        let known = WORKLOADS.iter().map(|entry| entry.name).collect();
-        WorkloadError::UnknownWorkload { name: name.to_owned(), known }
-    })?;
+    let entry = WORKLOADS
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| WorkloadError::UnknownWorkload { name: name.to_owned(), known: NAMES.to_vec() })?;
     options.validate()?;
     (entry.build)(options)
 }
@@ -243,6 +246,11 @@ mod tests {
 
     fn in_memory() -> WorkloadOptions {
         WorkloadOptions { system: "in-memory".to_owned(), ..WorkloadOptions::default() }
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_table() {
+        assert_eq!(NAMES, WORKLOADS.iter().map(|entry| entry.name).collect::<Vec<_>>());
     }
 
     #[test]
