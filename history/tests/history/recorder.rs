@@ -21,6 +21,9 @@ fn write_of(process: u64, number: i64) -> Draft {
     Draft::invoke(process, "write", Value::Int(number))
 }
 
+/// Nothing that these tests wait for takes this long; it makes a test that would hang a test that fails.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
 /// A sink in memory, which a test can make slow or broken, and wait for.
 #[derive(Clone, Default)]
 struct Memory {
@@ -45,8 +48,7 @@ impl Memory {
     /// Waits until `condition` holds of what was written. A test that hangs here has failed.
     fn wait_for(&self, condition: impl Fn(&Contents) -> bool) {
         let (contents, written) = &*self.inner;
-        let waited =
-            written.wait_timeout_while(contents.lock().unwrap(), Duration::from_secs(60), |c| !condition(c));
+        let waited = written.wait_timeout_while(contents.lock().unwrap(), HANGS_AFTER, |c| !condition(c));
         assert!(!waited.unwrap().1.timed_out(), "the sink never came to what the test waits for");
     }
 }
@@ -284,7 +286,8 @@ struct GateState {
 impl Gate {
     fn wait_until_a_write_has_begun(&self) {
         let (state, changed) = &*self.state;
-        drop(changed.wait_while(state.lock().unwrap(), |state| !state.begun).unwrap());
+        let waited = changed.wait_timeout_while(state.lock().unwrap(), HANGS_AFTER, |state| !state.begun);
+        assert!(!waited.unwrap().1.timed_out(), "nothing was ever written");
     }
 
     /// Lets writes through, the first of them to this end.
