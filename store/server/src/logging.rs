@@ -46,7 +46,7 @@ struct Lines {
     defects: Vec<&'static str>,
 }
 
-/// The fields of an event, in the order in which they were written.
+/// The fields of an event; they come out in alphabetical order.
 #[derive(Default)]
 struct Fields(Map<String, Value>);
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use labrys_store::client::{ClientOptions, StoreClient};
+use labrys_store::client::{ClientOptions, StatusClient, StoreClient};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -287,4 +287,51 @@ fn text_lines_are_for_people() {
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(text.contains("ERROR node=1 FATAL: cannot listen on 256.0.0.1:1"), "{text}");
     assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_leader_that_was_paused_follows_when_it_wakes_up_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addresses: Vec<String> =
+        listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    drop(listeners);
+    let peers: Vec<String> = (1..).zip(&addresses).map(|(id, address)| format!("{id}={address}")).collect();
+    let start = |id: usize| {
+        let data_dir = directory.path().join(id.to_string()).display().to_string();
+        let arguments = ["--id", &id.to_string(), "--peers", &peers.join(","), "--data-dir", &data_dir]
+            .map(str::to_owned);
+        Node::start(&arguments, false)
+    };
+    let nodes: Vec<Node> = (1..=3).map(start).collect();
+    block_on(async {
+        let mut client = StoreClient::connect(addresses.clone(), 0, ClientOptions::default()).unwrap();
+        client.put("x", "before", PATIENCE).await.unwrap();
+        let (paused, term) = leader(&addresses).await;
+        nodes[paused].signal(Signal::SIGSTOP);
+        client.put("x", "during", PATIENCE).await.unwrap();
+        nodes[paused].signal(Signal::SIGCONT);
+        let mut woken = StoreClient::connect(addresses.clone(), paused, ClientOptions::default()).unwrap();
+        assert_eq!(woken.get("x", PATIENCE).await.unwrap().as_deref(), Some(&b"during"[..]));
+        let (_, new_term) = leader(&addresses).await;
+        assert!(new_term > term, "term {term}, then {new_term}");
+    });
+}
+
+/// The position and the term of the leader of the highest term, once all nodes agree on it.
+async fn leader(addresses: &[String]) -> (usize, u64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut statuses = Vec::new();
+        for address in addresses {
+            statuses.extend(StatusClient::new(address).unwrap().status(None, PATIENCE).await);
+        }
+        let first = statuses.first().and_then(|status| status.leader.map(|leader| (leader, status.term)));
+        let agreed = statuses.iter().all(|status| status.leader.map(|leader| (leader, status.term)) == first);
+        if let (Some((leader, term)), true, true) = (first, agreed, statuses.len() == addresses.len()) {
+            return (usize::try_from(leader).unwrap() - 1, term);
+        }
+        assert!(Instant::now() < deadline, "no leader: {statuses:?}");
+        tokio::task::yield_now().await;
+    }
 }

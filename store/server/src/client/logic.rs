@@ -43,7 +43,7 @@ impl Default for ClientOptions {
             attempt_timeout_ms: 1000,
             connect_timeout_ms: 300,
             first_backoff_ms: 5,
-            max_backoff_ms: 200,
+            max_backoff_ms: 50,
             session: None,
         }
     }
