@@ -59,6 +59,28 @@ impl Scale {
     }
 }
 
+/// A bar, in pixels.
+struct Bar<'a> {
+    operation: &'a Operation,
+    role: Role,
+    x: f64,
+    y: f64,
+    width: f64,
+}
+
+impl Bar<'_> {
+    fn classes(&self) -> String {
+        let outcome = ["lt-ok", "lt-fail", "lt-info"][outcome(&self.operation.completion)];
+        let role = match self.role {
+            Role::Unplaceable => "lt-unplaceable",
+            Role::Candidate => "lt-candidate",
+            Role::Step(_) => "lt-step",
+            Role::Context => "lt-context",
+        };
+        format!("{outcome} {role}")
+    }
+}
+
 /// What is in the picture.
 struct Scene<'a> {
     facts: &'a Facts<'a>,
@@ -255,9 +277,14 @@ impl Scene<'_> {
             text.lt-lane x=(px(GUTTER_PX - 10.0)) y=(px(y + 15.0)) { "leader" }
             @for seen in shown {
                 @let x = self.scale.x(seen.time_ns);
-                line.lt-leader x1=(px(x)) x2=(px(x)) y1=(px(y + 3.0)) y2=(px(y + 20.0)) {}
+                @let earlier = if seen.time_ns < self.scale.from_ns { "← " } else { "" };
+                @if earlier.is_empty() {
+                    line.lt-leader x1=(px(x)) x2=(px(x)) y1=(px(y + 3.0)) y2=(px(y + 20.0)) {}
+                }
                 @let term = seen.term.map_or_else(String::new, |term| format!(" · term {term}"));
-                text.lt-label.lt-halo x=(px(x + 5.0)) y=(px(y + 15.0)) { (shortened(&clean(&seen.node), 16)) (term) }
+                text.lt-label.lt-halo x=(px(x + 5.0)) y=(px(y + 15.0)) {
+                    (earlier) (shortened(&clean(&seen.node), 16)) (term)
+                }
             }
         }
     }
@@ -273,10 +300,9 @@ impl Scene<'_> {
                     "process " (self.processes(*lane, operations))
                 }
                 line.lt-grid x1=(px(GUTTER_PX)) x2=(px(WIDTH_PX - RIGHT_PX)) y1=(px(y + LANE_PX)) y2=(px(y + LANE_PX)) {}
-                @for (next, (position, role)) in operations.iter().enumerate() {
-                    @let limit = operations.get(next + 1).map(|(p, _)| self.facts.operations[*p].invoke_time_ns);
-                    (self.bar(*position, *role, y + (LANE_PX - BAR_PX) / 2.0, limit))
-                }
+                @let bars = self.bars(operations, y + (LANE_PX - BAR_PX) / 2.0);
+                @for bar in &bars { (self.bar(bar)) }
+                @for bar in &bars { (self.labels(bar)) }
             }
         }
     }
@@ -287,40 +313,49 @@ impl Scene<'_> {
         last.map_or_else(|| self.facts.lanes.name(lane as usize), |process| process.to_string())
     }
 
-    fn bar(&self, position: usize, role: Role, y: f64, next_ns: Option<u64>) -> Markup {
-        let operation = &self.facts.operations[position];
-        let x = self.scale.x(operation.invoke_time_ns);
-        let end_ns = operation.completion.time_ns().unwrap_or(u64::MAX);
-        let is_open = outcome(&operation.completion) == 2;
-        let right = self.scale.x(if is_open { next_ns.unwrap_or(u64::MAX) } else { end_ns });
-        let width = (right - x - if is_open && next_ns.is_some() { 3.0 } else { 0.0 }).max(2.5);
-        let outcome_class = ["lt-ok", "lt-fail", "lt-info"][outcome(&operation.completion)];
-        let role_class = match role {
-            Role::Unplaceable => "lt-unplaceable",
-            Role::Candidate => "lt-candidate",
-            Role::Step(_) => "lt-step",
-            Role::Context => "lt-context",
+    /// Where the bars of a lane are. One of unknown outcome reaches to the next of its lane, or to the right edge.
+    fn bars(&self, operations: &[(usize, Role)], y: f64) -> Vec<Bar<'_>> {
+        let bar = |(number, (position, role)): (usize, &(usize, Role))| {
+            let operation = &self.facts.operations[*position];
+            let x = self.scale.x(operation.invoke_time_ns);
+            let next = operations.get(number + 1).map(|(next, _)| self.scale.x(self.facts.operations[*next].invoke_time_ns));
+            let right = match operation.completion {
+                Completion::Info { .. } => next.map_or(WIDTH_PX - RIGHT_PX, |next| next - 3.0),
+                _ => self.scale.x(operation.completion.time_ns().unwrap_or(u64::MAX)),
+            };
+            Bar { operation, role: *role, x, y, width: (right - x).max(2.5) }
         };
-        let label = shortened(&clean(&describe::label(operation)), 40);
-        let fits = label.chars().count() as f64 * CHARACTER_PX + 8.0 <= width;
-        let important = matches!(role, Role::Unplaceable | Role::Candidate);
-        let total = self.violation.map_or(0, |violation| summary::length(violation.proof));
+        operations.iter().enumerate().map(bar).collect()
+    }
+
+    fn bar(&self, bar: &Bar<'_>) -> Markup {
         html! {
-            g class=(format!("{outcome_class} {role_class}")) {
-                title { (self.tooltip(operation, role)) }
-                rect x=(px(x)) y=(px(y)) width=(px(width)) height=(px(BAR_PX)) rx="3" {}
-                @if fits {
-                    text.lt-label x=(px(x + 6.0)) y=(px(y + 14.0)) { (label) }
-                } @else if important {
-                    text.lt-label.lt-halo x=(px(x + width + 4.0)) y=(px(y + 14.0)) { (label) }
-                }
-                @if role == Role::Unplaceable {
-                    text.lt-badge x=(px(x)) y=(px(y - 2.0)) { "✗ #" (operation.invoke_index) }
-                } @else if let Role::Step(number) = role && number + NUMBERED_STEPS > total && width > 9.0 {
-                    text.lt-number x=(px(x + 1.0)) y=(px(y - 1.5)) { (number) }
-                } @else if role == Role::Candidate {
-                    text.lt-number x=(px(x + 1.0)) y=(px(y - 1.5)) { "#" (operation.invoke_index) }
-                }
+            g class=(bar.classes()) {
+                title { (self.tooltip(bar.operation, bar.role)) }
+                rect x=(px(bar.x)) y=(px(bar.y)) width=(px(bar.width)) height=(px(BAR_PX)) rx="3" {}
+            }
+        }
+    }
+
+    /// The label in or beside a bar, and above it its number; after all bars, so that none covers them.
+    fn labels(&self, bar: &Bar<'_>) -> Markup {
+        let label = shortened(&clean(&describe::label(bar.operation)), 40);
+        let fits = label.chars().count() as f64 * CHARACTER_PX + 8.0 <= bar.width;
+        let total = self.violation.map_or(0, |violation| summary::length(violation.proof));
+        let above = px(bar.y - 1.5);
+        html! {
+            @if fits {
+                text.lt-label x=(px(bar.x + 6.0)) y=(px(bar.y + 14.0)) { (label) }
+            } @else if matches!(bar.role, Role::Unplaceable) {
+                text.lt-label.lt-halo x=(px(bar.x + bar.width + 4.0)) y=(px(bar.y + 14.0)) { (label) }
+            }
+            @match bar.role {
+                Role::Unplaceable => text.lt-badge x=(px(bar.x)) y=(above) { "✗ #" (bar.operation.invoke_index) },
+                Role::Candidate => text.lt-number x=(px(bar.x + 1.0)) y=(above) { "#" (bar.operation.invoke_index) },
+                Role::Step(number) if number + NUMBERED_STEPS > total && bar.width > 9.0 => {
+                    text.lt-number x=(px(bar.x + 1.0)) y=(above) { (number) }
+                },
+                Role::Step(_) | Role::Context => {},
             }
         }
     }

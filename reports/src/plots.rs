@@ -71,18 +71,11 @@ pub(crate) fn finished(svg: &str, class: &str, title: &str, description: &str) -
         ));
     }
     style.push('}');
-    let head = format!(
-        "<svg class=\"{class}\" role=\"img\" viewBox=\"0 0 {WIDTH_PX} {}\" aria-label=\"{title}: {description}\" ",
-        height(svg)
-    );
+    let head = format!("<svg class=\"{class}\" role=\"img\" aria-label=\"{title}: {description}\" ");
     let body = svg.replacen("<svg ", &head, 1);
     let end_of_tag = body.find('>').map_or(0, |position| position + 1);
     let (opening, rest) = body.split_at(end_of_tag);
     format!("{opening}<title>{title}</title><style>{style}</style>{rest}")
-}
-
-fn height(svg: &str) -> &str {
-    svg.split_once("height=\"").and_then(|(_, rest)| rest.split_once('"')).map_or("0", |(height, _)| height)
 }
 
 /// Any error of plotters as one of ours.
