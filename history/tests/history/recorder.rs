@@ -238,21 +238,24 @@ fn recording_waits_for_a_slow_disk_instead_of_filling_the_memory() {
     const WATCHED: Duration = Duration::from_millis(500);
     let gate = Gate::default();
     let recorder = Recorder::with_sink("gate", Box::new(gate.clone()), ManualClock::default()).unwrap();
-    let big = Value::string("x".repeat(1 << 20));
+    let recorder = Arc::new(recorder);
     let (all_recorded, seen) = std::sync::mpsc::channel();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
+    // Not a scoped thread: one that waits for ever must not hide the failure of this test.
+    let recording = std::thread::spawn({
+        let recorder = Arc::clone(&recorder);
+        move || {
+            let big = Value::string("x".repeat(1 << 20));
             for process in 0..200 {
                 recorder.record(Draft::invoke(process, "write", big.clone())).unwrap();
             }
             all_recorded.send(()).unwrap();
-        });
-        gate.wait_until_a_write_has_begun();
-        let early = seen.recv_timeout(WATCHED);
-        // Before the assertion: a thread that waits for ever would hide its failure.
-        gate.open(None);
-        assert!(early.is_err(), "200 MiB were taken while nothing could be written");
+        }
     });
+    gate.wait_until_a_write_has_begun();
+    assert!(seen.recv_timeout(WATCHED).is_err(), "200 MiB were taken while nothing could be written");
+    gate.open(None);
+    seen.recv_timeout(HANGS_AFTER).expect("with the gate open, everything is recorded");
+    recording.join().unwrap();
     assert_eq!(recorder.finish().unwrap().events, 200);
 }
 
