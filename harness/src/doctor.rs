@@ -1,1 +1,407 @@
-//! What this machine can do: under construction.
+//! What this machine can do, and how to mend what it cannot: `labrys doctor`.
+//!
+//! Every probe tries the thing itself, inside the isolation, so that nothing of it stays: a rule is really added, a queueing
+//! discipline really attached. Data; the command line shows it. What it is not: a list of versions and kernel options, from
+//! which one would have to guess.
+
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::statvfs;
+use serde::{Deserialize, Serialize};
+
+use crate::db::find_store_binary;
+use crate::isolation::{Enclosure, IsolationError};
+
+/// How a probe came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeStatus {
+    /// It works.
+    Ok,
+    /// It works, with less than one would wish.
+    Degraded,
+    /// It does not work.
+    Missing,
+    /// It could not be tried, since something before it is missing.
+    Untried,
+}
+
+impl fmt::Display for ProbeStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            ProbeStatus::Ok => "ok",
+            ProbeStatus::Degraded => "degraded",
+            ProbeStatus::Missing => "missing",
+            ProbeStatus::Untried => "untried",
+        })
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What.
+    pub name: String,
+    /// What it is good for.
+    pub purpose: String,
+    /// Whether `labrys test` with its defaults cannot do without.
+    pub needed: bool,
+    /// How it came out.
+    pub status: ProbeStatus,
+    /// What was seen.
+    pub detail: String,
+    /// What to do, if anything is to be done.
+    pub mend: Option<String>,
+}
+
+/// All that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnosis {
+    /// In the order of looking.
+    pub probes: Vec<Probe>,
+}
+
+impl Diagnosis {
+    /// Whether everything is there that `labrys test` with its defaults needs.
+    #[must_use]
+    pub fn is_fit(&self) -> bool {
+        let fails = |probe: &Probe| matches!(probe.status, ProbeStatus::Missing | ProbeStatus::Untried);
+        !self.probes.iter().any(|probe| probe.needed && fails(probe))
+    }
+
+    /// 0 if it is, 255 (the environment is at fault) if not.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if self.is_fit() { 0 } else { 255 }
+    }
+}
+
+/// What a look at something gave: a detail if it works, or how it is lacking.
+type Look = Result<String, Lack>;
+
+struct Lack {
+    status: ProbeStatus,
+    detail: String,
+    mend: String,
+}
+
+fn missing(detail: impl Into<String>, mend: impl Into<String>) -> Lack {
+    Lack { status: ProbeStatus::Missing, detail: detail.into(), mend: mend.into() }
+}
+
+fn degraded(detail: impl Into<String>, mend: impl Into<String>) -> Lack {
+    Lack { status: ProbeStatus::Degraded, detail: detail.into(), mend: mend.into() }
+}
+
+fn probe(name: &str, purpose: &str, needed: bool, look: Look) -> Probe {
+    let (status, detail, mend) = match look {
+        Ok(detail) => (ProbeStatus::Ok, detail, None),
+        Err(Lack { status, detail, mend }) => (status, detail, Some(mend).filter(|mend| !mend.is_empty())),
+    };
+    Probe { name: name.to_owned(), purpose: purpose.to_owned(), needed, status, detail, mend }
+}
+
+/// Looks at everything. `isolation` is what entering it gave: inside, or why not; `out` is where runs would be kept.
+#[must_use]
+pub fn examine(isolation: Result<&Enclosure, &IsolationError>, out: &Path) -> Diagnosis {
+    let mut probes =
+        vec![probe("namespaces", "everything that labrys test does", true, namespaces(isolation))];
+    for trial in TRIALS {
+        let look = match isolation {
+            Ok(_) => (trial.look)(),
+            Err(_) => Err(Lack {
+                status: ProbeStatus::Untried,
+                detail: "tried only inside the isolation".to_owned(),
+                mend: String::new(),
+            }),
+        };
+        probes.push(probe(trial.name, trial.purpose, trial.needed, look));
+    }
+    probes.extend([
+        probe(
+            "fuse",
+            "faults of the disk",
+            false,
+            device("/dev/fuse", "modprobe fuse, or use a kernel that has it"),
+        ),
+        probe(
+            "loop-devices",
+            "power cuts",
+            false,
+            device("/dev/loop-control", "needs root, and the kernel module loop"),
+        ),
+        probe("ssh", "nodes on other machines", false, ssh()),
+        probe("cgroup-v2", "limits on processor and memory of nodes", false, cgroup_v2()),
+        probe("disk-space", "logs, histories and the nodes' data", true, disk_space(out)),
+        probe("open-files", "many clients and nodes", true, open_files()),
+        probe("labrys-store", "the system under test of the defaults", true, store()),
+    ]);
+    Diagnosis { probes }
+}
+
+/// Something that is tried with programs, inside.
+struct Trial {
+    name: &'static str,
+    purpose: &'static str,
+    needed: bool,
+    look: fn() -> Look,
+}
+
+const TRIALS: &[Trial] = &[
+    Trial {
+        name: "network-namespaces",
+        purpose: "a network for each node",
+        needed: true,
+        look: network_namespaces,
+    },
+    Trial { name: "iptables", purpose: "partitions", needed: true, look: || rule("iptables", DROP) },
+    Trial {
+        name: "iptables-nft",
+        purpose: "the back end for new kernels",
+        needed: false,
+        look: || rule("iptables-nft", DROP),
+    },
+    Trial {
+        name: "iptables-legacy",
+        purpose: "the back end for old kernels",
+        needed: false,
+        look: || rule("iptables-legacy", DROP),
+    },
+    Trial {
+        name: "xt_statistic",
+        purpose: "loss of packets",
+        needed: false,
+        look: || {
+            rule("iptables", &["-m", "statistic", "--mode", "random", "--probability", "0.5", "-j", "DROP"])
+        },
+    },
+    Trial {
+        name: "nfqueue",
+        purpose: "delay, reordering, duplication and corruption of packets without netem",
+        needed: false,
+        look: || rule("iptables", &["-j", "NFQUEUE", "--queue-num", "0"]),
+    },
+    Trial {
+        name: "netem",
+        purpose: "delay, reordering, duplication and corruption of packets",
+        needed: false,
+        look: || {
+            discipline(&["netem", "delay", "1ms"], "kernel module sch_netem; without it, NFQUEUE is used")
+        },
+    },
+    Trial {
+        name: "tbf",
+        purpose: "limits on bandwidth",
+        needed: false,
+        look: || {
+            discipline(
+                &["tbf", "rate", "1mbit", "burst", "32kbit", "latency", "400ms"],
+                "kernel module sch_tbf",
+            )
+        },
+    },
+    Trial {
+        name: "htb",
+        purpose: "limits on bandwidth by link",
+        needed: false,
+        look: || discipline(&["htb"], "kernel module sch_htb"),
+    },
+    Trial {
+        name: "time-namespaces",
+        purpose: "shifted monotonic clocks",
+        needed: false,
+        look: time_namespaces,
+    },
+];
+
+const DROP: &[&str] = &["-j", "DROP"];
+
+/// Of the networks that are for documentation only (RFC 5737).
+const NOBODYS_ADDRESS: &str = "192.0.2.1";
+
+fn namespaces(isolation: Result<&Enclosure, &IsolationError>) -> Look {
+    match isolation {
+        Ok(enclosure) if enclosure.has_user_namespace() => Ok("made as an ordinary user".to_owned()),
+        Ok(_) => Ok("made as root".to_owned()),
+        Err(IsolationError::Namespaces { errno, why, mend }) => Err(missing(format!("{errno}: {why}"), mend)),
+        Err(error) => Err(missing(error.to_string(), "")),
+    }
+}
+
+fn network_namespaces() -> Look {
+    const INSTALL: &str = "sudo apt-get install iproute2";
+    let name = "labrys-doctor";
+    attempt("ip", &["netns", "add", name], INSTALL)?;
+    let linked =
+        attempt("ip", &["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name], INSTALL);
+    let bridged = attempt("ip", &["link", "add", "labrys-bridge", "type", "bridge"], INSTALL);
+    // The namespace would go with the isolation; its name must be free for a second look.
+    let tidied = attempt("ip", &["netns", "delete", name], INSTALL)
+        .and_then(|_| attempt("ip", &["link", "delete", "labrys-bridge"], INSTALL));
+    linked.and(bridged).and(tidied)?;
+    Ok("made one with a link to it, and a bridge".to_owned())
+}
+
+/// Adds a rule and removes it.
+fn rule(program: &str, rest: &[&str]) -> Look {
+    const INSTALL: &str =
+        "sudo apt-get install iptables; the kernel needs nf_tables or ip_tables, and the module of the match";
+    let with = |action: &str| {
+        let mut args = vec!["-w", action, "OUTPUT", "-d", NOBODYS_ADDRESS];
+        args.extend_from_slice(rest);
+        attempt(program, &args, INSTALL)
+    };
+    with("-A")?;
+    with("-D")?;
+    let version = attempt(program, &["--version"], INSTALL)?;
+    Ok(version.trim().to_owned())
+}
+
+/// Attaches a queueing discipline to the loopback device and removes it.
+fn discipline(kind: &[&str], mend: &str) -> Look {
+    let mut args = vec!["qdisc", "add", "dev", "lo", "root"];
+    args.extend_from_slice(kind);
+    attempt("tc", &args, mend)?;
+    attempt("tc", &["qdisc", "delete", "dev", "lo", "root"], mend)?;
+    Ok("attached to a device".to_owned())
+}
+
+fn time_namespaces() -> Look {
+    let mend = "a kernel from 5.6 with CONFIG_TIME_NS, and the program unshare (util-linux)";
+    attempt("unshare", &["--time", "--monotonic", "1000", "true"], mend)?;
+    Ok("made one with another monotonic clock".to_owned())
+}
+
+fn device(path: &str, mend: &str) -> Look {
+    match std::fs::OpenOptions::new().read(true).write(true).open(path) {
+        Ok(_) => Ok(format!("{path} can be opened")),
+        Err(error) => Err(missing(format!("{path}: {error}"), mend)),
+    }
+}
+
+fn ssh() -> Look {
+    let output = run("ssh", &["-V"])
+        .map_err(|error| missing(format!("ssh: {error}"), "sudo apt-get install openssh-client"))?;
+    // It prints its version on standard error.
+    Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+fn cgroup_v2() -> Look {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let found = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let Some(mount_point) = found.and_then(|line| line.split_ascii_whitespace().nth(4)) else {
+        return Err(missing("not mounted", "boot with systemd.unified_cgroup_hierarchy=1"));
+    };
+    let controllers =
+        std::fs::read_to_string(Path::new(mount_point).join("cgroup.controllers")).unwrap_or_default();
+    if controllers.trim().is_empty() {
+        let detail = format!("{mount_point}, without controllers");
+        return Err(degraded(detail, "boot with systemd.unified_cgroup_hierarchy=1"));
+    }
+    Ok(format!("{mount_point}: {}", controllers.trim()))
+}
+
+fn disk_space(out: &Path) -> Look {
+    const ENOUGH_MIB: u64 = 1024;
+    const TOO_LITTLE_MIB: u64 = 64;
+    let absolute = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+    // The folder is made by the first run.
+    let existing = absolute.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    let status = statvfs(existing).map_err(|errno| {
+        missing(format!("{}: {errno}", existing.display()), "choose another folder with --out")
+    })?;
+    let free_mib = status.blocks_available().saturating_mul(status.fragment_size()) >> 20;
+    let detail = format!("{free_mib} MiB free for {}", out.display());
+    let mend = "remove old runs, or choose another folder with --out";
+    match free_mib {
+        ENOUGH_MIB.. => Ok(detail),
+        TOO_LITTLE_MIB.. => Err(degraded(detail, mend)),
+        _ => Err(missing(detail, mend)),
+    }
+}
+
+fn open_files() -> Look {
+    const ENOUGH: u64 = 1024;
+    const TOO_FEW: u64 = 128;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|errno| missing(errno.to_string(), ""))?;
+    let detail = format!("{soft} of at most {hard}");
+    match soft {
+        ENOUGH.. => Ok(detail),
+        TOO_FEW.. => Err(degraded(detail, "ulimit -n 4096")),
+        _ => Err(missing(detail, "ulimit -n 4096")),
+    }
+}
+
+fn store() -> Look {
+    match find_store_binary(None) {
+        Ok(path) => Ok(path.display().to_string()),
+        Err(error) => Err(missing(error.to_string(), "cargo build --release -p labrys-store")),
+    }
+}
+
+fn run(program: &str, args: &[&str]) -> std::io::Result<std::process::Output> {
+    Command::new(program)
+        .args(args)
+        .env("PATH", crate::process::path_with_system_folders())
+        .stdin(Stdio::null())
+        .output()
+}
+
+/// Runs a program that must end with 0; what it printed.
+fn attempt(program: &str, args: &[&str], mend: &str) -> Look {
+    let failed = |detail: String| missing(format!("`{program} {}`: {detail}", args.join(" ")), mend);
+    let output = run(program, args).map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let printed = String::from_utf8_lossy(&output.stderr);
+    // The first line says what is wrong, the others how to ask for help.
+    let first = printed.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
+    Err(failed(first.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    fn find<'a>(diagnosis: &'a Diagnosis, name: &str) -> &'a Probe {
+        diagnosis.probes.iter().find(|probe| probe.name == name).expect("probed")
+    }
+
+    #[test]
+    fn a_machine_without_namespaces_is_unfit_and_nothing_is_tried_in_its_own() {
+        let error = IsolationError::Namespaces {
+            errno: Errno::EPERM,
+            why: "forbidden".to_owned(),
+            mend: "allow it".to_owned(),
+        };
+        let diagnosis = examine(Err(&error), Path::new("labrys-runs"));
+        assert_eq!(find(&diagnosis, "namespaces").mend.as_deref(), Some("allow it"));
+        for trial in TRIALS {
+            assert_eq!(find(&diagnosis, trial.name).status, ProbeStatus::Untried);
+        }
+        assert_eq!((diagnosis.is_fit(), diagnosis.exit_code()), (false, 255));
+    }
+
+    #[test]
+    fn what_is_not_needed_may_be_missing() {
+        let lacking =
+            |needed| Diagnosis { probes: vec![probe("x", "y", needed, Err(missing("gone", "mend")))] };
+        assert_eq!(lacking(false).exit_code(), 0);
+        assert_eq!(lacking(true).exit_code(), 255);
+        let less = Diagnosis { probes: vec![probe("x", "y", true, Err(degraded("little", "mend")))] };
+        assert_eq!(less.exit_code(), 0);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_what_installs_it() {
+        let lack = attempt("no-such-program", &["a"], "apt-get install it").expect_err("not there");
+        assert!(lack.detail.starts_with("`no-such-program a`: "), "{}", lack.detail);
+        assert_eq!(lack.mend, "apt-get install it");
+    }
+}

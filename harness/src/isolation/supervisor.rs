@@ -49,6 +49,7 @@ pub(super) fn run(options: &IsolationOptions) -> Result<Entered, IsolationError>
         outside: Namespaces::of_this_process()?,
     };
     let ignored = namespaces::status_mask(Path::new("/proc/self/status"), "SigIgn")?;
+    notice_children();
     // Blocked before init exists, and inherited by it: no signal can fall between.
     let signal_mask = init::waited_for()
         .thread_swap_mask(SigmaskHow::SIG_BLOCK)
@@ -63,6 +64,13 @@ pub(super) fn run(options: &IsolationOptions) -> Result<Entered, IsolationError>
     // Whoever called may go on, with the mask as it was.
     let _ = signal_mask.thread_set_mask();
     result
+}
+
+/// Whoever started us may have ignored SIGCHLD; then children would vanish without a status.
+#[allow(unsafe_code, reason = "signal(2) has no safe wrapper")]
+fn notice_children() {
+    // SAFETY: SIG_DFL runs no code of ours. It fails for no signal that exists.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGCHLD, nix::sys::signal::SigHandler::SigDfl) };
 }
 
 fn start_init(plan: &InitPlan) -> Result<(Pid, UnixStream), IsolationError> {

@@ -57,7 +57,8 @@ pub struct DaemonExit {
     pub exit_code: Option<i32>,
     /// The signal that killed it.
     pub killed_by: Option<i32>,
-    /// Whether somebody sent it a signal to that purpose through the [`Host`] before.
+    /// Whether somebody sent it a signal to that purpose through the [`Host`] before, and it ended accordingly: by that
+    /// signal, or with 0. A panic on the way down is not expected.
     pub expected: bool,
 }
 
@@ -96,8 +97,13 @@ pub fn exits(host: &dyn Host, directory: &Path) -> Result<Vec<DaemonExit>, HostE
 }
 
 fn exits_in(events: &[LifecycleEvent], orphans: &[OrphanExit]) -> Vec<DaemonExit> {
-    let was_signalled = |who: ProcessIdentity| {
-        events.iter().any(|event| matches!(event, LifecycleEvent::Signal { process, .. } if *process == who))
+    let is_expected = |who: ProcessIdentity, exit_code: Option<i32>, killed_by: Option<i32>| {
+        events.iter().any(|event| match event {
+            LifecycleEvent::Signal { process, signal, .. } if *process == who => {
+                exit_code == Some(0) || killed_by == Some(number_of(*signal))
+            }
+            _ => false,
+        })
     };
     let was_started = |who: ProcessIdentity| {
         events.iter().any(|event| matches!(event, LifecycleEvent::Start { process, .. } if *process == who))
@@ -105,17 +111,36 @@ fn exits_in(events: &[LifecycleEvent], orphans: &[OrphanExit]) -> Vec<DaemonExit
     let mut exits = Vec::new();
     for event in events {
         if let LifecycleEvent::Exit { process, exit_code, killed_by, .. } = *event {
-            exits.push(DaemonExit { process, exit_code, killed_by, expected: was_signalled(process) });
+            exits.push(DaemonExit {
+                process,
+                exit_code,
+                killed_by,
+                expected: is_expected(process, exit_code, killed_by),
+            });
         }
     }
     for orphan in orphans {
         let process = ProcessIdentity { pid: orphan.pid, start_ticks: orphan.start_ticks };
         if was_started(process) && exits.iter().all(|exit: &DaemonExit| exit.process != process) {
             let (exit_code, killed_by) = (orphan.exit_code, orphan.signal);
-            exits.push(DaemonExit { process, exit_code, killed_by, expected: was_signalled(process) });
+            exits.push(DaemonExit {
+                process,
+                exit_code,
+                killed_by,
+                expected: is_expected(process, exit_code, killed_by),
+            });
         }
     }
     exits
+}
+
+fn number_of(signal: Signal) -> i32 {
+    match signal {
+        Signal::Stop => nix::sys::signal::Signal::SIGSTOP as i32,
+        Signal::Continue => nix::sys::signal::Signal::SIGCONT as i32,
+        Signal::Kill => nix::sys::signal::Signal::SIGKILL as i32,
+        Signal::Terminate => nix::sys::signal::Signal::SIGTERM as i32,
+    }
 }
 
 fn read_if_present(host: &dyn Host, path: &Path) -> Result<Vec<u8>, HostError> {
@@ -155,6 +180,16 @@ mod tests {
         let exits = exits_in(&events, &[]);
         assert_eq!(exits.iter().map(|exit| exit.expected).collect::<Vec<_>>(), [true, false]);
         assert_eq!(exits[1].status(), "exit code 101");
+    }
+
+    #[test]
+    fn a_daemon_that_is_told_to_end_and_panics_has_not_ended_as_expected() {
+        let told = || LifecycleEvent::Signal { process: FIRST, signal: Signal::Terminate, unix_ms: 0 };
+        let expected = |exit_code, killed_by| {
+            exits_in(&[start(FIRST), told(), exit(FIRST, exit_code, killed_by)], &[])[0].expected
+        };
+        assert!(expected(Some(0), None) && expected(None, Some(15)));
+        assert!(!expected(Some(101), None) && !expected(None, Some(6)));
     }
 
     #[test]

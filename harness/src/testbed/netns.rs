@@ -133,7 +133,10 @@ impl NetnsTestbed {
         if count == 0 || count > MAXIMUM_NODES {
             return Err(TestbedError::NodeCount { count });
         }
-        let nodes = nodes_of(count, nodes_directory);
+        // Daemons are started in folders of their own.
+        let nodes_directory = std::path::absolute(nodes_directory)
+            .map_err(|source| TestbedError::File { path: nodes_directory.to_owned(), source })?;
+        let nodes = nodes_of(count, &nodes_directory);
         let endpoints: Vec<Endpoint> =
             nodes.iter().map(|node| Endpoint { node: node.name.clone(), address: node.address }).collect();
         keep_ipv6_quiet();

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use labrys_harness::doctor::{Diagnosis, ProbeStatus, examine};
 use labrys_harness::isolation::{
     Enclosure, MARKER_VARIABLE, Namespaces, ORPHANS_FILE, OrphanExit, namespace_inode,
 };
@@ -24,6 +25,7 @@ pub const CASES: &[Case] = &[
     ("ctrl_c_reaches_the_harness_once", ctrl_c_reaches_the_harness_once),
     ("an_ignored_hangup_is_not_forwarded", an_ignored_hangup_is_not_forwarded),
     ("a_false_marker_is_refused", a_false_marker_is_refused),
+    ("the_doctor_tries_things_and_leaves_nothing_of_them", the_doctor_tries_things),
     ("orphans_are_reaped_and_noted", orphans_are_reaped_and_noted),
     ("kill_9_of_the_supervisor_leaves_nothing", |identity| kill_leaves_nothing(identity, Victim::Supervisor)),
     ("kill_9_of_init_leaves_nothing", |identity| kill_leaves_nothing(identity, Victim::Init)),
@@ -41,6 +43,7 @@ pub const BODIES: &[Body] = &[
     ("die", die),
     ("count_signals", count_signals),
     ("without_user_namespaces", without_user_namespaces),
+    ("examine_twice", examine_twice),
     ("leave_orphans", leave_orphans),
     ("park", park),
 ];
@@ -180,6 +183,32 @@ fn without_user_namespaces(_: &Enclosure, _: &[String]) -> Result<u8, String> {
         .output()
         .map_err(|error| format!("setpriv: {error}"))?;
     println!("code {:?}: {}", output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr));
+    Ok(0)
+}
+
+fn the_doctor_tries_things(identity: Identity) -> Result<(), String> {
+    let printed = Scenario::new(identity, "examine_twice", &[]).succeed()?;
+    let diagnosis: Diagnosis = serde_json::from_str(&printed).map_err(text)?;
+    let status =
+        |name: &str| diagnosis.probes.iter().find(|probe| probe.name == name).map(|probe| probe.status);
+    for name in ["namespaces", "network-namespaces"] {
+        same(name, status(name), Some(ProbeStatus::Ok))?;
+    }
+    let are_any_untried = diagnosis.probes.iter().any(|probe| probe.status == ProbeStatus::Untried);
+    same("something was not tried inside", are_any_untried, false)?;
+    // The testbed's tests need it, too, so it is there where these are run.
+    same("iptables", status("iptables"), Some(ProbeStatus::Ok))
+}
+
+/// What a look leaves behind, a second look would stumble over.
+fn examine_twice(enclosure: &Enclosure, _: &[String]) -> Result<u8, String> {
+    let first = examine(Ok(enclosure), Path::new("/tmp"));
+    let second = examine(Ok(enclosure), Path::new("/tmp"));
+    let statuses = |diagnosis: &Diagnosis| -> Vec<_> {
+        diagnosis.probes.iter().map(|probe| (probe.name.clone(), probe.status)).collect()
+    };
+    same("the second look", statuses(&second), statuses(&first))?;
+    println!("{}", serde_json::to_string(&first).map_err(text)?);
     Ok(0)
 }
 

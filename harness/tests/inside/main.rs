@@ -23,6 +23,10 @@ fn main() -> ExitCode {
         return scenario::main(&arguments.collect::<Vec<_>>());
     }
     let mut trials = Vec::new();
+    let no_store = store::refusal();
+    if let Some(reason) = &no_store {
+        eprintln!("skipped, all that need the store: {reason}");
+    }
     for identity in scenario::identities() {
         let refusal = scenario::refusal(identity);
         if let Some(reason) = &refusal {
@@ -32,12 +36,16 @@ fn main() -> ExitCode {
             Identity::Root => &[][..],
             Identity::OrdinaryUser => isolation::CASES_OF_ORDINARY_USERS,
         };
-        let cases = isolation::CASES.iter().chain(testbed::CASES).chain(store::CASES).chain(ordinary);
-        for (name, case) in cases {
-            let run = move || case(identity).map_err(Into::into);
-            trials
-                .push(Trial::test(format!("{name}_as_{identity}"), run).with_ignored_flag(refusal.is_some()));
+        let mut add = |cases: &[Case], is_ignored: bool| {
+            for (name, case) in cases.iter().copied() {
+                let run = move || case(identity).map_err(Into::into);
+                trials.push(Trial::test(format!("{name}_as_{identity}"), run).with_ignored_flag(is_ignored));
+            }
+        };
+        for cases in [isolation::CASES, ordinary, testbed::CASES] {
+            add(cases, refusal.is_some());
         }
+        add(store::CASES, refusal.is_some() || no_store.is_some());
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -1,0 +1,211 @@
+//! [`Processes`]: one daemon per node on hosts. What most systems under test are made of.
+//!
+//! Blocking, as hosts are; a [`super::Db`] calls it from a thread that may block.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use labrys_nemesis::{DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
+
+use super::{DbError, logs};
+use crate::testbed::lifecycle::{self, DaemonExit};
+
+/// How long a signal may take to show. The kernel needs microseconds; a loaded machine more.
+const SIGNAL_SHOWS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a daemon may take to end in an orderly way before it is killed.
+const ORDERLY_END_WITHIN: Duration = Duration::from_secs(5);
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+/// A node: where it runs, and how.
+#[derive(Clone)]
+pub struct NodePlace {
+    /// The machine.
+    pub host: Arc<dyn Host>,
+    /// The folder on it that belongs to the node, where the host keeps its notes.
+    pub directory: PathBuf,
+    /// The folder with what the daemon must not lose.
+    pub data_directory: PathBuf,
+    /// How the daemon is started.
+    pub spec: DaemonSpec,
+}
+
+/// The daemons of a cluster, by position.
+#[derive(Clone)]
+pub struct Processes {
+    nodes: Vec<NodePlace>,
+}
+
+impl Processes {
+    /// Those of `nodes`.
+    #[must_use]
+    pub fn new(nodes: Vec<NodePlace>) -> Processes {
+        Processes { nodes }
+    }
+
+    /// The nodes, by position.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodePlace] {
+        &self.nodes
+    }
+
+    /// Starts the daemon.
+    ///
+    /// # Errors
+    /// If the host cannot, or the last one is still alive.
+    pub fn start(&self, node: usize) -> Result<(), DbError> {
+        let NodePlace { host, spec, .. } = &self.nodes[node];
+        host.start_daemon(spec).map(drop).map_err(DbError::from)
+    }
+
+    /// The daemon, unless it is gone or there never was one.
+    ///
+    /// # Errors
+    /// If the host cannot tell.
+    pub fn living(&self, node: usize) -> Result<Option<(ProcessIdentity, ProcessState)>, DbError> {
+        let host = &self.nodes[node].host;
+        let Some(daemon) = host.daemon()? else { return Ok(None) };
+        let state = host.process_state(daemon)?;
+        Ok((state != ProcessState::Gone).then_some((daemon, state)))
+    }
+
+    /// Kills the daemon and sees that it is gone.
+    ///
+    /// # Errors
+    /// If the host cannot, or it does not go.
+    pub fn kill(&self, node: usize) -> Result<(), DbError> {
+        self.send_and_see(node, Signal::Kill, &[ProcessState::Gone], SIGNAL_SHOWS_WITHIN)
+    }
+
+    /// Stops the daemon and sees that it stands still.
+    ///
+    /// # Errors
+    /// If there is none, the host cannot, or it does not stop.
+    pub fn pause(&self, node: usize) -> Result<(), DbError> {
+        if self.living(node)?.is_none() {
+            return Err(self.not_running(node));
+        }
+        self.send_and_see(node, Signal::Stop, &[ProcessState::Stopped], SIGNAL_SHOWS_WITHIN)
+    }
+
+    /// Continues the daemon, if there is one.
+    ///
+    /// # Errors
+    /// If the host cannot, or it does not go on.
+    pub fn resume(&self, node: usize) -> Result<(), DbError> {
+        let goes_on = [ProcessState::Running, ProcessState::Gone];
+        self.send_and_see(node, Signal::Continue, &goes_on, SIGNAL_SHOWS_WITHIN)
+    }
+
+    /// Removes the data. The daemon must be gone.
+    ///
+    /// # Errors
+    /// If it is not, or the host cannot.
+    pub fn wipe(&self, node: usize) -> Result<(), DbError> {
+        let NodePlace { host, data_directory, .. } = &self.nodes[node];
+        if let Some((daemon, _)) = self.living(node)? {
+            let detail = "its data cannot be removed while it lives".to_owned();
+            return Err(HostError::Process { host: host.name().to_owned(), pid: daemon.pid, detail }.into());
+        }
+        host.run("rm", &["-rf", "--", &data_directory.to_string_lossy()])?;
+        Ok(())
+    }
+
+    /// Ends the daemon in an orderly way, or by force if it takes too long.
+    ///
+    /// # Errors
+    /// If the host cannot, or it does not go even then.
+    pub fn tear_down(&self, node: usize) -> Result<(), DbError> {
+        // What stands still does not hear SIGTERM.
+        self.resume(node)?;
+        match self.send_and_see(node, Signal::Terminate, &[ProcessState::Gone], ORDERLY_END_WITHIN) {
+            Ok(()) => Ok(()),
+            Err(_) => self.kill(node),
+        }
+    }
+
+    /// The ends of the daemons that `node` has had.
+    ///
+    /// # Errors
+    /// If the host's notes cannot be read.
+    pub fn exits(&self, node: usize) -> Result<Vec<DaemonExit>, DbError> {
+        let NodePlace { host, directory, .. } = &self.nodes[node];
+        Ok(lifecycle::exits(host.as_ref(), directory)?)
+    }
+
+    /// The whole log; empty if there is none yet.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub fn log(&self, node: usize) -> Result<Vec<u8>, DbError> {
+        let NodePlace { host, spec, .. } = &self.nodes[node];
+        match host.read_file(&spec.log_file) {
+            Err(HostError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Vec::new())
+            }
+            read => Ok(read?),
+        }
+    }
+
+    /// An error if the daemon was started and has ended by itself: whoever waits for it waits in vain. One that the nemesis
+    /// killed is not such: it will be started again.
+    ///
+    /// # Errors
+    /// That, and if the host cannot tell.
+    pub fn refuse_dead(&self, node: usize) -> Result<(), DbError> {
+        let NodePlace { host, spec, .. } = &self.nodes[node];
+        let Some(daemon) = host.daemon()? else { return Ok(()) };
+        let exits = self.exits(node)?;
+        let Some(exit) = exits.iter().find(|exit| exit.process == daemon && !exit.expected) else {
+            return Ok(());
+        };
+        Err(DbError::Ended {
+            node: host.name().to_owned(),
+            status: exit.status(),
+            log_file: spec.log_file.clone(),
+            log: logs::last_lines(&self.log(node)?, logs::SHOWN_LINES),
+        })
+    }
+
+    /// Signals the daemon, if it lives, and waits until that has one of the wanted effects.
+    fn send_and_see(
+        &self,
+        node: usize,
+        signal: Signal,
+        wanted: &[ProcessState],
+        within: Duration,
+    ) -> Result<(), DbError> {
+        let host = &self.nodes[node].host;
+        let Some((daemon, _)) = self.living(node)? else { return Ok(()) };
+        let is_as_wanted = || Ok::<bool, HostError>(wanted.contains(&host.process_state(daemon)?));
+        match host.signal(daemon, signal) {
+            Ok(()) => {}
+            // It ended in between.
+            Err(_)
+                if wanted.contains(&ProcessState::Gone)
+                    && host.process_state(daemon)? == ProcessState::Gone =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let deadline = Instant::now() + within;
+        while !is_as_wanted()? {
+            if Instant::now() >= deadline {
+                let detail = format!("{signal:?} has had no effect for {} s", within.as_secs());
+                return Err(
+                    HostError::Process { host: host.name().to_owned(), pid: daemon.pid, detail }.into()
+                );
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        Ok(())
+    }
+
+    fn not_running(&self, node: usize) -> DbError {
+        let host = self.nodes[node].host.name().to_owned();
+        DbError::Host(HostError::Process { host, pid: 0, detail: "no daemon is running".to_owned() })
+    }
+}

@@ -1,0 +1,239 @@
+//! [`Watcher`]: a task for each node that asks it for its status again and again, and notes what is new.
+//!
+//! Digests are asked for at an index common to all nodes, which moves on with the slowest node that answers: two replicas can
+//! only be compared at the same index.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use labrys_nemesis::ProcessIdentity;
+use labrys_store::client::{NodeStatus, StatusClient};
+use labrys_store::raft::Role;
+use tokio::task::JoinSet;
+
+use crate::db::{DbError, Observation, Processes, logs};
+
+/// Between two looks at a node.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a node may take to answer before the look counts as missed.
+const TIMEOUT: Duration = Duration::from_millis(400);
+
+/// Between two common indices at which digests are compared.
+const DIGEST_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How old an answer may be and still count for who leads.
+const FRESH_FOR: Duration = Duration::from_millis(1000);
+
+/// The digest of a node at an index, as it is recorded.
+pub(super) fn digest(node: &str, applied: u64, digest: u64) -> Observation {
+    Observation::Digest { node: node.to_owned(), applied, digest: format!("{digest:016x}") }
+}
+
+/// The last answer of a node.
+#[derive(Clone, Copy, Debug)]
+struct View {
+    at: Instant,
+    leads: bool,
+    term: u64,
+    applied: u64,
+}
+
+/// What the tasks share.
+struct Shared {
+    views: Mutex<Vec<Option<View>>>,
+    seen: Mutex<Vec<Observation>>,
+    failure: Mutex<Option<DbError>>,
+    /// The common index; 0: none yet.
+    compare_at: AtomicU64,
+    compare_at_moved: Mutex<Instant>,
+    /// Of which nodes' daemons the end is known: node, number, start.
+    exits_reported: Mutex<BTreeSet<(usize, i32, u64)>>,
+}
+
+impl Shared {
+    fn note_exits(&self, node: usize, exits: Vec<(ProcessIdentity, Observation)>) {
+        let mut reported = lock(&self.exits_reported);
+        for (process, exit) in exits {
+            if reported.insert((node, process.pid, process.start_ticks)) {
+                lock(&self.seen).push(exit);
+            }
+        }
+    }
+}
+
+/// Watches the nodes until it is dropped.
+pub(super) struct Watcher {
+    shared: Arc<Shared>,
+    _tasks: JoinSet<()>,
+}
+
+impl Watcher {
+    /// Starts the tasks, on the runtime of the caller.
+    pub(super) fn start(processes: &Arc<Processes>, names: &[String], addresses: &[String]) -> Watcher {
+        let shared = Arc::new(Shared {
+            views: Mutex::new(vec![None; names.len()]),
+            seen: Mutex::default(),
+            failure: Mutex::default(),
+            compare_at: AtomicU64::new(0),
+            compare_at_moved: Mutex::new(Instant::now()),
+            exits_reported: Mutex::default(),
+        });
+        let mut tasks = JoinSet::new();
+        for (node, (name, address)) in names.iter().zip(addresses).enumerate() {
+            let watch = Watch {
+                node,
+                name: name.clone(),
+                processes: Arc::clone(processes),
+                shared: Arc::clone(&shared),
+                compared_at: 0,
+            };
+            tasks.spawn(watch.run(address.clone()));
+        }
+        Watcher { shared, _tasks: tasks }
+    }
+
+    /// What is new since the last call.
+    pub(super) fn take_seen(&self) -> Result<Vec<Observation>, DbError> {
+        match lock(&self.shared.failure).take() {
+            Some(failure) => Err(failure),
+            None => Ok(std::mem::take(&mut *lock(&self.shared.seen))),
+        }
+    }
+
+    /// Notes ends of daemons that somebody else has looked up.
+    pub(super) fn note_exits(&self, node: usize, exits: Vec<(ProcessIdentity, Observation)>) {
+        self.shared.note_exits(node, exits);
+    }
+
+    /// Who claims to lead, the newest term first.
+    pub(super) fn primaries(&self, names: &[String]) -> Vec<String> {
+        primaries_among(&lock(&self.shared.views), names, Instant::now())
+    }
+}
+
+fn primaries_among(views: &[Option<View>], names: &[String], now: Instant) -> Vec<String> {
+    let is_fresh = |view: &View| now.saturating_duration_since(view.at) <= FRESH_FOR;
+    let known = views.iter().zip(names).filter_map(|(view, name)| Some((view.as_ref()?, name)));
+    let mut leading: Vec<(&View, &String)> = known.filter(|(view, _)| view.leads && is_fresh(view)).collect();
+    leading.sort_by_key(|(view, name)| (std::cmp::Reverse(view.term), *name));
+    leading.into_iter().map(|(_, name)| name.clone()).collect()
+}
+
+/// The watch over one node.
+struct Watch {
+    node: usize,
+    name: String,
+    processes: Arc<Processes>,
+    shared: Arc<Shared>,
+    compared_at: u64,
+}
+
+impl Watch {
+    async fn run(mut self, address: String) {
+        let mut client = match StatusClient::new(&address) {
+            Ok(client) => client,
+            Err(error) => return self.fail(DbError::Interrupted(error.to_string())),
+        };
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let compare_at = self.shared.compare_at.load(Ordering::Relaxed);
+            let asked = (compare_at > self.compared_at).then_some(compare_at);
+            if let Ok(status) = client.status(asked, TIMEOUT).await {
+                self.note(&status, asked);
+            }
+            let processes = Arc::clone(&self.processes);
+            let node = self.node;
+            let looked = tokio::task::spawn_blocking(move || exits_with_log(&processes, node)).await;
+            match looked {
+                Ok(Ok(exits)) => self.shared.note_exits(self.node, exits),
+                Ok(Err(error)) => return self.fail(error),
+                // The runtime is going down.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn note(&mut self, status: &NodeStatus, asked: Option<u64>) {
+        let leads = status.role == Role::Leader;
+        let view = View { at: Instant::now(), leads, term: status.term, applied: status.applied_index };
+        lock(&self.shared.views)[self.node] = Some(view);
+        let mut seen = Vec::new();
+        if leads {
+            seen.push(self.leader(status.term));
+        }
+        // Leaderships that were over before we looked.
+        let own = status.leader_changes.iter().filter(|change| change.leader == Some(status.node));
+        seen.extend(own.map(|change| self.leader(change.term)));
+        if let (Some(index), Some(found)) = (asked, status.digest_at_index) {
+            seen.push(digest(&self.name, index, found));
+            self.compared_at = index;
+        }
+        lock(&self.shared.seen).extend(seen);
+        self.move_common_index();
+    }
+
+    fn leader(&self, term: u64) -> Observation {
+        Observation::Leader { node: self.name.clone(), term }
+    }
+
+    /// To where the slowest of the nodes that answer is.
+    fn move_common_index(&self) {
+        let mut moved = lock(&self.shared.compare_at_moved);
+        if moved.elapsed() < DIGEST_INTERVAL {
+            return;
+        }
+        let views = lock(&self.shared.views);
+        let fresh = views.iter().flatten().filter(|view| view.at.elapsed() <= FRESH_FOR);
+        if let Some(slowest) = fresh.map(|view| view.applied).min() {
+            self.shared.compare_at.fetch_max(slowest, Ordering::Relaxed);
+            *moved = Instant::now();
+        }
+    }
+
+    fn fail(&self, error: DbError) {
+        lock(&self.shared.failure).get_or_insert(error);
+    }
+}
+
+/// The ends of a node's daemons. The log is read only if there are any, and its end shown only for those not intended.
+pub(super) fn exits_with_log(
+    processes: &Processes,
+    node: usize,
+) -> Result<Vec<(ProcessIdentity, Observation)>, DbError> {
+    let exits = processes.exits(node)?;
+    let is_any_unexpected = exits.iter().any(|exit| !exit.expected);
+    let log = if is_any_unexpected { processes.log(node)? } else { Vec::new() };
+    let name = processes.nodes()[node].host.name();
+    let observation = |exit: &crate::testbed::lifecycle::DaemonExit| Observation::Exit {
+        node: name.to_owned(),
+        status: exit.status(),
+        expected: exit.expected,
+        log: if exit.expected { Vec::new() } else { logs::last_lines(&log, logs::SHOWN_LINES) },
+    };
+    Ok(exits.iter().map(|exit| (exit.process, observation(exit))).collect())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_claim_to_lead_comes_first_and_old_answers_do_not_count() {
+        let now = Instant::now();
+        let view = |leads, term, age_ms| {
+            Some(View { at: now - Duration::from_millis(age_ms), leads, term, applied: 0 })
+        };
+        let views = [view(true, 3, 100), None, view(true, 5, 200), view(true, 9, 60_000), view(false, 5, 0)];
+        let names: Vec<String> = (1..=5).map(|number| format!("n{number}")).collect();
+        assert_eq!(primaries_among(&views, &names, now), ["n3", "n1"]);
+    }
+}
