@@ -21,7 +21,8 @@ pub enum StartError {
     },
     /// The intervals do not fit together.
     #[error(
-        "the heartbeat interval ({heartbeat_interval_ms} ms) must be above 0 and below the election timeout ({election_timeout_ms} ms)"
+        "the heartbeat interval ({heartbeat_interval_ms} ms) must be above 0 and below the election timeout \
+         ({election_timeout_ms} ms), which is at most a day"
     )]
     Timing {
         /// As configured.
@@ -53,7 +54,8 @@ pub enum StartError {
         /// The term of the entry before it.
         before: Term,
     },
-    /// The state machine is ahead of the log.
+    /// The state machine is ahead of the log. A committed entry may be handed over before this node's own disk has it (others
+    /// are a majority without it), so a driver with a durable state machine must not make that durable ahead of the log.
     #[error("the state machine has applied entry {applied}, but the recovered log ends at {last}")]
     AppliedBeyondLog {
         /// Last index applied.
@@ -62,6 +64,9 @@ pub enum StartError {
         last: LogIndex,
     },
 }
+
+/// Far above every sensible election timeout, far below where adding to it could overflow.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Checks a configuration. O(number of voters).
 pub(crate) fn check_config(config: &Config) -> Result<(), StartError> {
@@ -74,7 +79,8 @@ pub(crate) fn check_config(config: &Config) -> Result<(), StartError> {
     if config.voters.binary_search(&config.id).is_err() {
         return Err(StartError::NotAVoter { id: config.id });
     }
-    if config.heartbeat_interval_ms == 0 || config.heartbeat_interval_ms >= config.election_timeout_ms {
+    let heartbeat_fits = (1..config.election_timeout_ms).contains(&config.heartbeat_interval_ms);
+    if !heartbeat_fits || config.election_timeout_ms > DAY_MS {
         return Err(StartError::Timing {
             heartbeat_interval_ms: config.heartbeat_interval_ms,
             election_timeout_ms: config.election_timeout_ms,

@@ -69,6 +69,7 @@ fn a_bad_configuration_is_refused_with_what_is_wrong_with_it() {
         (Config { voters: Vec::new(), ..good.clone() }, "node 1 is not among the voters"),
         (Config { heartbeat_interval_ms: 0, ..good.clone() }, "heartbeat interval"),
         (Config { heartbeat_interval_ms: 100, ..good.clone() }, "heartbeat interval"),
+        (Config { election_timeout_ms: u64::MAX, ..good.clone() }, "at most a day"),
         (Config { max_batch_entries: 0, ..good.clone() }, "max_batch_entries"),
         (Config { max_batch_bytes: 0, ..good.clone() }, "max_batch_bytes"),
         (Config { max_inflight_batches: 0, ..good.clone() }, "max_inflight_batches"),

@@ -16,6 +16,9 @@ const STEPS: usize = 1500;
 /// After healing, everything must be well within this many election timeouts.
 const PATIENCE_ELECTION_TIMEOUTS: u64 = 40;
 
+/// Without time passing, whatever there is to say must be said within this many round trips.
+const MOST_ROUND_TRIPS: usize = 5000;
+
 /// What a schedule is made of.
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -335,7 +338,7 @@ impl Simulation {
 
     /// Delivers, syncs and applies until nothing moves.
     fn settle(&mut self) -> Result<(), Violation> {
-        loop {
+        for _ in 0..MOST_ROUND_TRIPS {
             let mut moved = false;
             for place in 0..self.cluster.servers.len() {
                 let server = &self.cluster.servers[place];
@@ -351,6 +354,10 @@ impl Simulation {
                 return Ok(());
             }
         }
+        violated(
+            Property::Liveness,
+            format!("without time passing, messages never end: {:?}", self.summary()),
+        )
     }
 
     fn is_open_or_acknowledged(&self, token: labrys_raft::Token) -> bool {
@@ -398,7 +405,7 @@ fn random_weights(rng: &mut ChaCha8Rng) -> Vec<(Action, u32)> {
     let mut weights = vec![
         (Action::Deliver, 300),
         (Action::Tick, rng.random_range(20..120)),
-        (Action::Sync, rng.random_range(60..200)),
+        (Action::Sync, rng.random_range(10..200)),
         (Action::Apply, rng.random_range(20..100)),
         (Action::Propose, rng.random_range(10..60)),
         (Action::Read, rng.random_range(5..30)),

@@ -90,6 +90,22 @@ fn what_replaced_entries_that_were_still_being_written_is_not_durable_because_th
 }
 
 #[test]
+fn an_old_batch_that_reaches_the_disk_late_does_not_vouch_for_what_has_replaced_its_entries() {
+    let mut solo = Solo::new(3, 1, &[]);
+    solo.slow = true;
+    solo.append(2, 1, (0, 0), &[1, 1], 0);
+    // The new term goes to the disk before the entries of its leader do.
+    solo.append(3, 2, (9, 2), &[], 0);
+    let with_term = solo.written;
+    solo.append(3, 2, (1, 1), &[2], 0);
+    let effects = solo.step(Input::Persisted { sequence: with_term });
+    let acknowledged = |body: &&MessageBody| matches!(body, MessageBody::AppendReply { outcome: Ok(_), .. });
+    let last = sent(&effects).into_iter().rfind(acknowledged);
+    assert_eq!(last, Some(&MessageBody::AppendReply { round: 1, outcome: Ok(LogIndex(1)) }));
+    // Reference: section 5.3
+}
+
+#[test]
 fn the_commit_index_follows_the_leaders_but_not_beyond_the_last_entry_that_the_message_vouches_for() {
     let cases = [
         ((3, 1), &[2][..], 3, 3),
