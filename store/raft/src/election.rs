@@ -36,6 +36,9 @@ impl Node {
     /// The election timeout has passed without a leader or a granted vote.
     fn campaign(&mut self) {
         self.reset_election_deadline();
+        if !self.durability.hard_state_is_durable() {
+            return; // A node whose disk is stuck could not vote for itself; it would only fill its queue with terms.
+        }
         if self.config.pre_vote { self.become_pre_candidate() } else { self.become_candidate() }
     }
 

@@ -119,6 +119,23 @@ fn a_follower_with_a_stuck_disk_takes_only_so_much_and_then_loses_messages() {
 }
 
 #[test]
+fn a_node_with_a_stuck_disk_campaigns_once_and_then_waits_for_it() {
+    for pre_vote in [false, true] {
+        let mut node =
+            start(Config { pre_vote, ..config(1, 3) }, Vec::new(), 0).expect("a good configuration");
+        for round in 1..100 {
+            step(&mut node, Input::Tick { now_ms: 200 * round });
+            step(&mut node, message(2, 2, MessageBody::PreVoteReply { granted: true }));
+        }
+        assert_eq!(node.status().term, Term(2));
+        step(&mut node, Input::Persisted { sequence: Sequence(1) });
+        step(&mut node, Input::Tick { now_ms: 200_000 });
+        step(&mut node, message(2, 3, MessageBody::PreVoteReply { granted: true }));
+        assert_eq!(node.status().term, Term(3));
+    }
+}
+
+#[test]
 fn messages_that_wait_for_the_disk_are_one_of_a_kind_for_each_node() {
     let mut node = start(config(1, 5), Vec::new(), 0).expect("a good configuration");
     for _ in 0..1000 {
