@@ -297,8 +297,9 @@ fn cgroup_v2() -> Look {
     };
     let controllers =
         std::fs::read_to_string(Path::new(mount_point).join("cgroup.controllers")).unwrap_or_default();
-    if controllers.trim().is_empty() {
-        let detail = format!("{mount_point}, without controllers");
+    let has = |wanted: &str| controllers.split_ascii_whitespace().any(|controller| controller == wanted);
+    if !(has("cpu") && has("memory")) {
+        let detail = format!("{mount_point}, without the controllers cpu and memory");
         return Err(degraded(detail, "boot with systemd.unified_cgroup_hierarchy=1"));
     }
     Ok(format!("{mount_point}: {}", controllers.trim()))

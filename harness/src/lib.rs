@@ -5,18 +5,29 @@
 //! - [`testbed`]: the nodes as machines, with a [`labrys_nemesis::Host`] for each.
 //! - [`db`]: systems under test: how they are set up, started, observed and torn down.
 //! - [`interpreter`]: carries out what generators propose, and records it.
+//! - [`config`], [`campaigns`]: what a test is, and the tests that the harness is itself tested with.
+//! - [`faults`]: the harness's side of the nemesis.
 //! - [`run_directory`]: where a run keeps its files.
 //! - [`doctor`]: what this machine can do.
+//!
+//! - [`observer`]: records what is seen of the nodes.
+//! - [`runner`]: one test from the testbed to the verdict; [`progress`]: what a person wants to know meanwhile.
 //!
 //! What it is not: it decides no verdict (`labrys-checker`) and draws nothing (`labrys-reports`, `labrys-cli`).
 
 #![warn(missing_docs)]
 
+pub mod campaigns;
+pub mod config;
 pub mod db;
 pub mod doctor;
+pub mod faults;
 pub mod interpreter;
 pub mod isolation;
+pub mod observer;
+pub mod progress;
 pub mod run_directory;
+pub mod runner;
 pub mod testbed;
 
 mod process;

@@ -124,6 +124,30 @@ impl Evidence {
     }
 }
 
+/// What a person wants to know of it: `12 packets dropped`, `stopped n2`, `killed n1 n3`; `no effect seen` without a bite.
+impl fmt::Display for Evidence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes_where = |wanted: fn(&Effect) -> bool| {
+            let nodes = self.details.iter().filter(|seen| wanted(&seen.effect)).map(|seen| seen.node.as_str());
+            nodes.collect::<Vec<_>>().join(" ")
+        };
+        let stopped = nodes_where(|effect| matches!(effect, Effect::ProcessStopped { .. }));
+        let killed = nodes_where(|effect| matches!(effect, Effect::ProcessKilled { .. }));
+        let mut parts = Vec::new();
+        match self.packets_dropped() {
+            0 => {}
+            1 => parts.push("1 packet dropped".to_owned()),
+            packets => parts.push(format!("{packets} packets dropped")),
+        }
+        for (verb, nodes) in [("stopped", stopped), ("killed", killed)] {
+            if !nodes.is_empty() {
+                parts.push(format!("{verb} {nodes}"));
+            }
+        }
+        formatter.write_str(if parts.is_empty() { "no effect seen".to_owned() } else { parts.join(", ") }.as_str())
+    }
+}
+
 /// What the nemesis was doing when something went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -181,6 +205,18 @@ mod tests {
         evidence.extend([on_n1(Effect::PacketsDropped { from: "n3".to_owned(), packets: 2, bytes: 168 })]);
         assert!(evidence.bit);
         assert_eq!(evidence.packets_dropped(), 2);
+    }
+
+    #[test]
+    fn evidence_in_words_says_what_was_dropped_stopped_and_killed() {
+        let on = |node: &str, effect| Observation { node: node.to_owned(), effect };
+        let process = ProcessIdentity { pid: 7, start_ticks: 99 };
+        let mut evidence = Evidence::default();
+        assert_eq!(evidence.to_string(), "no effect seen");
+        evidence.extend([on("n1", Effect::PacketsDropped { from: "n2".to_owned(), packets: 1, bytes: 84 })]);
+        assert_eq!(evidence.to_string(), "1 packet dropped");
+        evidence.extend([on("n2", Effect::ProcessKilled { process }), on("n3", Effect::ProcessKilled { process })]);
+        assert_eq!(evidence.to_string(), "1 packet dropped, killed n2 n3");
     }
 
     #[test]

@@ -1,0 +1,242 @@
+//! `labrys check`: recorded histories in, verdicts out.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use labrys_checker::statistics::Statistics;
+use labrys_checker::verdict::{Validity, Verdict};
+use labrys_checker::{Budget, CheckConfig, check};
+use labrys_harness::runner::half_of_the_memory_bytes;
+use labrys_history::{Format, History, ReadOptions, Value, read_history, read_value};
+use labrys_reports::{Inputs, RunDescription, report, summary};
+use serde::Serialize;
+
+use crate::exit::{self, Failure, Outcome};
+
+const EXAMPLES: &str = "\
+Examples:
+  labrys check history.jsonl --model cas-register
+  labrys check store/*/history.edn --model cas-register --initial 0 --json
+  labrys check etcd_000.log --model cas-register --format jepsen-log
+
+The exit code is the worst of all files: 255 and 254 (a file that cannot be read or judged), 1 invalid, 2 unknown, 0 valid.";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// History files: JSON Lines, Jepsen's EDN, or jepsen-log text
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The sequential model to check against: register, cas-register
+    #[arg(long, value_name = "NAME")]
+    model: String,
+    /// The model's initial value, in EDN: 0, nil, "text"
+    #[arg(long, value_name = "VALUE", default_value = "nil", allow_hyphen_values = true)]
+    initial: String,
+    /// The format of the files, if detection is not wanted: jsonl, edn, jepsen-log
+    #[arg(long, value_name = "FORMAT", value_parser = format_named)]
+    format: Option<Format>,
+    /// Values are [key value] pairs, as Jepsen's independent workloads write them: check each key by itself
+    #[arg(long)]
+    independent: bool,
+    /// How long the checker may search in one file before it says unknown
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "60s")]
+    time_limit: Duration,
+    /// How much memory the searches of one file may hold, in MiB [default: half of the machine's]
+    #[arg(long, value_name = "MIB")]
+    memory_limit: Option<usize>,
+    /// Judge every key, even after one is invalid
+    #[arg(long)]
+    all: bool,
+    /// Write a report with a timeline into this folder (for a single file)
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Print the verdicts as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// One row of the table, and of the JSON.
+#[derive(Serialize)]
+struct FileVerdict {
+    file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    operations: usize,
+    milliseconds: f64,
+    #[serde(skip)]
+    code: u8,
+}
+
+pub fn run(arguments: &Arguments) -> Outcome {
+    if arguments.report.is_some() && arguments.files.len() > 1 {
+        return Err(Failure::usage(anyhow!(
+            "--report goes with a single file; there are {}",
+            arguments.files.len()
+        )));
+    }
+    let initial = read_value(&arguments.initial)
+        .map_err(|error| Failure::usage(anyhow!("--initial {}: {error}", arguments.initial)))?;
+    // Before any file is read: a wrong model is one error, not one per file.
+    CheckConfig::linearizable(&arguments.model, None)
+        .map_err(|error| Failure::usage(anyhow!("--model: {error}")))?;
+    let rows: Vec<FileVerdict> =
+        arguments.files.iter().map(|file| judge(file, arguments, &initial)).collect();
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::environment)?);
+    }
+    if rows.len() > 1 {
+        eprint!("{}", table(&rows));
+    }
+    Ok(rows.iter().map(|row| row.code).max_by_key(|code| gravity(*code)).unwrap_or(exit::USAGE))
+}
+
+/// 255 and 254 before invalid, invalid before unknown, unknown before valid.
+fn gravity(code: u8) -> u8 {
+    match code {
+        0 => 0,
+        2 => 1,
+        1 => 2,
+        other => other,
+    }
+}
+
+fn judge(file: &Path, arguments: &Arguments, initial: &Value) -> FileVerdict {
+    let started = Instant::now();
+    let outcome = read(file, arguments).and_then(|history| {
+        let verdict = verdict_of(&history, arguments, initial).with_context(|| file.display().to_string());
+        Ok((history, verdict?))
+    });
+    let mut row = FileVerdict {
+        file: file.to_owned(),
+        verdict: None,
+        error: None,
+        operations: 0,
+        milliseconds: started.elapsed().as_secs_f64() * 1e3,
+        code: exit::USAGE,
+    };
+    match outcome {
+        Ok((history, verdict)) => {
+            row.operations = history.operations().len();
+            row.code = exit::of(verdict.validity);
+            let words = verdict_in_words(&verdict);
+            eprintln!(
+                "{}: {words} ({} operations, {:.0} ms)",
+                file.display(),
+                row.operations,
+                row.milliseconds
+            );
+            if let Err(error) = show(file, &history, &verdict, arguments) {
+                eprintln!("labrys: {error:#}");
+                row.code = exit::ENVIRONMENT;
+            }
+            row.verdict = Some(verdict);
+        }
+        Err(error) => {
+            eprintln!("labrys: {error:#}");
+            row.error = Some(format!("{error:#}"));
+        }
+    }
+    row
+}
+
+/// The explanation of what is not valid, and the report where one was asked for.
+fn show(file: &Path, history: &History, verdict: &Verdict, arguments: &Arguments) -> anyhow::Result<()> {
+    let run = RunDescription {
+        name: file.display().to_string(),
+        command: format!(
+            "labrys check {} --model {} --initial {}",
+            file.display(),
+            arguments.model,
+            arguments.initial
+        ),
+        ..RunDescription::default()
+    };
+    let inputs = Inputs { history, verdict, run: &run };
+    let paths = arguments.report.as_ref().map(|folder| report::write(folder, &inputs)).transpose()?;
+    if verdict.validity != Validity::Valid || paths.is_some() {
+        eprint!("{}", summary::text(&inputs, paths.as_ref(), exit::colour()));
+    }
+    Ok(())
+}
+
+fn format_named(name: &str) -> Result<Format, String> {
+    let known = || Format::ALL.map(Format::name).join(", ");
+    Format::named(name).ok_or_else(|| format!("there is no format `{name}`; there are {}", known()))
+}
+
+fn read(file: &Path, arguments: &Arguments) -> anyhow::Result<History> {
+    let options = ReadOptions { format: arguments.format, independent: arguments.independent };
+    let report = read_history(file, options)?;
+    for warning in &report.warnings {
+        eprintln!("labrys: warning: {warning}");
+    }
+    Ok(report.history)
+}
+
+fn verdict_of(history: &History, arguments: &Arguments, initial: &Value) -> anyhow::Result<Verdict> {
+    let started = Instant::now();
+    let clock = || started.elapsed();
+    let memory_limit =
+        arguments.memory_limit.map_or_else(half_of_the_memory_bytes, |mebibytes| mebibytes << 20);
+    let budget = Budget::unlimited()
+        .with_time_limit(&clock, arguments.time_limit)
+        .with_memory_limit_bytes(memory_limit);
+    let config = CheckConfig::linearizable(&arguments.model, Some(initial.clone()))?
+        .with(Statistics::default())
+        .within(budget)
+        .judging_all(arguments.all);
+    Ok(check(history, &config)?)
+}
+
+fn verdict_in_words(verdict: &Verdict) -> String {
+    let reasons =
+        verdict.checks.iter().filter(|check| check.validity == verdict.validity && !check.reason.is_empty());
+    let reason = reasons.map(|check| check.reason.as_str()).next().unwrap_or_default();
+    let separator = if reason.is_empty() { "" } else { ": " };
+    format!("{}{separator}{reason}", word(verdict.validity))
+}
+
+fn word(validity: Validity) -> &'static str {
+    match validity {
+        Validity::Valid => "valid",
+        Validity::Invalid => "INVALID",
+        Validity::Unknown => "unknown",
+    }
+}
+
+fn table(rows: &[FileVerdict]) -> String {
+    let width = rows.iter().map(|row| row.file.display().to_string().chars().count()).max().unwrap_or(0);
+    let mut text = format!("\n{:width$}  {:>10}  {:>9}  verdict\n", "file", "operations", "ms");
+    for row in rows {
+        let word = row.verdict.as_ref().map_or("error", |verdict| word(verdict.validity));
+        let file = row.file.display().to_string();
+        text.push_str(&format!("{file:width$}  {:>10}  {:>9.1}  {word}\n", row.operations, row.milliseconds));
+    }
+    let count = |code: u8| rows.iter().filter(|row| row.code == code).count();
+    let errors = rows.iter().filter(|row| row.verdict.is_none()).count();
+    text.push_str(&format!(
+        "{} valid, {} invalid, {} unknown, {errors} not judged\n",
+        count(0),
+        count(1),
+        count(2)
+    ));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_code_wins_and_unknown_is_worse_than_valid_but_better_than_invalid() {
+        let worst = |codes: &[u8]| codes.iter().copied().max_by_key(|code| gravity(*code));
+        assert_eq!(worst(&[0, 2, 0]), Some(2));
+        assert_eq!(worst(&[2, 1, 0]), Some(1));
+        assert_eq!(worst(&[1, 254, 2]), Some(254));
+        assert_eq!(worst(&[254, 255]), Some(255));
+    }
+}

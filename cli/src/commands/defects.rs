@@ -1,0 +1,278 @@
+//! `labrys defects`: the harness is good if it finds each defect of the reference store, and silent on the clean one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, anyhow, bail};
+use labrys_checker::verdict::Validity;
+use labrys_harness::campaigns::{DEFECTS, DefectCampaign};
+use serde::Serialize;
+
+use crate::commands::test::Report;
+use crate::exit::{Failure, Outcome};
+
+const EXAMPLES: &str = "\
+Examples:
+  labrys defects                              all defects, three seeds each, then ten clean runs
+  labrys defects --only follower-read --seeds 1
+  labrys defects --markdown docs/defects.md   write the table where the documentation has it
+
+Exit codes: 0 all found and no false alarm, 1 otherwise.";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Only these defects (repeatable)
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Number of seeds for each defect
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "U64", default_value_t = 1)]
+    first_seed: u64,
+    /// Number of runs of the default test on the clean store, which must all be valid
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    clean_runs: u64,
+    /// Leave the clean runs out
+    #[arg(long)]
+    no_clean: bool,
+    /// Folder under which run directories are made
+    #[arg(long, value_name = "DIR", default_value = "labrys-runs")]
+    out: PathBuf,
+    /// Replace the generated part of this file by the table
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Only say which defects there are
+    #[arg(long)]
+    list: bool,
+    /// Print the results as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the command found.
+#[derive(Serialize)]
+struct Results {
+    defects: Vec<DefectResult>,
+    clean: Vec<RunResult>,
+    found: usize,
+    runs: usize,
+    false_alarms: usize,
+}
+
+#[derive(Serialize)]
+struct DefectResult {
+    defect: String,
+    explanation: String,
+    /// The command that repeats the first run.
+    command: String,
+    runs: Vec<RunResult>,
+}
+
+#[derive(Serialize)]
+struct RunResult {
+    seed: u64,
+    validity: Option<Validity>,
+    /// Seconds of the run until the event at which the violation is complete.
+    detected_after_s: Option<f64>,
+    /// The checker that found it first.
+    detected_by: Option<String>,
+    run_directory: Option<PathBuf>,
+    error: Option<String>,
+}
+
+pub fn run(arguments: &Arguments) -> Outcome {
+    let campaigns = chosen(arguments)?;
+    if arguments.list {
+        return list(&campaigns, arguments.json);
+    }
+    let defects: Vec<DefectResult> = campaigns.iter().map(|campaign| expose(campaign, arguments)).collect();
+    let clean = if arguments.no_clean { Vec::new() } else { run_clean(arguments) };
+    let results = Results {
+        found: defects
+            .iter()
+            .flat_map(|defect| &defect.runs)
+            .filter(|run| is(run, Validity::Invalid))
+            .count(),
+        runs: defects.iter().map(|defect| defect.runs.len()).sum(),
+        false_alarms: clean.iter().filter(|run| !is(run, Validity::Valid)).count(),
+        defects,
+        clean,
+    };
+    let table = markdown(&results);
+    eprintln!("\n{table}");
+    if let Some(file) = &arguments.markdown {
+        replace_generated_part(file, &table).map_err(Failure::environment)?;
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&results).map_err(Failure::environment)?);
+    }
+    Ok(u8::from(results.found < results.runs || results.false_alarms > 0))
+}
+
+fn is(run: &RunResult, validity: Validity) -> bool {
+    run.validity == Some(validity)
+}
+
+fn chosen(arguments: &Arguments) -> Result<Vec<DefectCampaign>, Failure> {
+    if arguments.only.is_empty() {
+        return Ok(DEFECTS.to_vec());
+    }
+    let find = |name: &String| {
+        let known = || DEFECTS.iter().map(|campaign| campaign.defect).collect::<Vec<_>>().join(", ");
+        DefectCampaign::of(name).ok_or_else(|| {
+            Failure::usage(anyhow!("--only: there is no campaign for `{name}`; known: {}", known()))
+        })
+    };
+    arguments.only.iter().map(find).collect()
+}
+
+fn list(campaigns: &[DefectCampaign], json: bool) -> Outcome {
+    if json {
+        let rows: Vec<_> = campaigns
+            .iter()
+            .map(|campaign| serde_json::json!({"defect": campaign.defect, "explanation": campaign.explanation()}))
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::environment)?);
+    } else {
+        for campaign in campaigns {
+            eprintln!("{}\n    {}", campaign.defect, campaign.explanation());
+        }
+    }
+    Ok(0)
+}
+
+fn expose(campaign: &DefectCampaign, arguments: &Arguments) -> DefectResult {
+    let runs = (0..arguments.seeds).map(|offset| {
+        let seed = arguments.first_seed + offset;
+        let result = one_run(Some(campaign), seed, &arguments.out);
+        eprintln!("{} seed {seed}: {}", campaign.defect, in_words(&result));
+        result
+    });
+    DefectResult {
+        defect: campaign.defect.to_owned(),
+        explanation: campaign.explanation(),
+        command: format!(
+            "labrys defects --only {} --seeds 1 --first-seed {} --no-clean",
+            campaign.defect, arguments.first_seed
+        ),
+        runs: runs.collect(),
+    }
+}
+
+fn run_clean(arguments: &Arguments) -> Vec<RunResult> {
+    let runs = (0..arguments.clean_runs).map(|offset| {
+        let seed = arguments.first_seed + offset;
+        let result = one_run(None, seed, &arguments.out);
+        eprintln!("clean store seed {seed}: {}", in_words(&result));
+        result
+    });
+    runs.collect()
+}
+
+fn in_words(run: &RunResult) -> String {
+    match (&run.error, run.validity, run.detected_after_s) {
+        (Some(error), ..) => format!("failed: {error}"),
+        (None, Some(Validity::Invalid), Some(seconds)) => {
+            format!("invalid after {seconds:.1} s ({})", run.detected_by.as_deref().unwrap_or_default())
+        }
+        (None, Some(validity), _) => format!("{validity:?}").to_lowercase(),
+        (None, None, _) => "no verdict".to_owned(),
+    }
+}
+
+/// One campaign in a process of its own: a run re-executes itself in namespaces, which a process can do only once.
+fn one_run(campaign: Option<&DefectCampaign>, seed: u64, out: &Path) -> RunResult {
+    let mut result = RunResult {
+        seed,
+        validity: None,
+        detected_after_s: None,
+        detected_by: None,
+        run_directory: None,
+        error: None,
+    };
+    match report_of(campaign, seed, out) {
+        Ok(report) => {
+            result.validity = Some(report.validity);
+            result.detected_after_s = report.detected_after_s;
+            result.detected_by = report.detected_by;
+            result.run_directory = Some(report.run_directory);
+        }
+        Err(error) => result.error = Some(format!("{error:#}")),
+    }
+    result
+}
+
+fn report_of(campaign: Option<&DefectCampaign>, seed: u64, out: &Path) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("test");
+    if let Some(campaign) = campaign {
+        let file = folder.path().join(format!("{}.toml", campaign.defect));
+        std::fs::write(&file, campaign.toml)?;
+        command.arg(file);
+    } else {
+        command.args(["--name", "clean"]);
+    }
+    command.args(["--seed", &seed.to_string(), "--json", "--out"]).arg(out).stdin(Stdio::null());
+    let output = command.output().context("starting labrys test")?;
+    if !matches!(output.status.code(), Some(0..=2)) {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let last =
+            stderr.lines().rev().find(|line| line.starts_with("labrys: ")).unwrap_or("no error was printed");
+        bail!("{}: {last}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("reading what labrys test --json printed")
+}
+
+/// The table of `docs/defects.md`.
+fn markdown(results: &Results) -> String {
+    let mut text = String::from(
+        "| defect | found | time to detection, by seed | found by |\n| --- | --- | --- | --- |\n",
+    );
+    for defect in &results.defects {
+        let found = defect.runs.iter().filter(|run| is(run, Validity::Invalid)).count();
+        let times: Vec<String> = defect
+            .runs
+            .iter()
+            .map(|run| {
+                run.detected_after_s.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1} s"))
+            })
+            .collect();
+        let mut by: Vec<&str> = defect.runs.iter().filter_map(|run| run.detected_by.as_deref()).collect();
+        by.sort_unstable();
+        by.dedup();
+        let row = format!(
+            "| `{}` | {found}/{} | {} | {} |\n",
+            defect.defect,
+            defect.runs.len(),
+            times.join(", "),
+            by.join(", ")
+        );
+        text.push_str(&row);
+    }
+    text.push_str(&format!("\n{} of {} runs found their defect.", results.found, results.runs));
+    if !results.clean.is_empty() {
+        let text_of_clean =
+            format!(" Clean runs: {}, false alarms: {}.", results.clean.len(), results.false_alarms);
+        text.push_str(&text_of_clean);
+    }
+    text.push('\n');
+    text
+}
+
+const BEGIN: &str = "<!-- made by `labrys defects`: begin -->\n";
+const END: &str = "<!-- made by `labrys defects`: end -->";
+
+fn replace_generated_part(file: &Path, table: &str) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let replaced = (|| {
+        let (before, rest) = text.split_once(BEGIN)?;
+        let (_, after) = rest.split_once(END)?;
+        Some(format!("{before}{BEGIN}{table}{END}{after}"))
+    })();
+    let replaced =
+        replaced.with_context(|| format!("{}: no lines `{}` and `{END}`", file.display(), BEGIN.trim()))?;
+    std::fs::write(file, replaced).with_context(|| file.display().to_string())
+}

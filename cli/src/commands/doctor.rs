@@ -1,0 +1,56 @@
+//! `labrys doctor`: what this machine can do, and how to mend what is missing.
+
+use std::path::PathBuf;
+
+use labrys_harness::doctor::{Diagnosis, Probe, ProbeStatus, examine};
+use labrys_harness::isolation::{self, Entered, IsolationOptions};
+
+use crate::exit::{Failure, Outcome};
+
+const NOTE: &str = "\
+Every probe tries the thing itself, in namespaces that end with it.
+Exit codes: 0 `labrys test` can run here, 255 it cannot.";
+
+#[derive(clap::Args)]
+#[command(after_help = NOTE)]
+pub struct Arguments {
+    /// Folder under which runs would be kept
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Print the probes as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Outcome {
+    match isolation::enter(&IsolationOptions::default()) {
+        Ok(Entered::Inside(enclosure)) => tell(&examine(Ok(&enclosure), &arguments.out), arguments.json),
+        Ok(Entered::Finished { exit_code, message: None }) => Ok(exit_code),
+        Ok(Entered::Finished { message: Some(message), .. }) => {
+            Err(Failure::environment(anyhow::anyhow!(message)))
+        }
+        Err(error) => tell(&examine(Err(&error), &arguments.out), arguments.json),
+    }
+}
+
+fn tell(diagnosis: &Diagnosis, json: bool) -> Outcome {
+    if json {
+        println!("{}", serde_json::to_string_pretty(diagnosis).map_err(Failure::environment)?);
+    } else {
+        diagnosis.probes.iter().for_each(show);
+        let verdict = if diagnosis.is_fit() { "can run here" } else { "cannot run here yet" };
+        eprintln!("\n`labrys test` {verdict}.");
+    }
+    Ok(diagnosis.exit_code())
+}
+
+fn show(probe: &Probe) {
+    eprintln!("{:<9} {}: {}", probe.status, probe.name, probe.detail);
+    if probe.status == ProbeStatus::Ok {
+        return;
+    }
+    eprintln!("{:<9} for {}", "", probe.purpose);
+    if let Some(mend) = &probe.mend {
+        eprintln!("{:<9} mend: {mend}", "");
+    }
+}

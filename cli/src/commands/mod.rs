@@ -1,0 +1,35 @@
+//! One file per command.
+
+pub mod check;
+pub mod defects;
+pub mod doctor;
+pub mod heal;
+pub mod nemesis_process;
+pub mod report;
+pub mod test;
+
+use labrys_harness::config::TestConfig;
+use labrys_harness::run_directory::RunDirectory;
+use labrys_reports::RunDescription;
+
+/// What a report says of a run.
+pub fn describe_run(config: &TestConfig, directory: &RunDirectory) -> RunDescription {
+    let table: toml::Table = config.to_toml().parse().unwrap_or_default();
+    let plain = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    RunDescription {
+        name: config.name.clone(),
+        started: directory.started(),
+        seed: Some(config.seed.0),
+        command: format!("labrys test {}", directory.config().display()),
+        concurrency: Some(config.threads() as u64),
+        configuration: table.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        versions: vec![
+            ("labrys".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("kernel".to_owned(), kernel()),
+        ],
+    }
+}
+
+fn kernel() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}

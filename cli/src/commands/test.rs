@@ -1,0 +1,231 @@
+//! `labrys test`: the main job, from the configuration to the exit code.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use labrys_checker::verdict::{Evidence, Validity, Verdict};
+use labrys_harness::config::{TestConfig, TestOptions};
+use labrys_harness::interpreter::Stop;
+use labrys_harness::isolation::{self, Enclosure, Entered, IsolationOptions};
+use labrys_harness::progress::Progress;
+use labrys_harness::run_directory::RunDirectory;
+use labrys_harness::runner::{RunOutcome, run as run_test};
+use labrys_history::{History, ReadOptions, read_history};
+use labrys_reports::{Inputs, report, summary};
+use labrys_seed::Seed;
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::commands::describe_run;
+use crate::exit::{self, Failure, Outcome};
+use crate::progress;
+
+const EXAMPLES: &str = "\
+Examples:
+  labrys test                                       all defaults
+  labrys test --nodes 3 --concurrency 2n --time-limit 60s
+  labrys test --nemesis partition-leader,kill --nemesis-interval 2s
+  labrys test campaign.toml --seed 7                options from a file; flags win
+  labrys test labrys-runs/latest/test.toml          repeat a run
+  labrys test --defect local-leader-read            switch a bug of the store on
+
+Kinds of faults:
+";
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A TOML file with any of the options below
+    #[arg(value_name = "CAMPAIGN.TOML")]
+    campaign: Option<PathBuf>,
+    #[command(flatten)]
+    options: TestOptions,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is below the options in `--help`.
+pub fn after_help() -> String {
+    let kinds =
+        labrys_nemesis::FaultKind::all().map(|kind| format!("  {:<28}{}\n", kind.name(), kind.summary()));
+    EXAMPLES.to_owned() + &kinds.collect::<String>()
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of this object.
+    pub schema: u32,
+    /// The verdict in a word.
+    pub validity: Validity,
+    /// The verdict in a sentence; empty for most valid ones.
+    pub reason: String,
+    /// The seed of the run.
+    pub seed: u64,
+    /// Where everything is.
+    pub run_directory: PathBuf,
+    /// The report.
+    pub report: PathBuf,
+    /// Seconds of the run until the first violation was complete.
+    pub detected_after_s: Option<f64>,
+    /// The checker that says so.
+    pub detected_by: Option<String>,
+}
+
+pub fn run(arguments: Arguments) -> Outcome {
+    let json = arguments.json;
+    let from_file =
+        arguments.campaign.as_deref().map(TestOptions::read).transpose().map_err(Failure::usage)?;
+    let options = arguments.options.or(from_file.unwrap_or_default());
+    let has_seed = options.seed.is_some();
+    let config = options.resolve(fresh_seed()).map_err(Failure::usage)?;
+    // The harness inside reads the same arguments again and must come to the same seed.
+    let mut inside: Vec<_> = std::env::args_os().skip(1).collect();
+    if !has_seed {
+        inside.extend(["--seed".into(), config.seed.to_string().into()]);
+    }
+    match isolation::enter(&IsolationOptions { arguments: Some(inside) }).map_err(Failure::environment)? {
+        Entered::Finished { exit_code, message } => {
+            if let Some(message) = message {
+                eprintln!("labrys: {message}");
+            }
+            Ok(exit_code)
+        }
+        Entered::Inside(enclosure) => inside_the_isolation(&config, &enclosure, json),
+    }
+}
+
+/// Small enough to be typed again.
+fn fresh_seed() -> Seed {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Seed(Seed(now.as_nanos() as u64).fork("fresh").0 >> 32)
+}
+
+fn inside_the_isolation(config: &TestConfig, enclosure: &Enclosure, json: bool) -> Outcome {
+    let directory = RunDirectory::create(&config.out, &config.name, SystemTime::now(), config.seed)
+        .and_then(|directory| directory.write_config(config).map(|()| directory))
+        .map_err(Failure::environment)?;
+    start_log(&directory)?;
+    eprintln!("seed {}  {}", config.seed, directory.path().display());
+    if !config.defect.is_empty() {
+        eprintln!("DEFECTS SWITCHED ON: {}", config.defect.join(", "));
+    }
+    let outcome = crate::runtime()?.block_on(watched(config, enclosure, &directory));
+    let outcome = outcome.map_err(|error| {
+        tracing::error!("{error}");
+        let code = if error.is_usage() { exit::USAGE } else { exit::ENVIRONMENT };
+        Failure { code, error: anyhow::Error::new(error) }
+    })?;
+    for warning in &outcome.warnings {
+        eprintln!("labrys: warning: {warning}");
+    }
+    tell(config, &directory, &outcome, json).map_err(Failure::environment)
+}
+
+fn start_log(directory: &RunDirectory) -> Result<(), Failure> {
+    let path = directory.log();
+    let file = std::fs::File::create(&path)
+        .with_context(|| path.display().to_string())
+        .map_err(Failure::environment)?;
+    let level = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(level).with_ansi(false).with_writer(file);
+    subscriber.try_init().map_err(|error| Failure::environment(anyhow::anyhow!("{error}")))
+}
+
+/// The run, with progress shown, and ended early by a signal.
+async fn watched(
+    config: &TestConfig,
+    enclosure: &Enclosure,
+    directory: &RunDirectory,
+) -> Result<RunOutcome, labrys_harness::runner::RunError> {
+    let (sender, receiver) = watch::channel(Progress::default());
+    let shown = tokio::spawn(progress::show(receiver));
+    let stop = Stop::new();
+    let signals = tokio::spawn(stop_at_a_signal(stop.clone()));
+    let outcome = run_test(config, enclosure, directory, sender, &stop).await;
+    signals.abort();
+    // The sender is gone: the display ends by itself, and leaves the line clean.
+    let _ = shown.await;
+    outcome
+}
+
+/// The first signal ends the run in an orderly way; the second ends everything, and the kernel clears up.
+async fn stop_at_a_signal(stop: Stop) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for number in 0.. {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if number > 0 {
+            std::process::exit(i32::from(exit::ENVIRONMENT));
+        }
+        stop.give();
+    }
+}
+
+/// Report, summary, JSON, exit code.
+fn tell(
+    config: &TestConfig,
+    directory: &RunDirectory,
+    outcome: &RunOutcome,
+    json: bool,
+) -> anyhow::Result<u8> {
+    let history = read_history(directory.history(), ReadOptions::default())?.history;
+    let run = describe_run(config, directory);
+    let verdict = &outcome.verdict;
+    let inputs = Inputs { history: &history, verdict, run: &run };
+    let paths = report::write(&directory.report(), &inputs).context("writing the report")?;
+    eprint!("{}", summary::text(&inputs, Some(&paths), exit::colour()));
+    if json {
+        let detected = first_violation(&history, verdict);
+        let reasons = verdict.checks.iter().filter(|check| check.validity == verdict.validity);
+        let printed = Report {
+            schema: 1,
+            validity: verdict.validity,
+            reason: reasons
+                .map(|check| check.reason.clone())
+                .find(|reason| !reason.is_empty())
+                .unwrap_or_default(),
+            seed: config.seed.0,
+            run_directory: directory.path().to_owned(),
+            report: paths.index_html,
+            detected_after_s: detected.as_ref().map(|(time_ns, _)| *time_ns as f64 / 1e9),
+            detected_by: detected.map(|(_, checker)| checker),
+        };
+        println!("{}", serde_json::to_string_pretty(&printed)?);
+    }
+    Ok(exit::of(verdict.validity))
+}
+
+/// The time of the event at which the earliest violation is complete, and the checker that found it.
+fn first_violation(history: &History, verdict: &Verdict) -> Option<(u64, String)> {
+    let time_of = |index: u64| {
+        let events = history.events();
+        let position = events.binary_search_by_key(&index, |event| event.index).ok()?;
+        Some(events[position].time_ns)
+    };
+    let mut earliest: Option<(u64, String)> = None;
+    for check in &verdict.checks {
+        let in_partitions = check.partitions.iter().flat_map(|partition| &partition.evidence);
+        for evidence in check.evidence.iter().chain(in_partitions) {
+            let complete_at = match evidence {
+                Evidence::NonLinearizable(found) => Some(found.prefix_end),
+                Evidence::Broken { events, .. } => events.iter().copied().max(),
+            };
+            if let Some(time_ns) = complete_at.and_then(time_of)
+                && earliest.as_ref().is_none_or(|(best_ns, _)| time_ns < *best_ns)
+            {
+                earliest = Some((time_ns, check.checker.clone()));
+            }
+        }
+    }
+    earliest
+}

@@ -1,0 +1,387 @@
+//! What a test is: the options a person gives, in flags or in a TOML file, and the resolved configuration that a run
+//! records as `test.toml`.
+//!
+//! [`TestOptions`] has every option once, for both the command line and the file. Flags win over the file, the file wins
+//! over the defaults. [`TestConfig`] is complete: written to the run directory, and itself a valid campaign file, so that
+//! `labrys test RUN_DIR/test.toml` runs the same test again.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use labrys_nemesis::FaultKind;
+use labrys_seed::Seed;
+use labrys_store::raft::{Defect, Defects};
+use labrys_workloads::workload::WORKLOADS;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A configuration that cannot be run.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file is not there or not readable.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has a field that does not exist or has another type. The source names line and column.
+    #[error("{path}: {source}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// A value makes no sense.
+    #[error("{option}: {problem}")]
+    Invalid {
+        /// The option, as on the command line.
+        option: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+/// A number of client threads, absolute or for each node: `10`, `2n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "String")]
+pub enum Concurrency {
+    /// So many.
+    Threads(usize),
+    /// So many times the number of nodes.
+    PerNode(usize),
+}
+
+impl Concurrency {
+    /// The number of threads on a cluster of `nodes`.
+    #[must_use]
+    pub fn threads(self, nodes: usize) -> usize {
+        match self {
+            Concurrency::Threads(threads) => threads,
+            Concurrency::PerNode(times) => times * nodes,
+        }
+    }
+}
+
+impl fmt::Display for Concurrency {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Concurrency::Threads(threads) => write!(formatter, "{threads}"),
+            Concurrency::PerNode(times) => write!(formatter, "{times}n"),
+        }
+    }
+}
+
+impl From<Concurrency> for String {
+    fn from(concurrency: Concurrency) -> String {
+        concurrency.to_string()
+    }
+}
+
+impl FromStr for Concurrency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (digits, per_node) = text.strip_suffix('n').map_or((text, false), |digits| (digits, true));
+        let number: usize = digits
+            .parse()
+            .map_err(|_| format!("`{text}` is neither a number of threads (10) nor one per node (2n)"))?;
+        Ok(if per_node { Concurrency::PerNode(number) } else { Concurrency::Threads(number) })
+    }
+}
+
+/// In TOML, `concurrency = 10` and `concurrency = "2n"` are both natural.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NumberOrText {
+    Number(usize),
+    Text(String),
+}
+
+impl TryFrom<NumberOrText> for Concurrency {
+    type Error = String;
+
+    fn try_from(value: NumberOrText) -> Result<Self, Self::Error> {
+        match value {
+            NumberOrText::Number(threads) => Ok(Concurrency::Threads(threads)),
+            NumberOrText::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// Declares the options once: the optional form (flags and file), the resolved form, the defaults, and what joins them.
+macro_rules! options {
+    ($(
+        $(#[doc = $doc:literal])+
+        $([$($argument:tt)+])? $field:ident : $type:ty $([serde $with:literal / $with_option:literal])? = $default:expr;
+    )+) => {
+        /// Options of `labrys test`; what is absent has its default.
+        #[derive(Clone, Debug, Default, Deserialize, clap::Args)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+        pub struct TestOptions {
+            $(
+                $(#[doc = $doc])+
+                #[arg(long $(, $($argument)+)?)]
+                $(#[serde(with = $with_option)])?
+                pub $field: Option<$type>,
+            )+
+        }
+
+        /// A complete test configuration.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        pub struct TestConfig {
+            $(
+                $(#[doc = $doc])+
+                $(#[serde(with = $with)])?
+                pub $field: $type,
+            )+
+        }
+
+        impl TestOptions {
+            /// These options, and `other`'s where these say nothing.
+            #[must_use]
+            pub fn or(self, other: TestOptions) -> TestOptions {
+                TestOptions { $($field: self.$field.or(other.$field),)+ }
+            }
+
+            /// The complete configuration, checked. `fresh_seed` is used if none was given.
+            pub fn resolve(self, fresh_seed: Seed) -> Result<TestConfig, ConfigError> {
+                let config = TestConfig { $($field: self.$field.unwrap_or_else(|| $default(fresh_seed)),)+ };
+                config.validate()?;
+                Ok(config)
+            }
+        }
+    };
+}
+
+options! {
+    /// Name of the test: the folder of its runs
+    [value_name = "NAME"] name: String = |_| "labrys".to_owned();
+    /// Number of nodes
+    [value_name = "N"] nodes: usize = |_| 5;
+    /// How long clients and nemesis are at work (30s, 2m)
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    time_limit: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(30);
+    /// Number of client threads: 10, or 2n for two per node
+    [value_name = "N|Nn"] concurrency: Concurrency = |_| Concurrency::Threads(10);
+    /// Mean number of operations per second, all clients together; 0: as fast as the clients can
+    [value_name = "OPS/S"] rate: f64 = |_| 1000.0;
+    /// What the clients do
+    [value_name = "NAME"] workload: String = |_| "register".to_owned();
+    /// Kinds of faults, separated by commas; none: no faults
+    [value_name = "KIND", value_delimiter = ',']
+    nemesis: Vec<String> = |_| ["partition", "pause", "kill"].map(String::from).to_vec();
+    /// Mean time between the beginnings of two faults of a kind
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    nemesis_interval: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(5);
+    /// Seed of every random choice; printed, so that a run can be repeated
+    [value_name = "U64"] seed: Seed = |fresh: Seed| fresh;
+    /// Number of keys in use at a time
+    [value_name = "N"] key_count: usize = |_| 5;
+    /// Number of operations on a key before a new one takes its place
+    [value_name = "N"] ops_per_key: u64 = |_| 500;
+    /// System under test
+    [value_name = "NAME"] db: String = |_| "labrys-store".to_owned();
+    /// Folder under which run directories are made
+    [value_name = "DIR"] out: PathBuf = |_| PathBuf::from("labrys-runs");
+    /// How long a client waits for an answer
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    operation_timeout: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(1);
+    /// How long the cluster may take to come up, and to recover after the faults are undone
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    recovery_timeout: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(30);
+    /// Election timeout of the reference store
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    election_timeout: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_millis(300);
+    /// How long the checker may search before it says unknown
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    check_time_limit: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(120);
+    /// A bug of the reference store to switch on (repeatable): tests the harness
+    [value_name = "NAME"] defect: Vec<String> = |_| Vec::new();
+}
+
+impl TestOptions {
+    /// Reads a campaign file.
+    pub fn read(path: &Path) -> Result<TestOptions, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        TestOptions::parse(&text, path)
+    }
+
+    /// Reads the text of a campaign file; `path` is what errors call it.
+    pub fn parse(text: &str, path: &Path) -> Result<TestOptions, ConfigError> {
+        toml::from_str(text)
+            .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) })
+    }
+}
+
+/// Most nodes that a testbed is built for: their addresses share one /24.
+const MOST_NODES: usize = 99;
+
+/// TOML's integers, in which a run records its seed, have 63 bits and a sign.
+const LARGEST_SEED: u64 = i64::MAX as u64;
+
+impl TestConfig {
+    /// What is run if nothing is said; the seed is meaningless.
+    #[must_use]
+    pub fn defaults() -> TestConfig {
+        let resolved = TestOptions::default().resolve(Seed(0));
+        resolved.unwrap_or_else(|error| unreachable!("the defaults make sense: {error}"))
+    }
+
+    /// As the text of `test.toml`.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        // Every field is a plain value, which TOML can say.
+        toml::to_string(self).unwrap_or_else(|error| unreachable!("a configuration is always TOML: {error}"))
+    }
+
+    /// The number of client threads.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.concurrency.threads(self.nodes)
+    }
+
+    /// The kinds of faults, `none` and duplicates dropped.
+    pub fn fault_kinds(&self) -> Result<Vec<FaultKind>, ConfigError> {
+        let mut kinds = Vec::new();
+        for name in self.nemesis.iter().filter(|name| *name != "none") {
+            let kind: FaultKind = name.parse().map_err(|error| invalid("--nemesis", format!("{error}")))?;
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        Ok(kinds)
+    }
+
+    /// The bugs to switch on.
+    pub fn defects(&self) -> Result<Defects, ConfigError> {
+        let parse =
+            |name: &String| name.parse::<Defect>().map_err(|error| invalid("--defect", error.to_string()));
+        self.defect.iter().map(parse).collect()
+    }
+
+    /// Whatever can be wrong with a configuration is said here, before anything is started.
+    fn validate(&self) -> Result<(), ConfigError> {
+        check(!self.name.is_empty() && !self.name.contains(['/', '\0']), "--name", || {
+            format!("`{}` cannot be the name of a folder", self.name)
+        })?;
+        check((1..=MOST_NODES).contains(&self.nodes), "--nodes", || {
+            format!("{} is not between 1 and {MOST_NODES}", self.nodes)
+        })?;
+        check(self.threads() > 0, "--concurrency", || "at least one client thread is needed".to_owned())?;
+        check(self.rate.is_finite() && self.rate >= 0.0, "--rate", || {
+            format!("{} is not a rate; 0 means as fast as the clients can", self.rate)
+        })?;
+        check(self.seed.0 <= LARGEST_SEED, "--seed", || {
+            format!(
+                "{} is more than {LARGEST_SEED}, the largest number that a test.toml can record",
+                self.seed
+            )
+        })?;
+        check(self.key_count > 0, "--key-count", || "at least one key is needed".to_owned())?;
+        check(self.ops_per_key > 0, "--ops-per-key", || "a key needs at least one operation".to_owned())?;
+        for (option, duration) in [
+            ("--time-limit", self.time_limit),
+            ("--nemesis-interval", self.nemesis_interval),
+            ("--operation-timeout", self.operation_timeout),
+            ("--recovery-timeout", self.recovery_timeout),
+            ("--election-timeout", self.election_timeout),
+            ("--check-time-limit", self.check_time_limit),
+        ] {
+            check(duration >= Duration::from_millis(1), option, || "must be at least 1ms".to_owned())?;
+        }
+        one_of("--db", &self.db, DATABASES)?;
+        let workloads: Vec<&str> = WORKLOADS.iter().map(|entry| entry.name).collect();
+        one_of("--workload", &self.workload, &workloads)?;
+        self.defects()?;
+        self.fault_kinds().map(drop)
+    }
+}
+
+/// The systems that `--db` can name.
+pub const DATABASES: &[&str] = &["labrys-store"];
+
+fn invalid(option: &'static str, problem: String) -> ConfigError {
+    ConfigError::Invalid { option, problem }
+}
+
+fn check(holds: bool, option: &'static str, problem: impl FnOnce() -> String) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(invalid(option, problem())) }
+}
+
+fn one_of(option: &'static str, name: &str, known: &[&str]) -> Result<(), ConfigError> {
+    check(known.contains(&name), option, || format!("there is no `{name}`; known: {}", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> TestOptions {
+        TestOptions::parse(text, Path::new("campaign.toml")).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn problem(text: &str) -> String {
+        options(text).resolve(Seed(1)).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+        let flags = TestOptions { nodes: Some(3), ..TestOptions::default() };
+        let config = flags.or(options("nodes = 7\nrate = 5.0")).resolve(Seed(9)).expect("valid");
+        assert_eq!((config.nodes, config.rate, config.key_count), (3, 5.0, 5));
+        assert_eq!(config.seed, Seed(9));
+    }
+
+    #[test]
+    fn what_a_run_records_as_its_configuration_is_a_campaign_that_resolves_to_the_same() {
+        let text = "nodes = 3\nconcurrency = \"2n\"\nnemesis = [\"kill-all\"]\ntime-limit = \"1m 30s\"";
+        let config = options(text).resolve(Seed(LARGEST_SEED)).expect("valid");
+        let recorded = config.to_toml();
+        let again = options(&recorded).resolve(Seed(0)).expect("valid");
+        assert_eq!(again, config, "{recorded}");
+    }
+
+    #[test]
+    fn a_concurrency_is_a_number_or_a_multiple_of_the_nodes() {
+        assert_eq!("10".parse::<Concurrency>().expect("a number").threads(5), 10);
+        assert_eq!("2n".parse::<Concurrency>().expect("per node").threads(5), 10);
+        assert!("n".parse::<Concurrency>().is_err());
+        assert!("-1".parse::<Concurrency>().is_err());
+    }
+
+    #[test]
+    fn every_senseless_value_is_refused_with_the_option_that_it_belongs_to() {
+        for (text, expected) in [
+            ("nodes = 0", "--nodes: 0 is not between 1 and 99"),
+            ("concurrency = 0", "--concurrency"),
+            ("rate = -1.0", "--rate: -1 is not a rate"),
+            ("rate = nan", "--rate"),
+            ("key-count = 0", "--key-count"),
+            ("ops-per-key = 0", "--ops-per-key"),
+            ("time-limit = \"0s\"", "--time-limit: must be at least 1ms"),
+            ("name = \"a/b\"", "--name"),
+            ("db = \"oracle\"", "--db: there is no `oracle`"),
+            ("workload = \"banana\"", "--workload"),
+            ("nemesis = [\"earthquake\"]", "--nemesis"),
+            ("defect = [\"bad-luck\"]", "--defect"),
+        ] {
+            let problem = problem(text);
+            assert!(problem.contains(expected), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_is_named_with_file_and_line() {
+        let error = TestOptions::parse("nodes = 3\nnemisis = []", Path::new("c.toml"))
+            .expect_err("a mistake")
+            .to_string();
+        assert!(error.contains("c.toml") && error.contains("line 2") && error.contains("nemisis"), "{error}");
+    }
+}

@@ -1,0 +1,99 @@
+//! The nemesis thread: its operations are begun and ended like those of clients, but are no operations on the system.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use labrys_history::{Draft, Event, EventKind, Process, RecordError, Value};
+use labrys_workloads::Op;
+use labrys_workloads::generator::Thread;
+use tokio::sync::mpsc;
+
+use super::catch::{Panicked, catch};
+use super::counters::{Counters, count};
+use super::worker::{Alarm, Job, Report};
+use super::{Equipment, EventSink, InterpreterConfig};
+
+/// Carries out what the generator wants of the nemesis. What blocks belongs on a thread of its own
+/// (`tokio::task::spawn_blocking`).
+#[async_trait]
+pub trait NemesisDriver: Send + Sync {
+    /// Carries out `op`; what the history is to say of it, and the error if there was one.
+    async fn invoke(&self, op: &Op) -> (Value, Option<Value>);
+}
+
+/// A nemesis that can do nothing, for runs without one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNemesis;
+
+#[async_trait]
+impl NemesisDriver for NoNemesis {
+    async fn invoke(&self, op: &Op) -> (Value, Option<Value>) {
+        (op.value.clone(), Some(Value::keyword("no-nemesis")))
+    }
+}
+
+/// The task of the nemesis thread.
+pub(super) struct NemesisWorker {
+    config: Arc<InterpreterConfig>,
+    driver: Arc<dyn NemesisDriver>,
+    sink: Arc<dyn EventSink>,
+    observer: Option<mpsc::Sender<Event>>,
+    counters: Arc<Counters>,
+}
+
+impl NemesisWorker {
+    pub(super) fn new(
+        config: &Arc<InterpreterConfig>,
+        equipment: &Equipment,
+        counters: &Arc<Counters>,
+    ) -> NemesisWorker {
+        NemesisWorker {
+            config: Arc::clone(config),
+            driver: Arc::clone(&equipment.nemesis),
+            sink: Arc::clone(&equipment.sink),
+            observer: equipment.observer.clone(),
+            counters: Arc::clone(counters),
+        }
+    }
+
+    /// Works until the scheduler is gone.
+    pub(super) async fn work(
+        self,
+        mut jobs: mpsc::UnboundedReceiver<Job>,
+        report: mpsc::UnboundedSender<Report>,
+    ) {
+        let mut alarm = Alarm::armed(Thread::Nemesis, report);
+        while let Some(job) = jobs.recv().await {
+            alarm.report(match self.perform(&job.op).await {
+                Ok(event) => Report::Completed { thread: Thread::Nemesis, event },
+                Err(error) => Report::Unrecorded(error),
+            });
+        }
+        alarm.disarm();
+    }
+
+    async fn perform(&self, op: &Op) -> Result<Event, RecordError> {
+        self.record(op, op.value.clone(), None).await?;
+        let timeout = self.config.nemesis_timeout;
+        let (value, error) = match tokio::time::timeout(timeout, catch(self.driver.invoke(op))).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(Panicked(message))) => {
+                let error = Value::Vector(vec![Value::keyword("nemesis-panicked"), Value::from(message)]);
+                (op.value.clone(), Some(error))
+            }
+            Err(_) => (op.value.clone(), Some(Value::keyword("timeout"))),
+        };
+        count(&self.counters.nemesis);
+        self.record(op, value, error).await
+    }
+
+    async fn record(&self, op: &Op, value: Value, error: Option<Value>) -> Result<Event, RecordError> {
+        let draft = Draft::new(Process::nemesis(), EventKind::Info, Arc::clone(&op.f), value);
+        let event = self.sink.record(draft.with_key(op.key.clone()).with_error(error))?;
+        if let Some(observer) = &self.observer {
+            // A closed observer is ignored. The nemesis's operations have no interval that waiting could spoil.
+            let _ = observer.send(event.clone()).await;
+        }
+        Ok(event)
+    }
+}

@@ -1,0 +1,446 @@
+//! [`run`]: one test from the testbed to the verdict.
+//!
+//! The phases, in order: build the testbed, bring the system up, clients and nemesis at work, undo all faults, wait until
+//! recovery is observed, final reads, last observations, tear down, check. Whatever fails on the way ends the run with a
+//! [`RunError`], which is never a verdict; what was recorded until then stays.
+//!
+//! What it is not: it prints nothing and draws nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use labrys_checker::verdict::{CheckVerdict, Validity, Verdict};
+use labrys_checker::{Budget, CheckConfig, CheckError, check};
+use labrys_history::{
+    Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
+    read_history,
+};
+use labrys_nemesis::{BadRunTag, PlanConfig, Schedule, plan};
+use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any, nemesis};
+use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::config::{ConfigError, TestConfig};
+use crate::db::{
+    Db, DbError, ReferenceStore, ReferenceStoreOptions, find_store_binary, set_up_and_start,
+    wait_until_recovered,
+};
+use crate::faults::{FaultDriver, FaultError, FaultFiles, NemesisSetup, PlannedFaults};
+use crate::interpreter::{
+    Counters, Equipment, EventSink, Interpreter, InterpreterConfig, InterpreterError, NemesisDriver,
+    NoNemesis, Stop,
+};
+use crate::isolation::Enclosure;
+use crate::observer::{Observer, ObserverError};
+use crate::progress::{Phase, Progress};
+use crate::run_directory::{RunDirectory, RunDirectoryError};
+use crate::testbed::{NetnsTestbed, TestbedError};
+
+/// Why there is no verdict.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The testbed could not be built.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// The system under test did not come up.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A fault could not be applied.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
+    /// The interpreter could not go on.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// The nodes could not be watched.
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
+    /// The history could not be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The recorded history could not be read again.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The run directory could not be written.
+    #[error(transparent)]
+    RunDirectory(#[from] RunDirectoryError),
+    /// The workload cannot be built as asked: wrong usage.
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    /// A name in the configuration is wrong: wrong usage.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The history cannot be judged by the workload's checkers: a bug of the workload.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// The run's tag is malformed: a bug of this module.
+    #[error(transparent)]
+    Tag(#[from] BadRunTag),
+}
+
+impl RunError {
+    /// Whether the user asked for something that cannot be, rather than the machine failing.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, RunError::Workload(_) | RunError::Config(_))
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    /// The verdict, which is in the run directory as well.
+    pub verdict: Verdict,
+    /// How long the system needed to recover when all faults were undone; `None` if it did not within the time allowed.
+    pub recovery: Option<Duration>,
+    /// What went wrong without costing the verdict: a teardown that failed.
+    pub warnings: Vec<String>,
+}
+
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs one test. `stop` ends it early and in an orderly way: it is judged on what it saw.
+///
+/// # Errors
+/// Whatever keeps it from a verdict.
+pub async fn run(
+    config: &TestConfig,
+    enclosure: &Enclosure,
+    directory: &RunDirectory,
+    progress: watch::Sender<Progress>,
+    stop: &Stop,
+) -> Result<RunOutcome, RunError> {
+    let time_limit = config.time_limit;
+    progress.send_modify(|progress| progress.time_limit = time_limit);
+    let enter = |phase: Phase| {
+        tracing::info!("{phase}");
+        progress.send_modify(|progress| progress.phase = phase);
+    };
+    enter(Phase::SettingUp);
+    let mut rig = Rig::build(config, enclosure, directory)?;
+    enter(Phase::Starting);
+    set_up_and_start(&*rig.db, config.recovery_timeout).await?;
+    let mut stage = Stage::set(config, directory, &rig)?;
+    enter(Phase::Running);
+    let teller =
+        tokio::spawn(tell(progress.clone(), stage.counters(), Arc::clone(&rig.db), stage.faults.clone()));
+    let ran = stage.perform(config, stop).await;
+    teller.abort();
+    ran?;
+
+    enter(Phase::Recovering);
+    let mut warnings = Vec::new();
+    stage.heal(&mut warnings);
+    let recovery = stage.wait_for_recovery(&*rig.db, config.recovery_timeout).await?;
+    enter(Phase::FinalReads);
+    stage.perform_finally().await?;
+    enter(Phase::TearingDown);
+    stage.observe_finally(&*rig.db).await?;
+    warnings.extend(rig.tear_down().await);
+
+    enter(Phase::Checking);
+    let verdict =
+        judge(config, directory, stage.checks.clone(), !stage.schedule.faults.is_empty(), &recovery).await?;
+    directory.write_verdict(&verdict)?;
+    if verdict.validity == Validity::Valid {
+        rig.remove_data();
+    }
+    Ok(RunOutcome { verdict, recovery: recovery.ok(), warnings })
+}
+
+/// The machines and the system on them.
+struct Rig {
+    testbed: NetnsTestbed,
+    db: Arc<dyn Db>,
+}
+
+impl Rig {
+    fn build(config: &TestConfig, enclosure: &Enclosure, directory: &RunDirectory) -> Result<Rig, RunError> {
+        let testbed = NetnsTestbed::build(enclosure, config.nodes, &directory.nodes())?;
+        let folders = testbed.config().nodes.iter().map(|node| node.directory.clone());
+        let hosts = testbed.hosts().into_iter().zip(folders).collect();
+        // The only system so far; the configuration has been checked for others.
+        let options = ReferenceStoreOptions {
+            binary: find_store_binary(None)?,
+            election_timeout: config.election_timeout,
+            seed: config.seed.fork("store"),
+            defects: config.defects()?,
+        };
+        let db = Arc::new(ReferenceStore::new(hosts, &options)?);
+        Ok(Rig { testbed, db })
+    }
+
+    /// Ends the nodes; what went wrong is only told, for the kernel ends them anyway.
+    async fn tear_down(&mut self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (node, name) in self.db.node_names().into_iter().enumerate() {
+            warnings.extend(
+                self.db.tear_down(node).await.err().map(|error| format!("tear-down of {name}: {error}")),
+            );
+        }
+        warnings
+    }
+
+    /// The nodes' data is worth keeping only where there is something to find in it.
+    fn remove_data(&self) {
+        for node in &self.testbed.config().nodes {
+            let data = node.directory.join("data");
+            if let Err(error) = std::fs::remove_dir_all(&data) {
+                tracing::warn!("{}: {error}", data.display());
+            }
+        }
+    }
+}
+
+/// Everybody who acts while a test runs, and the recorder of what they do.
+struct Stage {
+    recorder: Arc<Recorder>,
+    interpreter: Interpreter,
+    generator: BoxGenerator,
+    final_generator: Option<BoxGenerator>,
+    checks: workload::Checks,
+    observer: Option<Observer>,
+    faults: Option<FaultDriver>,
+    schedule: Schedule,
+}
+
+impl Stage {
+    fn set(config: &TestConfig, directory: &RunDirectory, rig: &Rig) -> Result<Stage, RunError> {
+        let Workload { generator, final_generator, clients, checks, .. } =
+            workload::build(&config.workload, &workload_options(config, &*rig.db))?;
+        let schedule = planned(config)?;
+        let clock = MonotonicClock::start();
+        let recorder = Arc::new(Recorder::create(directory.history(), clock)?);
+        let faults = start_nemesis(config, directory, rig, &schedule, clock)?;
+        let driver: Arc<dyn NemesisDriver> = match &faults {
+            Some(driver) => Arc::new(driver.clone()),
+            None => Arc::new(NoNemesis),
+        };
+        let sink: Arc<dyn EventSink> = recorder.clone();
+        let observer = Observer::start(Arc::clone(&rig.db), Arc::clone(&sink));
+        let equipment = Equipment { clients, nemesis: driver, sink, clock: Arc::new(clock), observer: None };
+        let interpreter_config = InterpreterConfig {
+            client_threads: config.threads(),
+            nodes: config.nodes,
+            operation_timeout: config.operation_timeout,
+            seed: config.seed.fork("interpreter"),
+            ..InterpreterConfig::default()
+        };
+        let steps = nemesis(PlannedFaults::new(&schedule)).boxed();
+        Ok(Stage {
+            recorder,
+            interpreter: Interpreter::new(&interpreter_config, equipment),
+            generator: any(vec![generator, steps]).boxed(),
+            final_generator,
+            checks,
+            observer: Some(observer),
+            faults,
+            schedule,
+        })
+    }
+
+    fn counters(&self) -> Arc<Counters> {
+        self.interpreter.counters()
+    }
+
+    /// Clients and nemesis at work.
+    async fn perform(&mut self, config: &TestConfig, stop: &Stop) -> Result<(), RunError> {
+        tracing::info!(seed = config.seed.0, faults = self.schedule.faults.len(), "clients begin");
+        self.interpreter.run(&mut self.generator, stop).await?;
+        match self.faults.as_ref().and_then(FaultDriver::failure) {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Undoes whatever is applied. What cannot be undone shows in the recovery, and is told.
+    fn heal(&self, warnings: &mut Vec<String>) {
+        if let Some(faults) = &self.faults {
+            warnings.extend(
+                tokio::task::block_in_place(|| faults.undo_all()).err().map(|error| error.to_string()),
+            );
+        }
+    }
+
+    /// Waits for the system; what was missing, if it did not recover. Both are in the history.
+    async fn wait_for_recovery(
+        &self,
+        db: &dyn Db,
+        timeout: Duration,
+    ) -> Result<Result<Duration, String>, RunError> {
+        let started = Instant::now();
+        let outcome = match wait_until_recovered(db, timeout).await {
+            Ok(()) => Ok(started.elapsed()),
+            // Both may be the system's fault: the checkers see the observations, and a verdict is possible.
+            Err(error @ (DbError::TooLate { .. } | DbError::Ended { .. })) => Err(error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
+        let text = match &outcome {
+            Ok(after) => format!("recovered after {} ms", after.as_millis()),
+            Err(error) => error.clone(),
+        };
+        let fields = [("recovered", Value::Bool(outcome.is_ok())), ("what", Value::from(text))];
+        let value = Value::Map(fields.map(|(name, value)| (Value::from(name), value)).into());
+        self.recorder.record(Draft::new(Process::observer(), EventKind::Info, "recovery", value))?;
+        Ok(outcome)
+    }
+
+    async fn perform_finally(&mut self) -> Result<(), RunError> {
+        if let Some(generator) = &mut self.final_generator {
+            // Not stopped by a signal: without the last reads, lost writes stay unseen.
+            self.interpreter.run(generator, &Stop::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// The last observations; ends the nemesis, the observer, and the recording.
+    async fn observe_finally(&mut self, db: &dyn Db) -> Result<(), RunError> {
+        if let Some(observer) = self.observer.take() {
+            observer.finish().await?;
+        }
+        for observation in db.final_observations().await? {
+            self.recorder.record(observation.draft())?;
+        }
+        if let Some(faults) = &self.faults {
+            tokio::task::block_in_place(|| faults.finish())?;
+        }
+        self.recorder.finish()?;
+        Ok(())
+    }
+}
+
+fn workload_options(config: &TestConfig, db: &dyn Db) -> WorkloadOptions {
+    WorkloadOptions {
+        system: config.db.clone(),
+        node_addresses: (0..config.nodes).map(|node| db.client_address(node)).collect(),
+        concurrency: config.threads(),
+        rate_per_second: (config.rate > 0.0).then_some(config.rate),
+        key_count: config.key_count,
+        ops_per_key: config.ops_per_key,
+        time_limit_ms: u64::try_from(config.time_limit.as_millis()).unwrap_or(u64::MAX),
+        seed: config.seed.fork("workload"),
+        ..WorkloadOptions::default()
+    }
+}
+
+fn planned(config: &TestConfig) -> Result<Schedule, RunError> {
+    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let plan_config = PlanConfig::new(
+        config.fault_kinds()?,
+        milliseconds(config.nemesis_interval),
+        milliseconds(config.time_limit),
+        config.nodes,
+    );
+    Ok(plan(config.seed.fork("nemesis"), &plan_config))
+}
+
+/// The nemesis process, if there is anything for it to do.
+fn start_nemesis(
+    config: &TestConfig,
+    directory: &RunDirectory,
+    rig: &Rig,
+    schedule: &Schedule,
+    clock: MonotonicClock,
+) -> Result<Option<FaultDriver>, RunError> {
+    if schedule.faults.is_empty() {
+        return Ok(None);
+    }
+    let setup = NemesisSetup {
+        run_tag: format!("{:x}", config.seed.0).parse()?,
+        journal: directory.nemesis_journal(),
+        testbed: rig.testbed.config().clone(),
+    };
+    let files = FaultFiles {
+        setup: directory.nemesis_setup(),
+        log: directory.nemesis_log(),
+        schedule: directory.schedule(),
+    };
+    let db = Arc::clone(&rig.db);
+    let clock: Arc<dyn Clock> = Arc::new(clock);
+    let seed = config.seed.fork("nemesis");
+    let daemons = rig.db.node_names().into_iter().enumerate();
+    let daemons: BTreeMap<_, _> = daemons.map(|(node, name)| (name, rig.db.daemon_spec(node))).collect();
+    let driver =
+        FaultDriver::start(&setup, &files, daemons, schedule, Arc::new(move || db.primaries()), clock, seed)?;
+    Ok(Some(driver))
+}
+
+/// Tells progress until it is aborted.
+async fn tell(
+    progress: watch::Sender<Progress>,
+    counters: Arc<Counters>,
+    db: Arc<dyn Db>,
+    faults: Option<FaultDriver>,
+) {
+    let started = Instant::now();
+    let mut ticker = tokio::time::interval(TELL_EVERY);
+    let mut before: Vec<u64> = Vec::new();
+    let window = usize::try_from(Duration::from_secs(1).as_millis() / TELL_EVERY.as_millis()).unwrap_or(1);
+    loop {
+        ticker.tick().await;
+        let counts = counters.now();
+        before.push(counts.completed());
+        let second_ago = before[before.len().saturating_sub(window + 1)];
+        progress.send_modify(|progress| {
+            progress.elapsed = started.elapsed();
+            (progress.ok, progress.fail, progress.info) = (counts.ok, counts.fail, counts.info);
+            progress.operations_per_s = counts.completed() - second_ago;
+            progress.leaders = db.primaries();
+            progress.faults = faults.as_ref().map(|faults| faults.active().in_words()).unwrap_or_default();
+        });
+    }
+}
+
+/// Judges what is on the disk, so that anybody can do it again.
+async fn judge(
+    config: &TestConfig,
+    directory: &RunDirectory,
+    checks: workload::Checks,
+    faults_requested: bool,
+    recovery: &Result<Duration, String>,
+) -> Result<Verdict, RunError> {
+    let report = read_history(&directory.history(), ReadOptions::default())?;
+    let time_limit = config.check_time_limit;
+    let judged = tokio::task::spawn_blocking(move || {
+        let started = Instant::now();
+        let clock = || started.elapsed();
+        let budget = Budget::unlimited()
+            .with_time_limit(&clock, time_limit)
+            .with_memory_limit_bytes(half_of_the_memory_bytes());
+        let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))
+            .map_err(CheckError::from)?
+            .with_run_checkers(faults_requested)
+            .within(budget);
+        check(&report.history, &check_config)
+    });
+    let mut verdict = judged.await.map_err(|error| DbError::Interrupted(error.to_string()))??;
+    verdict.checks.push(recovery_check(recovery));
+    Ok(Verdict::of(verdict.checks))
+}
+
+/// A system that does not come back is not known to be right: what it would have answered was never seen.
+fn recovery_check(recovery: &Result<Duration, String>) -> CheckVerdict {
+    let mut statistics = BTreeMap::new();
+    if let Ok(after) = recovery {
+        statistics.insert("recovery_ms".to_owned(), (after.as_millis() as u64).into());
+    }
+    CheckVerdict {
+        checker: "recovery".to_owned(),
+        validity: if recovery.is_ok() { Validity::Valid } else { Validity::Unknown },
+        reason: recovery.as_ref().err().cloned().unwrap_or_default(),
+        partitions: Vec::new(),
+        evidence: Vec::new(),
+        statistics,
+    }
+}
+
+/// Half of the machine's memory; 1 GiB where the system does not say how much it has.
+#[must_use]
+pub fn half_of_the_memory_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kibibytes = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<usize>().ok());
+    kibibytes.map_or(1 << 30, |kibibytes| kibibytes * 1024 / 2)
+}

@@ -1,0 +1,35 @@
+//! The command line agrees with the known verdicts of other people's histories.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use labrys_tests::{finish, labrys};
+
+#[test]
+fn labrys_check_gives_the_manifests_verdict_on_every_register_history() {
+    let histories = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/histories");
+    let Ok(manifest) = fs::read_to_string(histories.join("MANIFEST.tsv")) else {
+        println!("SKIPPED: {} is not there; this test needs the recorded histories", histories.display());
+        return;
+    };
+    let mut judged = 0;
+    for row in manifest.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>()) {
+        let [file, _format, model, initial, against, verdict, ..] = row[..] else {
+            panic!("a short row: {row:?}")
+        };
+        if !matches!(model, "cas-register" | "register") || against != "linearizable" {
+            continue;
+        }
+        let path: PathBuf = histories.join(file);
+        let code = match verdict {
+            "valid" => 0,
+            "invalid" => 1,
+            other => panic!("{file}: the manifest says {other}"),
+        };
+        let args = ["check", path.to_str().unwrap(), "--model", model, "--initial", initial];
+        let finished = finish(&mut labrys(&histories, &args));
+        assert_eq!(finished.code, Some(code), "{file}: {verdict}\n{}\n{}", finished.stdout, finished.stderr);
+        judged += 1;
+    }
+    assert!(judged >= 100, "only {judged} histories were judged");
+}
