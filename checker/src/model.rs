@@ -74,6 +74,12 @@ pub trait Model: Send + Sync {
         false
     }
 
+    /// Whether finitely many calls lead to finitely many states, however often they are repeated: true of a register, false
+    /// of a counter or a queue.
+    fn is_finite(&self) -> bool {
+        false
+    }
+
     /// The part of the object that `operation` is on, where parts are independent of one another: the history is split by
     /// it (locality: Herlihy and Wing 1990, theorem 1).
     fn partition(&self, operation: &Operation) -> Option<Value> {

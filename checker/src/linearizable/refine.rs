@@ -3,7 +3,7 @@
 //! Which crashed operations a configuration has used multiplies the configurations: with c of them there may be 2^c as many.
 //! Mostly it does not matter: what is wrong with a wrong history is wrong even if every crashed operation could take effect
 //! as often as it liked, and what is right with a right one seldom depends on using up some of them. So the first search
-//! counts none. Whatever it finds is checked against the history: if some group of crashed operations was used more often than
+//! counts none, or, if the model is not finite, only how many were used in all. Whatever it finds is checked against the history: if some group of crashed operations was used more often than
 //! it could be, then that group is counted from then on, and the search begins anew. (Counterexample-guided abstraction
 //! refinement: Clarke, Grumberg, Jha, Lu and Veith, CAV 2000.)
 //!

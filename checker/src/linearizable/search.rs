@@ -12,8 +12,9 @@
 //! # Crashed operations that are not counted
 //!
 //! A search may be told to count the uses of some groups of crashed operations only. The others can then be used any number
-//! of times once the first of the group was invoked: the search admits more than the history, and remembers less.
-//! [`super::refine`] makes an exact answer of such searches.
+//! of times once the first of the group was invoked; or, if the model is not finite ([`Model::is_finite`]) and a counter could
+//! so be increased for ever, all of them together as often as operations of these groups were invoked by then. The search
+//! admits more than the history, and remembers less. [`super::refine`] makes an exact answer of such searches.
 //!
 //! # What is not searched, and why nothing is lost
 //!
@@ -69,6 +70,9 @@ const STEPS_PER_LOOK: u64 = 1 << 10;
 
 /// When the level that is asked for was reached: so many configurations more, for a longer order that reaches it.
 const CONFIGURATIONS_FOR_LONGER: u64 = 20_000;
+
+/// The number under which uses of all groups that are not counted by themselves are counted together.
+const UNCOUNTED: u32 = u32::MAX;
 
 /// What a step linearizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +150,10 @@ pub(crate) struct Search<'p, M: Model> {
     candidates: Vec<Candidate>,
     /// Whether the uses of a group of crashed operations are counted.
     counted: &'p [bool],
+    /// Whether the uses of all other groups together are.
+    counts_the_rest: bool,
+    /// The levels from which the crashed operations of the other groups are there, ascending.
+    uncounted_arrivals: Vec<u32>,
     /// For each call, the configuration at which it was last met in flight.
     met: Vec<u64>,
     best: Best,
@@ -160,6 +168,11 @@ impl<'p, M: Model> Search<'p, M> {
     /// A search that has not begun, and counts the uses of the groups for which `counted` says so.
     pub fn new(model: &'p M, problem: &'p Problem<M::Call>, counted: &'p [bool]) -> Self {
         assert_eq!(counted.len(), problem.groups.len());
+        let counts_the_rest = !model.is_finite();
+        let uncounted = problem.groups.iter().zip(counted).filter(|&(_, &is_counted)| !is_counted);
+        let mut uncounted_arrivals: Vec<u32> =
+            uncounted.flat_map(|(group, _)| group.arrivals.iter().copied()).collect();
+        uncounted_arrivals.sort_unstable();
         let words = problem.slots.div_ceil(64);
         let mut search = Search {
             problem,
@@ -171,11 +184,16 @@ impl<'p, M: Model> Search<'p, M> {
             in_flight: vec![0; words],
             linearized: vec![0; words],
             current: vec![NONE; problem.slots],
-            memo: Memo::new(words + 1, counted.contains(&true)),
+            memo: Memo::new(
+                words + 1,
+                !problem.groups.is_empty() && (counts_the_rest || counted.contains(&true)),
+            ),
             key: vec![0; words + 1],
             frames: Vec::new(),
             candidates: Vec::new(),
             counted,
+            counts_the_rest,
+            uncounted_arrivals,
             met: vec![0; problem.calls.calls.len()],
             best: Best::default(),
             furthest: 0,
@@ -401,6 +419,9 @@ impl<'p, M: Model> Search<'p, M> {
 
     /// Adds the crashed operations that can be next. To be called after `add_in_flight`, which marks calls.
     fn add_crashed(&mut self, before: Option<StateId>) {
+        let uncounted_there =
+            self.uncounted_arrivals.partition_point(|&arrival| arrival <= self.level) as u32;
+        let uncounted_used = self.crash_sets.used(self.used, UNCOUNTED);
         for number in 0..self.problem.groups.len() {
             let group = &self.problem.groups[number];
             let there = group.arrivals.partition_point(|&arrival| arrival <= self.level) as u32;
@@ -409,8 +430,11 @@ impl<'p, M: Model> Search<'p, M> {
                 break;
             }
             let (call, number) = (group.call, number as u32);
-            let is_used_up =
-                self.counted[number as usize] && self.crash_sets.used(self.used, number) == there;
+            let is_used_up = if self.counted[number as usize] {
+                self.crash_sets.used(self.used, number) == there
+            } else {
+                self.counts_the_rest && uncounted_used == uncounted_there
+            };
             if is_used_up || self.met[call as usize] == self.configurations {
                 continue;
             }
@@ -458,6 +482,9 @@ impl<'p, M: Model> Search<'p, M> {
         match taken {
             Taken::Crashed(group) if self.counted[group as usize] => {
                 self.used = self.crash_sets.with_one_more(self.used, group);
+            }
+            Taken::Crashed(_) if self.counts_the_rest => {
+                self.used = self.crash_sets.with_one_more(self.used, UNCOUNTED);
             }
             Taken::Crashed(_) => {}
             Taken::Entry(entry) => {

@@ -252,6 +252,10 @@ impl Model for Register {
         }
     }
 
+    fn is_finite(&self) -> bool {
+        true
+    }
+
     fn describe_call(&self, call: &RegisterCall) -> String {
         match call {
             RegisterCall::Read(value) => format!("read → {value}"),

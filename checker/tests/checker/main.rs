@@ -6,6 +6,7 @@ mod examples;
 mod explanation;
 mod manifest;
 mod nodes;
+mod own_models;
 mod registers;
 mod statistics;
 mod support;

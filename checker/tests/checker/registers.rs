@@ -147,3 +147,26 @@ proptest! {
         prop_assert_eq!(model.is_pure(&call), !changes);
     }
 }
+
+#[test]
+fn a_register_has_no_more_states_than_values_however_often_calls_are_repeated() {
+    let model = Register::with_cas(Value::Int(0));
+    assert!(Model::is_finite(&model));
+    let calls: Vec<RegisterCall> = (0..4)
+        .flat_map(|n| {
+            let (this, next) = (Value::Int(n), Value::Int((n + 1) % 4));
+            [RegisterCall::Write(this.clone()), RegisterCall::Cas { expected: this, new: next }]
+        })
+        .collect();
+    let mut states = vec![model.init()];
+    let mut position = 0;
+    while let Some(state) = states.get(position).cloned() {
+        for next in calls.iter().filter_map(|call| model.step(&state, call).ok()) {
+            if !states.contains(&next) {
+                states.push(next);
+            }
+        }
+        position += 1;
+        assert!(states.len() <= 4, "{states:?}");
+    }
+}

@@ -5,8 +5,8 @@ use super::{Call, Op};
 
 /// An operation in the eyes of the oracle.
 #[derive(Clone, Copy, Debug)]
-pub struct Timed {
-    pub call: Call,
+pub struct Timed<C = Call> {
+    pub call: C,
     pub invoked: u64,
     /// `u64::MAX`: never.
     pub completed: u64,
@@ -38,10 +38,18 @@ pub fn step(state: i64, call: Call) -> Option<i64> {
 /// Whether some order of all operations (optional ones may be left out) is legal and respects real time: an operation that
 /// completed strictly before another was invoked comes before it.
 pub fn is_linearizable(ops: &[Timed], initial: i64) -> bool {
-    extend(ops, 0, initial, &mut |placed, _| {
+    is_linearizable_by(step, ops, initial)
+}
+
+/// The same for any object whose state is a number.
+pub fn is_linearizable_by<C: Copy>(step: Step<C>, ops: &[Timed<C>], initial: i64) -> bool {
+    extend(step, ops, 0, initial, &mut |placed| {
         ops.iter().enumerate().all(|(position, op)| op.optional || placed >> position & 1 == 1)
     })
 }
+
+/// The state after a call, if it is allowed.
+pub type Step<C> = fn(i64, C) -> Option<i64>;
 
 /// The most operations for which `counts` holds in any legal order that has all of `required` (positions).
 pub fn longest(
@@ -51,7 +59,7 @@ pub fn longest(
     counts: &dyn Fn(usize) -> bool,
 ) -> Option<usize> {
     let mut most = None;
-    extend(ops, 0, initial, &mut |placed: u64, _| {
+    extend(step, ops, 0, initial, &mut |placed| {
         if required.iter().all(|position| placed >> position & 1 == 1) {
             let number = (0..ops.len()).filter(|&p| placed >> p & 1 == 1 && counts(p)).count();
             most = most.max(Some(number));
@@ -61,9 +69,15 @@ pub fn longest(
     most
 }
 
-/// Visits every legal order, operation by operation, until `is_enough` of those placed and the state.
-fn extend(ops: &[Timed], placed: u64, state: i64, is_enough: &mut dyn FnMut(u64, i64) -> bool) -> bool {
-    if is_enough(placed, state) {
+/// Visits every legal order, operation by operation, until `is_enough` of those placed.
+fn extend<C: Copy>(
+    step: Step<C>,
+    ops: &[Timed<C>],
+    placed: u64,
+    state: i64,
+    is_enough: &mut dyn FnMut(u64) -> bool,
+) -> bool {
+    if is_enough(placed) {
         return true;
     }
     for (position, op) in ops.iter().enumerate() {
@@ -75,7 +89,7 @@ fn extend(ops: &[Timed], placed: u64, state: i64, is_enough: &mut dyn FnMut(u64,
             continue;
         }
         if let Some(next) = step(state, op.call)
-            && extend(ops, placed | 1 << position, next, is_enough)
+            && extend(step, ops, placed | 1 << position, next, is_enough)
         {
             return true;
         }
