@@ -162,6 +162,18 @@ fn a_vote_leaves_only_when_it_is_durable() {
 }
 
 #[test]
+fn a_vote_that_waits_for_the_disk_is_not_sent_when_its_term_is_over() {
+    let mut solo = Solo::new(5, 1, &[]);
+    solo.slow = true;
+    solo.receive(2, 2, vote(0, 0));
+    solo.receive(3, 3, vote(0, 0));
+    let effects = solo.persisted();
+    let receivers: Vec<NodeId> = messages(&effects).into_iter().map(|message| message.to).collect();
+    assert_eq!(receivers, [NodeId(3)]);
+    // Reference: section 5.1
+}
+
+#[test]
 fn a_vote_given_before_a_restart_counts_after_it() {
     let hard_state = HardState { term: Term(2), voted_for: Some(NodeId(3)) };
     let recovered = Recovered { hard_state, ..Recovered::default() };

@@ -64,6 +64,40 @@ fn a_leader_sends_what_a_follower_misses_and_goes_back_when_it_is_refused() {
 }
 
 #[test]
+fn a_late_refusal_of_what_is_acknowledged_since_changes_nothing() {
+    let mut solo = Solo::leader(1, &[1, 1]);
+    solo.acknowledge(2, 3);
+    let rejection = AppendRejection { rejected: LogIndex(2), hint_index: LogIndex(1), hint_term: Term(1) };
+    let effects = solo.receive(2, 2, MessageBody::AppendReply { round: 1, outcome: Err(rejection) });
+    assert_eq!(effects, []);
+    let effects = solo.propose(1);
+    let streams =
+        |body: &&MessageBody| matches!(body, MessageBody::Append { entries, .. } if entries.len() == 1);
+    assert_eq!(sent(&effects).into_iter().filter(streams).count(), 1, "follower 2 is still streamed to");
+    // Reference: section 5.3
+}
+
+#[test]
+fn a_follower_silent_for_an_election_timeout_is_asked_again_from_where_it_agreed() {
+    let mut solo = Solo::leader(1, &[]);
+    solo.acknowledge(2, 0);
+    solo.acknowledge(3, 1);
+    solo.propose(1);
+    let prevs = |effects: &[Effect], to: u64| {
+        let to_it = messages(effects).into_iter().filter(|message| message.to == NodeId(to));
+        let prev = |message: &Message| match message.body {
+            MessageBody::Append { prev_index, .. } => Some(prev_index.0),
+            _ => None,
+        };
+        to_it.filter_map(prev).collect::<Vec<_>>()
+    };
+    assert_eq!(prevs(&solo.pass(50), 2), [2], "what was sent is believed to arrive");
+    solo.acknowledge(3, 2);
+    assert_eq!(prevs(&solo.pass(50), 2), [0], "after a silence it is not");
+    // Reference: section 5.3 (retrying indefinitely)
+}
+
+#[test]
 fn an_entry_of_the_leaders_term_is_committed_when_a_majority_has_it_on_disk() {
     let mut solo = Solo::leader(1, &[]);
     solo.slow = true;
