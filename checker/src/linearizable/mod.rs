@@ -5,10 +5,10 @@
 //! the number of threads: unless every part is to be judged, the first invalid part *in the order of size* decides, parts
 //! before it are judged to the end, and parts behind it are not reported, whether they happened to be finished or not.
 //!
-//! - [`problem`] prepares a part: the order of events, levels and slots.
-//! - [`search`] finds a linearization, or the furthest level; why it may skip what it skips is proved there.
-//! - [`refine`] makes an exact answer of searches that do not count the uses of all crashed operations.
-//! - [`explain`] puts the outcome of a search that found none into words.
+//! - `problem` prepares a part: the order of events, levels and slots.
+//! - `search` finds a linearization, or the furthest level; why it may skip what it skips is proved there.
+//! - `refine` makes an exact answer of searches that do not count the uses of all crashed operations.
+//! - `explain` puts the outcome of a search that found none into words.
 
 mod compiled;
 mod crashed;
