@@ -311,6 +311,10 @@ fn kill_leaves_nothing(identity: Identity, victim: Victim) -> Result<(), String>
     };
     kill(Pid::from_raw(target), Signal::SIGKILL).map_err(text)?;
 
+    // First this: whoever were left would hold the pipes that are read to their end below.
+    eventually("every process of the testbed is gone", || {
+        before.iter().all(|seen| start_ticks(seen.pid).as_ref() != Some(&seen.start_ticks))
+    })?;
     let finished = running.finish()?;
     match victim {
         Victim::Supervisor => same("exit code", finished.code, None)?,
@@ -323,9 +327,6 @@ fn kill_leaves_nothing(identity: Identity, victim: Victim) -> Result<(), String>
             contains(&finished.stderr, "the harness was killed by SIGKILL")?;
         }
     }
-    eventually("every process of the testbed is gone", || {
-        before.iter().all(|seen| start_ticks(seen.pid).as_ref() != Some(&seen.start_ticks))
-    })?;
     eventually("the testbed is gone", || {
         parked.identity.liveness().is_ok_and(|state| state == Liveness::Gone)
     })?;
