@@ -13,7 +13,8 @@
 //!
 //! Nemesis events come in pairs around the work of applying or undoing a fault:
 //! `{"fault": 3, "action": "apply" | "undo", "phase": "invoke" | "complete", …}`; the `fault` is whatever names it within the
-//! run. An event without a phase counts as both.
+//! run. An event without a phase counts as both, one with an
+//! error (the fault could not be applied) as neither.
 
 use labrys_history::{Event, History, Process, Value};
 
@@ -158,8 +159,8 @@ pub fn invariants(history: &History) -> Result<Vec<InvariantSeen>, CheckError> {
     })
 }
 
-/// All steps of the nemesis that are about a fault. Its other events, and phases of other names (a fault that could not be
-/// applied), are passed over.
+/// All steps of the nemesis that are about a fault. Its other events, phases of other names, and steps that failed are
+/// passed over.
 #[must_use]
 pub fn faults(history: &History) -> Vec<FaultSeen> {
     history.named(Process::NEMESIS).filter_map(fault).collect()
@@ -171,6 +172,9 @@ fn fault(event: &Event) -> Option<FaultSeen> {
         "undo" => FaultAction::Undo,
         _ => return None,
     };
+    if event.error.is_some() {
+        return None;
+    }
     let (begins, ends) = match event.value.get("phase").map(Value::as_text) {
         None => (true, true),
         Some(Some("invoke")) => (true, false),

@@ -163,6 +163,18 @@ fn faults_that_were_asked_for_and_never_applied_make_a_run_unknown() {
 }
 
 #[test]
+fn a_fault_that_could_not_be_applied_meets_nothing() {
+    let history = with_fault(150, Some(160), false);
+    let spoilt = history.events().iter().cloned().map(|mut event| {
+        let is_applied = event.value.get("phase").and_then(Value::as_text) == Some("complete");
+        event.error = is_applied.then(|| Value::from("no such rule"));
+        event
+    });
+    let verdict = judged(&History::from_validated(spoilt.collect()), FaultsOverlapped { requested: true });
+    assert_eq!((verdict.validity, &verdict.statistics["faults"]), (Validity::Unknown, &0.into()));
+}
+
+#[test]
 fn a_run_is_judged_by_all_of_them() {
     let config = CheckConfig::default().with_run_checkers(true);
     let names: Vec<&str> = config.checkers.iter().map(|checker| checker.name()).collect();
