@@ -1,7 +1,7 @@
 //! Latency over time: every operation as a point by outcome, and below it the quantiles of what succeeded. Logarithmic,
 //! with the faults shaded.
 //!
-//! Points are thinned to one for every cell of a grid of pixels and outcome, the slowest operation of the cell standing for
+//! Points are thinned, for each outcome, to one for every cell of a grid of pixels, the slowest operation of the cell standing for
 //! all; the grid grows coarser until few enough are left. Outliers survive that by construction. O(n) for a grid.
 
 use std::collections::BTreeMap;
@@ -12,14 +12,16 @@ use plotters::prelude::*;
 
 use crate::facts::{Facts, OUTCOMES, histogram, outcome};
 use crate::plots::{
-    self, GRID, INK, LINES, OUTCOME_COLOURS, PAPER, WIDTH_PX, failed, seconds, seconds_range, shades, text,
+    self, CAPTION_PX, Error, GRID, INK, LABELS_PX, LINES, MARGIN_PX, OUTCOME_COLOURS, PAPER, WIDTH_PX,
+    caption, failed, legend_of_faults, seconds, seconds_range, shades, text,
 };
 use crate::report::ReportError;
 
 const SCATTER_HEIGHT_PX: u32 = 330;
 const QUANTILES_HEIGHT_PX: u32 = 230;
-/// Points that a picture may have, about 100 bytes each.
-const POINTS_LIMIT: usize = 5_000;
+/// Points that a picture may have of each outcome, about 100 bytes each (a cross is two elements). Of the large signs
+/// fewer, or they would hide the small ones.
+const POINTS_LIMITS: [usize; 3] = [6_000, 1_000, 800];
 /// Windows into which the run is cut for quantiles.
 const WINDOWS: u64 = 60;
 const QUANTILES: [(f64, &str); 4] = [(0.5, "median"), (0.95, "95 %"), (0.99, "99 %"), (1.0, "slowest")];
@@ -31,8 +33,6 @@ struct Point {
     milliseconds: f64,
     outcome: usize,
 }
-
-type Error<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 
 /// The picture.
 pub(crate) fn svg(facts: &Facts<'_>) -> Result<String, ReportError> {
@@ -66,49 +66,51 @@ fn points(facts: &Facts<'_>) -> Vec<Point> {
     completed.collect()
 }
 
-/// Whole decades around the latencies, in milliseconds.
+/// A little more than the latencies, in milliseconds.
 fn latency_range(points: &[Point]) -> std::ops::Range<f64> {
-    let (low, high) = points
-        .iter()
-        .fold((f64::INFINITY, 0.0_f64), |(low, high), p| (low.min(p.milliseconds), high.max(p.milliseconds)));
+    let widen = |(low, high): (f64, f64), p: &Point| (low.min(p.milliseconds), high.max(p.milliseconds));
+    let (low, high) = points.iter().fold((f64::INFINITY, 0.0_f64), widen);
     if points.is_empty() {
         return 0.1..100.0;
     }
-    let floor = 10f64.powf(low.log10().floor());
-    let ceiling = 10f64.powf((high * 1.05).log10().ceil());
-    floor..ceiling.max(floor * 10.0)
+    low * 0.7..(high * 1.5).max(low * 20.0)
 }
 
-/// At most [`POINTS_LIMIT`] points, the slowest of each cell.
-fn thinned(points: &[Point], facts: &Facts<'_>, range: &std::ops::Range<f64>) -> Vec<Point> {
+/// The slowest point of each cell of a grid that is as fine as the limit of the outcome allows.
+fn thinned(points: &[Point], outcome: usize, facts: &Facts<'_>, range: &std::ops::Range<f64>) -> Vec<Point> {
     let duration = seconds_range(facts).end;
-    let decades = (range.end / range.start).log10().max(1.0);
-    let mut cell_px = 2.0;
+    let height = (range.end / range.start).log10();
+    let mut cell_px = 1.5;
     loop {
         let (columns, rows) = (f64::from(WIDTH_PX) / cell_px, f64::from(SCATTER_HEIGHT_PX) / cell_px);
-        let mut cells: BTreeMap<(usize, u32, u32), Point> = BTreeMap::new();
-        for point in points {
+        let mut cells: BTreeMap<(u32, u32), Point> = BTreeMap::new();
+        for point in points.iter().filter(|point| point.outcome == outcome) {
             let x = (point.seconds / duration * columns) as u32;
-            let y = ((point.milliseconds / range.start).log10() / decades * rows) as u32;
-            let kept = cells.entry((point.outcome, x, y)).or_insert(*point);
+            let y = ((point.milliseconds / range.start).log10() / height * rows) as u32;
+            let kept = cells.entry((x, y)).or_insert(*point);
             if kept.milliseconds < point.milliseconds {
                 *kept = *point;
             }
         }
-        if cells.len() <= POINTS_LIMIT {
+        if cells.len() <= POINTS_LIMITS[outcome] {
             return cells.into_values().collect();
         }
-        cell_px *= 1.25;
+        cell_px *= 1.2;
     }
 }
 
-/// `5 ms`, `0.1 ms`, `2 s`.
+/// `5 ms`, `100 µs`, `2 s`.
 fn milliseconds_text(milliseconds: &f64) -> String {
-    if *milliseconds >= 1_000.0 {
-        format!("{} s", milliseconds / 1_000.0)
-    } else {
-        format!("{milliseconds} ms")
+    match *milliseconds {
+        ms if ms >= 999.9 => format!("{} s", rounded(ms / 1_000.0)),
+        ms if ms >= 0.999 => format!("{} ms", rounded(ms)),
+        ms => format!("{} µs", rounded(ms * 1_000.0)),
     }
+}
+
+/// Without what binary fractions leave behind the third digit.
+fn rounded(number: f64) -> f64 {
+    (number * 1_000.0).round() / 1_000.0
 }
 
 fn scatter<'a>(
@@ -118,22 +120,24 @@ fn scatter<'a>(
     range: std::ops::Range<f64>,
 ) -> Result<(), Error<'a>> {
     let mut chart = ChartBuilder::on(area)
-        .caption("Latency of each operation", text(15))
-        .margin(8)
+        .margin(MARGIN_PX)
+        .margin_top(MARGIN_PX + CAPTION_PX)
         .x_label_area_size(26)
-        .y_label_area_size(64)
+        .y_label_area_size(LABELS_PX)
         .build_cartesian_2d(seconds_range(facts), range.clone().log_scale())?;
     chart.draw_series(shades(facts).into_iter().map(|(from, to, colour)| {
         Rectangle::new([(from, range.start), (to, range.end)], colour.mix(0.13).filled())
     }))?;
     mesh(&mut chart, false)?;
-    let thin = thinned(points, facts, &range);
-    let of =
-        |wanted: usize| thin.iter().filter(move |p| p.outcome == wanted).map(|p| (p.seconds, p.milliseconds));
-    let colour = |wanted: usize| OUTCOME_COLOURS[wanted];
-    chart.draw_series(of(0).map(|at| Circle::new(at, 1, colour(0).mix(0.7).filled())))?;
-    chart.draw_series(of(1).map(|at| Cross::new(at, 3, colour(1).stroke_width(1))))?;
-    chart.draw_series(of(2).map(|at| TriangleMarker::new(at, 4, colour(2).filled())))?;
+    caption(area, "Latency of each operation")?;
+    let of = |outcome: usize| {
+        let points = thinned(points, outcome, facts, &range).into_iter();
+        points.map(|point| (point.seconds, point.milliseconds))
+    };
+    let [ok, fail, info] = OUTCOME_COLOURS;
+    chart.draw_series(of(1).map(|at| Cross::new(at, 2, fail.mix(0.8).stroke_width(1))))?;
+    chart.draw_series(of(0).map(|at| Circle::new(at, 1, ok.mix(0.8).filled())))?;
+    chart.draw_series(of(2).map(|at| TriangleMarker::new(at, 4, info.filled())))?;
     legend_of_outcomes(area, points)
 }
 
@@ -172,7 +176,7 @@ fn mesh<'a, 'b>(
         .bold_line_style(GRID)
         .axis_style(INK)
         .label_style(text(12))
-        .x_label_formatter(&|seconds| format!("{seconds}"))
+        .x_label_formatter(&|seconds| format!("{}", rounded(*seconds)))
         .y_label_formatter(&milliseconds_text)
         .x_labels(12)
         .y_labels(6);
@@ -205,15 +209,17 @@ fn quantiles<'a>(
     range: std::ops::Range<f64>,
 ) -> Result<(), Error<'a>> {
     let mut chart = ChartBuilder::on(area)
-        .caption("Quantiles of the successful ones", text(15))
-        .margin(8)
+        .margin(MARGIN_PX)
+        .margin_top(MARGIN_PX + CAPTION_PX)
         .x_label_area_size(40)
-        .y_label_area_size(64)
+        .y_label_area_size(LABELS_PX)
         .build_cartesian_2d(seconds_range(facts), range.clone().log_scale())?;
     chart.draw_series(shades(facts).into_iter().map(|(from, to, colour)| {
         Rectangle::new([(from, range.start), (to, range.end)], colour.mix(0.13).filled())
     }))?;
     mesh(&mut chart, true)?;
+    caption(area, "Quantiles of the latency of successful operations")?;
+    legend_of_faults(area, facts, QUANTILES_HEIGHT_PX as i32 - 14)?;
     let mut x = WIDTH_PX as i32 - 400;
     for (position, line) in series(facts).into_iter().enumerate() {
         let style = LINES[position].stroke_width(2);

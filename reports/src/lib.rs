@@ -1,5 +1,5 @@
 //! Verdict and history into pictures and words: the HTML report with its timeline, plots of latency and rate, the
-//! terminal's summary, JUnit for continuous integration.
+//! terminal's summary.
 //!
 //! What this crate is not: a judge. It draws the evidence of a [`Verdict`](labrys_checker::verdict::Verdict) and computes
 //! nothing about correctness; a verdict that is older than this release, or names operations that the history does not
@@ -7,7 +7,7 @@
 //!
 //! The way through it: [`Inputs`] → `facts` (operations, faults, lanes, the operations that the evidence names: everything
 //! that more than one output needs, computed once) → [`report`] (`index.html` with the interactive timeline in
-//! `assets/*.js`, `timeline.svg`, `latency.svg`, `rate.svg`), [`summary`], [`junit`].
+//! `assets/*.js`, `timeline.svg`, `latency.svg`, `rate.svg`), [`summary`].
 //!
 //! Invariants:
 //! - the same inputs give the same bytes: no clock, no randomness, no hash order;

@@ -318,7 +318,9 @@ impl Scene<'_> {
         let bar = |(number, (position, role)): (usize, &(usize, Role))| {
             let operation = &self.facts.operations[*position];
             let x = self.scale.x(operation.invoke_time_ns);
-            let next = operations.get(number + 1).map(|(next, _)| self.scale.x(self.facts.operations[*next].invoke_time_ns));
+            let next = operations
+                .get(number + 1)
+                .map(|(next, _)| self.scale.x(self.facts.operations[*next].invoke_time_ns));
             let right = match operation.completion {
                 Completion::Info { .. } => next.map_or(WIDTH_PX - RIGHT_PX, |next| next - 3.0),
                 _ => self.scale.x(operation.completion.time_ns().unwrap_or(u64::MAX)),

@@ -4,14 +4,22 @@
 //! Plotters writes colours as presentation attributes. A style sheet outranks those, so that one rule per colour of the
 //! palette turns a light plot dark where the reader prefers that, standing alone or inside the page.
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::RGBColor;
 
+use crate::describe::{clean, shortened};
 use crate::facts::Facts;
 use crate::report::ReportError;
 
 /// Width of a plot in pixels.
 pub(crate) const WIDTH_PX: u32 = 1100;
+/// Around a panel.
+pub(crate) const MARGIN_PX: i32 = 8;
+/// Width of the labels at the left of a panel.
+pub(crate) const LABELS_PX: i32 = 64;
+/// Height of the line above the axes, for the caption and the legend.
+pub(crate) const CAPTION_PX: i32 = 24;
 
 pub(crate) const PAPER: RGBColor = RGBColor(255, 255, 255);
 pub(crate) const INK: RGBColor = RGBColor(31, 35, 40);
@@ -102,9 +110,38 @@ pub(crate) fn shades(facts: &Facts<'_>) -> Vec<(f64, f64, RGBColor)> {
     facts.faults.iter().map(shade).collect()
 }
 
-/// Text of a plot.
+/// Text of a plot. Plotters takes the height of a font's whole line for its size; SVG takes its em.
 pub(crate) fn text(size_px: u32) -> TextStyle<'static> {
-    ("sans-serif", size_px).into_font().color(&INK)
+    ("sans-serif", f64::from(size_px) * 1.24).into_font().color(&INK)
+}
+
+/// What draws on an area can fail with.
+pub(crate) type Error<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
+
+/// The title of a panel, at its left above the axes.
+pub(crate) fn caption<'a>(
+    area: &DrawingArea<SVGBackend<'a>, Shift>,
+    words: &'static str,
+) -> Result<(), Error<'a>> {
+    area.draw(&Text::new(words, (MARGIN_PX + LABELS_PX, 9), text(14)))
+}
+
+/// A square and a name per kind of fault, at the left under the axes.
+pub(crate) fn legend_of_faults<'a>(
+    area: &DrawingArea<SVGBackend<'a>, Shift>,
+    facts: &Facts<'_>,
+    y: i32,
+) -> Result<(), Error<'a>> {
+    let mut x = MARGIN_PX + LABELS_PX;
+    for (position, kind) in facts.fault_kinds().into_iter().take(SHADES.len()).enumerate() {
+        let colour = SHADES[position].mix(0.35).filled();
+        area.draw(&Rectangle::new([(x, y - 5), (x + 16, y + 6)], colour))?;
+        let words = shortened(&clean(kind), 14);
+        let width = 34 + 7 * words.chars().count() as i32;
+        area.draw(&Text::new(words, (x + 22, y - 6), text(12)))?;
+        x += width;
+    }
+    Ok(())
 }
 
 /// A small number of evenly spaced steps: 1, 2 or 5 times a power of ten, so that about `wanted` fit into `length`.

@@ -9,8 +9,8 @@ use plotters::prelude::*;
 use crate::describe::{clean, count, shortened};
 use crate::facts::{Facts, OUTCOMES, outcome};
 use crate::plots::{
-    self, GRID, INK, LINES, OUTCOME_COLOURS, PAPER, WIDTH_PX, failed, seconds, seconds_range, shades, step,
-    text,
+    self, CAPTION_PX, Error, GRID, INK, LABELS_PX, LINES, MARGIN_PX, OUTCOME_COLOURS, PAPER, WIDTH_PX,
+    caption, failed, legend_of_faults, seconds, seconds_range, shades, step, text,
 };
 use crate::report::ReportError;
 
@@ -19,8 +19,6 @@ const PANEL_HEIGHT_PX: u32 = 230;
 const WINDOWS: f64 = 120.0;
 /// Functions that get a line; the rest would not be told apart.
 const FUNCTIONS_LIMIT: usize = 6;
-
-type Error<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 
 /// A name, a colour, a line's style, and operations per second at times in seconds.
 struct Line {
@@ -58,19 +56,18 @@ fn window(facts: &Facts<'_>) -> f64 {
 fn rate(facts: &Facts<'_>, wanted: impl Fn(&labrys_history::Operation) -> bool) -> Vec<(f64, f64)> {
     let window = window(facts);
     let duration = seconds_range(facts).end;
-    let windows = (duration / window).ceil().max(1.0) as usize;
+    let windows = (duration / window).round().max(1.0) as usize;
     let mut numbers: BTreeMap<usize, u64> = BTreeMap::new();
     for operation in facts.operations.iter().filter(|operation| wanted(operation)) {
         if let Some(time_ns) = operation.completion.time_ns() {
             *numbers.entry(((seconds(time_ns) / window) as usize).min(windows - 1)).or_default() += 1;
         }
     }
+    // What the end of the run cuts off of a window counts with the one before it.
     let point = |number: usize| {
         let from = number as f64 * window;
-        let to = (from + window).min(duration);
-        // The last window is cut off by the end of the run; a sliver of it would make a peak of one operation.
-        let length = (to - from).max(window / 4.0);
-        ((from + to) / 2.0, numbers.get(&number).copied().unwrap_or(0) as f64 / length)
+        let to = if number + 1 == windows { duration } else { from + window };
+        ((from + to) / 2.0, numbers.get(&number).copied().unwrap_or(0) as f64 / (to - from))
     };
     (0..windows).map(point).collect()
 }
@@ -102,16 +99,16 @@ fn by_function(facts: &Facts<'_>) -> Vec<Line> {
 fn panel<'a>(
     area: &DrawingArea<SVGBackend<'a>, Shift>,
     facts: &Facts<'_>,
-    caption: &str,
+    title: &'static str,
     lines: Vec<Line>,
     name_time: bool,
 ) -> Result<(), Error<'a>> {
     let highest = lines.iter().flat_map(|line| &line.points).map(|point| point.1).fold(1.0, f64::max) * 1.08;
     let mut chart = ChartBuilder::on(area)
-        .caption(caption, text(15))
-        .margin(8)
+        .margin(MARGIN_PX)
+        .margin_top(MARGIN_PX + CAPTION_PX)
         .x_label_area_size(if name_time { 40 } else { 26 })
-        .y_label_area_size(64)
+        .y_label_area_size(LABELS_PX)
         .build_cartesian_2d(seconds_range(facts), 0.0..highest)?;
     chart.draw_series(
         shades(facts).into_iter().map(|(from, to, colour)| {
@@ -119,6 +116,10 @@ fn panel<'a>(
         }),
     )?;
     mesh(&mut chart, name_time)?;
+    caption(area, title)?;
+    if name_time {
+        legend_of_faults(area, facts, area.dim_in_pixel().1 as i32 - 14)?;
+    }
     let legend_width = 130;
     let mut x = WIDTH_PX as i32 - legend_width * lines.len() as i32 - 10;
     for line in lines {
@@ -146,7 +147,7 @@ fn mesh<'a>(
         .bold_line_style(GRID)
         .axis_style(INK)
         .label_style(text(12))
-        .x_label_formatter(&|seconds| format!("{seconds}"))
+        .x_label_formatter(&|seconds| format!("{}", (seconds * 1_000.0).round() / 1_000.0))
         .y_label_formatter(&|rate| count(*rate as u64))
         .x_labels(12)
         .y_labels(6);

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use labrys_checker::verdict::{Evidence, NonLinearizable, Validity};
+use labrys_history::Completion;
 
 use crate::Inputs;
 use crate::describe::{clean, count, duration, plural, shortened, time};
@@ -190,8 +191,21 @@ fn who(facts: &Facts<'_>, operation: u64) -> String {
         return "not in this history".to_owned();
     };
     let operation = &facts.operations[position];
-    let end = operation.completion.time_ns().map_or_else(|| "open".to_owned(), time);
-    format!("process {}  {} – {end}", operation.process, time(operation.invoke_time_ns))
+    format!(
+        "process {}  {} – {}",
+        operation.process,
+        time(operation.invoke_time_ns),
+        end(&operation.completion)
+    )
+}
+
+/// When an operation was over; one of unknown outcome is not, even when its client has given up.
+pub(crate) fn end(completion: &Completion) -> String {
+    match completion {
+        Completion::Info { time_ns: Some(time_ns), .. } => format!("open (given up at {})", time(*time_ns)),
+        Completion::Info { time_ns: None, .. } => "open".to_owned(),
+        Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } => time(*time_ns),
+    }
 }
 
 /// Columns that line up. Widths count characters.

@@ -65,7 +65,7 @@ const Labrys = {};
     return low;
   }
 
-  // What passes the filter, by lane. `rare` repeats what must not be lost among thousands of bars a pixel wide: all that
+  // What passes the filter, by lane, and the lanes to show: all, or with a key those that have an operation on it. `rare` repeats what must not be lost among thousands of bars a pixel wide: all that
   // did not end ok. Operations that stay open behind their client's giving up are not "in" a lane after it.
   function select(data, filter) {
     const all = data.lanes.map(() => []);
@@ -77,7 +77,8 @@ const Labrys = {};
       all[data.lane[i]].push(i);
       if (data.outcome[i] !== 0) rare[data.lane[i]].push(i);
     }
-    return { all: all.map((list) => Uint32Array.from(list)), rare: rare.map((list) => Uint32Array.from(list)), count };
+    const lanes = data.lanes.map((_, lane) => lane).filter((lane) => filter.key < 0 || all[lane].length > 0);
+    return { all: all.map((list) => Uint32Array.from(list)), rare: rare.map((list) => Uint32Array.from(list)), lanes, count };
   }
 
   function passes(data, filter, i) {
@@ -160,8 +161,9 @@ const Labrys = {};
     return roles;
   }
 
+  // As the tables write it (src/describe.rs): microseconds, cut off.
   function time(ns) {
-    return `${(ns / 1e9).toFixed(6)} s`;
+    return `${(Math.floor(ns / 1e3) / 1e6).toFixed(6)} s`;
   }
 
   function duration(ns) {

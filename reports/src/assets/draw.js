@@ -45,14 +45,17 @@
   }
 
   function laneHeight(lanes) {
-    return lanes <= 12 ? 30 : lanes <= 24 ? 24 : lanes <= 60 ? 18 : 12;
+    return lanes <= 12 ? 36 : lanes <= 20 ? 28 : lanes <= 60 ? 18 : 12;
   }
 
-  function layout(data) {
+  // Heights in pixels, and the row of each lane that is shown (-1 for the others).
+  function layout(data, lanes) {
     const rows = headerRows(data);
     const header = AXIS + rows.length * HEADER_ROW + 6;
-    const lane = laneHeight(data.lanes.length);
-    return { rows, header, lane, height: header + Math.max(1, data.lanes.length) * lane + 6 };
+    const lane = laneHeight(lanes.length);
+    const rowOf = new Int32Array(data.lanes.length).fill(-1);
+    lanes.forEach((number, row) => (rowOf[number] = row));
+    return { rows, header, lane, lanes, rowOf, height: header + Math.max(1, lanes.length) * lane + 6 };
   }
 
   class Painter {
@@ -60,9 +63,15 @@
       this.canvas = canvas;
       this.context = canvas.getContext("2d");
       this.data = data;
-      this.layout = layout(data);
+      this.arrange(data.lanes.map((_, lane) => lane));
       this.widths = new Map();
+      this.run = null;
       this.restyle();
+    }
+
+    // Says which lanes are shown.
+    arrange(lanes) {
+      this.layout = layout(this.data, lanes);
     }
 
     restyle() {
@@ -107,7 +116,7 @@
     }
 
     laneTop(view, lane) {
-      return this.layout.header + lane * this.layout.lane - view.scroll;
+      return this.layout.header + this.layout.rowOf[lane] * this.layout.lane - view.scroll;
     }
 
     // What lies under a point: an operation, a fault, a leader, or nothing. Bars a pixel wide may be hit 4 pixels off.
@@ -127,7 +136,7 @@
         return fault ? { fault } : null;
       }
       const number = Math.floor((y - header + view.scroll) / lane);
-      const operation = this.nearest(view, number, time, slack);
+      const operation = this.nearest(view, this.layout.lanes[number], time, slack);
       return operation < 0 ? null : { operation };
     }
 
@@ -175,7 +184,7 @@
       this.clip(0, plan.header, this.width, this.height, () => {
         for (const lane of this.visibleLanes(view)) {
           const y = this.laneTop(view, lane);
-          if (lane % 2 === 0) {
+          if (plan.rowOf[lane] % 2 === 0) {
             context.fillStyle = colours.band;
             context.fillRect(0, y, this.width, plan.lane);
           }
@@ -187,8 +196,8 @@
     *visibleLanes(view) {
       const { header, lane } = this.layout;
       const first = Math.max(0, Math.floor(view.scroll / lane));
-      const last = Math.min(this.data.lanes.length - 1, Math.floor((view.scroll + this.height - header) / lane));
-      for (let number = first; number <= last; number++) yield number;
+      const last = Math.min(this.layout.lanes.length - 1, Math.floor((view.scroll + this.height - header) / lane));
+      for (let row = first; row <= last; row++) yield this.layout.lanes[row];
     }
 
     text(words, x, y, colour, align = "left", font = FONT, limit = undefined) {
@@ -272,7 +281,14 @@
       }
       const words = missed ? `${fault.what} (did not bite)` : fault.what;
       const left = Math.max(x, GUTTER) + 5;
-      if (this.textWidth(words) + 8 < x + width - left) this.text(words, left, y + HEADER_ROW / 2 + 0.5, missed ? colours.ink : "#fff");
+      this.text(this.fitted(words, x + width - left - 4), left, y + HEADER_ROW / 2 + 0.5, missed ? colours.ink : "#fff");
+    }
+
+    // As much of the words as has room, or nothing where that would say nothing.
+    fitted(words, room) {
+      if (this.textWidth(words) <= room) return words;
+      const letters = Math.floor((room / this.textWidth(words)) * words.length) - 1;
+      return letters < 4 ? "" : `${words.slice(0, letters)}…`;
     }
 
     leaders(view, y) {
@@ -340,13 +356,14 @@
           at = after - 1 > at && (end[last] - start[last]) / perPixel >= 2 ? after - 1 : after;
         }
       }
+      this.flushSlivers();
     }
 
     bar(view, i, top, next) {
-      const { data, context, colours } = this;
+      const { data, context } = this;
       const outcome = data.outcome[i];
-      const y = top + this.barInset();
-      const height = this.layout.lane - 2 * this.barInset() - 1;
+      const y = top + this.barTop();
+      const height = this.barHeight();
       const x = this.x(view, data.start[i]);
       const until = outcome === 2 ? this.tailEnd(view, i, next) : this.x(view, data.end[i]);
       const left = Math.max(x, GUTTER - 6);
@@ -354,21 +371,48 @@
       if (left + width < GUTTER) return;
       this.drawn++;
       const dim = view.roles.size > 0 && view.dim && !view.roles.has(i);
-      context.globalAlpha = dim ? 0.55 : 1;
       if (width < 3) {
-        // Too narrow for a pattern: full, lower half or upper half of the lane say ok, fail or info.
-        context.fillStyle = colours[["ok-edge", "fail-edge", "info-edge"][outcome]];
-        const half = Math.ceil(height / 2);
-        context.fillRect(left, outcome === 1 ? y + half : y, Math.max(1, width), outcome === 0 ? height : half);
-      } else {
-        this.wideBar(outcome, x, left, y, width, height, this.x(view, data.end[i]));
-        this.label(data.strings[data.label[i]], left, y, width, height);
+        this.sliver(outcome, dim, Math.floor(left), Math.ceil(width), y, height);
+        return;
       }
+      this.flushSlivers();
+      context.globalAlpha = dim ? 0.55 : 1;
+      this.wideBar(outcome, left, y, width, height, this.x(view, data.end[i]));
+      this.label(data.strings[data.label[i]], left, y, width, height);
       context.globalAlpha = 1;
     }
 
-    barInset() {
-      return this.layout.lane >= 24 ? 5 : this.layout.lane >= 18 ? 2 : 1;
+    // A bar too narrow for a pattern: full, lower half or upper half of the lane say ok, fail or info. Those that touch
+    // and look the same become one rectangle, or a frame would be tens of thousands of them.
+    sliver(outcome, dim, left, width, y, height) {
+      const run = this.run;
+      if (run && run.outcome === outcome && run.dim === dim && run.y === y && left <= run.right && left >= run.left) {
+        run.right = Math.max(run.right, left + width);
+        return;
+      }
+      this.flushSlivers();
+      this.run = { outcome, dim, left, right: left + width, y, height };
+    }
+
+    flushSlivers() {
+      const { run, context, colours } = this;
+      if (!run) return;
+      this.run = null;
+      const half = Math.ceil(run.height / 2);
+      context.globalAlpha = run.dim ? 0.55 : 1;
+      context.fillStyle = [colours["ok-edge"], colours["fail-edge"], colours["info-edge"]][run.outcome];
+      context.fillRect(run.left, run.outcome === 1 ? run.y + half : run.y, run.right - run.left, run.outcome === 0 ? run.height : half);
+      context.globalAlpha = 1;
+    }
+
+    // The bar within its lane: where there is room, numbers stand above it.
+    barTop() {
+      const { lane } = this.layout;
+      return lane >= 36 ? 12 : lane >= 28 ? 10 : lane >= 18 ? 2 : 1;
+    }
+
+    barHeight() {
+      return this.layout.lane - this.barTop() - (this.layout.lane >= 28 ? 4 : 2);
     }
 
     // An open operation fades to the right until the next of its lane begins.
@@ -378,7 +422,7 @@
       return Math.max(Math.min(limit, Math.max(end, this.x(view, this.data.start[i]) + 60) + 160), Math.min(end, limit));
     }
 
-    wideBar(outcome, x, left, y, width, height, givenUp) {
+    wideBar(outcome, left, y, width, height, givenUp) {
       const { context, colours } = this;
       if (outcome === 2) {
         const fade = context.createLinearGradient(left, 0, left + width, 0);
@@ -438,6 +482,7 @@
       for (const [i, { role, order }] of view.roles) {
         if (role === "step") this.badge(view, i, String(order), colours.soft);
       }
+      this.tails(view);
       for (const i of view.found) this.frame(view, i, colours.select, 1.5, [2, 2]);
       for (const [i, { role }] of view.roles) {
         if (role === "candidate") {
@@ -457,6 +502,31 @@
       if (view.selected >= 0) this.frame(view, view.selected, colours.select, 3, []);
     }
 
+    // An operation in evidence whose outcome nobody knows may take effect long after its client gave up: a dashed line at
+    // the foot of its lane from there to the end of the prefix, named at the left edge if it began before.
+    tails(view) {
+      const { data, context, colours } = this;
+      const named = new Map();
+      for (const [i, { role }] of view.roles) {
+        if (data.outcome[i] !== 2 || role === "step" || !Labrys.passes(data, view.filter, i)) continue;
+        const [x, width] = this.span(view, Math.min(data.end[i], data.duration), view.violation.end);
+        const line = named.get(data.lane[i]) || 0;
+        if (width <= 2 || line > 2) continue;
+        named.set(data.lane[i], line + 1);
+        const y = this.laneTop(view, data.lane[i]) + this.layout.lane - 1.5 - line * 3;
+        context.strokeStyle = colours.candidate;
+        context.setLineDash([5, 3]);
+        context.beginPath();
+        context.moveTo(Math.max(x, GUTTER), y);
+        context.lineTo(x + width, y);
+        context.stroke();
+        context.setLineDash([]);
+        if (line > 0 || data.end[i] >= view.from || this.layout.lane < 28) continue;
+        const words = `◂ #${data.index[i]}`;
+        this.text(words, GUTTER + 3, this.laneTop(view, data.lane[i]) + 6, colours.candidate, "left", SMALL_FONT);
+      }
+    }
+
     // A frame around an operation that passes the filter and is in sight.
     frame(view, i, colour, thickness, dash) {
       const { data, context } = this;
@@ -464,8 +534,8 @@
       const until = data.outcome[i] === 2 ? Math.min(data.end[i], data.duration) : data.end[i];
       const [x, width] = this.span(view, data.start[i], until);
       if (width <= 0) return;
-      const top = this.laneTop(view, data.lane[i]) + this.barInset();
-      const height = this.layout.lane - 2 * this.barInset() - 1;
+      const top = this.laneTop(view, data.lane[i]) + this.barTop();
+      const height = this.barHeight();
       context.strokeStyle = colour;
       context.lineWidth = thickness;
       context.setLineDash(dash);
@@ -476,12 +546,12 @@
 
     badge(view, i, words, colour, always = false) {
       const { data } = this;
-      if (!Labrys.passes(data, view.filter, i) || this.layout.lane < 24) return;
+      if (!Labrys.passes(data, view.filter, i) || this.layout.lane < 28) return;
       const until = data.outcome[i] === 2 ? Math.min(data.end[i], data.duration) : data.end[i];
       const [x, width] = this.span(view, data.start[i], until);
       if (width <= 0 || (width < 12 && !always)) return;
       const left = Math.max(x, GUTTER) + 1;
-      this.text(words, left, this.laneTop(view, data.lane[i]) + 3, colour, "left", always ? `bold ${SMALL_FONT}` : SMALL_FONT);
+      this.text(words, left, this.laneTop(view, data.lane[i]) + 6, colour, "left", always ? `bold ${SMALL_FONT}` : SMALL_FONT);
     }
 
     // Vertical lines: the end of a prefix, the events of broken invariants, the ends of what is under the pointer.

@@ -148,6 +148,8 @@
       const { data, view } = this;
       view.selection = Labrys.select(data, view.filter);
       status.selectedOperations = String(view.selection.count);
+      this.painter.arrange(view.selection.lanes);
+      this.resize();
       if (view.selected >= 0 && !Labrys.passes(data, view.filter, view.selected)) this.choose(-1);
       this.search(false);
       this.draw();
@@ -242,7 +244,7 @@
         this.showWindow([data.start[i] - length / 3, data.start[i] + (length * 2) / 3]);
       }
       const room = painter.height - painter.layout.header;
-      const top = data.lane[i] * painter.layout.lane;
+      const top = painter.layout.rowOf[data.lane[i]] * painter.layout.lane;
       if (top < view.scroll || top + painter.layout.lane > view.scroll + room) this.scroller.scrollTop = Math.max(0, top - room / 2);
     }
 
@@ -378,7 +380,7 @@
         this.draw();
       });
       const follow = () => {
-        if (this.follow(location.hash)) this.host.scrollIntoView({ block: "start" });
+        if (this.follow(location.hash)) this.host.parentElement.scrollIntoView({ block: "start" });
       };
       window.addEventListener("hashchange", follow);
       // A link to where the address already points changes no address, but is meant all the same.
@@ -619,7 +621,7 @@
     connectRows(timeline);
     copyButton();
     status.timeline = "ready";
-    if (followed) timeline.host.scrollIntoView({ block: "start" });
+    if (followed) timeline.host.parentElement.scrollIntoView({ block: "start" });
   }
 
   try {

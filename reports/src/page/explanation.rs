@@ -2,6 +2,7 @@
 //! what the model says to everything that could come next.
 
 use labrys_checker::verdict::{Candidate, CheckVerdict, Evidence, NonLinearizable, Step, Validity};
+use labrys_history::Completion;
 use maud::{Markup, html};
 
 use super::{badge, key_fragment, operation_link};
@@ -138,10 +139,9 @@ fn who(facts: &Facts<'_>, index: u64, description: &str) -> Markup {
         td.number { (operation.process) }
         (words)
         td.times {
-            (time(begin_ns)) " – "
-            @match operation.completion.time_ns() {
-                Some(end_ns) => { (time(end_ns)) " " span.soft { "(" (duration(end_ns.saturating_sub(begin_ns))) ")" } },
-                None => "never completed",
+            (time(begin_ns)) " – " (summary::end(&operation.completion))
+            @if let Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } = operation.completion {
+                " " span.soft { "(" (duration(time_ns.saturating_sub(begin_ns))) ")" }
             }
         }
     }
@@ -150,7 +150,7 @@ fn who(facts: &Facts<'_>, index: u64, description: &str) -> Markup {
 fn candidates(facts: &Facts<'_>, proof: &NonLinearizable) -> Markup {
     let row = |candidate: &Candidate| {
         let closes = candidate.operation == proof.operation;
-        html! { tr.unplaceable[closes] data-operation=(candidate.operation) {
+        html! { tr class=[closes.then_some("unplaceable")] data-operation=(candidate.operation) {
             td { "✗ " (operation_link(candidate.operation)) }
             (who(facts, candidate.operation, &candidate.description))
             td { (shortened(&candidate.reason, TEXT_LIMIT)) @if closes { " " strong { "← its completion ends the prefix" } } }

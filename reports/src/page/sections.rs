@@ -217,7 +217,9 @@ pub(super) fn keys(facts: &Facts<'_>) -> Markup {
     if facts.keys.is_empty() {
         return html! {};
     }
-    let with = |wanted: fn(&KeyFacts) -> bool| facts.keys.iter().filter(|key| wanted(key)).take(KEYS_LIMIT).collect();
+    let with = |wanted: fn(&KeyFacts) -> bool| {
+        facts.keys.iter().filter(|key| wanted(key)).take(KEYS_LIMIT).collect()
+    };
     let bad: Vec<&KeyFacts> = with(|key| key.validity > Some(Validity::Valid));
     let good: Vec<&KeyFacts> = with(|key| key.validity <= Some(Validity::Valid));
     let (shown, hidden) = good.split_at(good.len().min(KEYS_SHOWN));
@@ -286,7 +288,8 @@ pub(super) fn observer(facts: &Facts<'_>) -> Markup {
 }
 
 fn observations(facts: &Facts<'_>) -> Markup {
-    let head = html! { tr { th scope="col" { "time" } th scope="col" { "what" } th scope="col" { "detail" } } };
+    let head =
+        html! { tr { th scope="col" { "time" } th scope="col" { "what" } th scope="col" { "detail" } } };
     let rows: Vec<Markup> = facts
         .observations
         .iter()

@@ -4,7 +4,7 @@
 //! Not a simulation of any store: operations take effect at a random moment between invocation and completion, which
 //! makes every history without the planted read linearizable, and gives its linearization.
 
-#![allow(dead_code, reason = "each test binary uses a part of this module")]
+#![allow(dead_code, reason = "the example uses a part of this module")]
 
 use std::collections::BTreeMap;
 
@@ -88,7 +88,12 @@ pub fn run(plan: Plan) -> Run {
         evaluate(&mut made[at], register);
         let operation = &made[at];
         let is_late = operation.invoke_ns > total_ns * 47 / 100;
-        if plan.stale_read && stale.is_none() && is_late && operation.kind == EventKind::Ok && operation.f == "read" {
+        if plan.stale_read
+            && stale.is_none()
+            && is_late
+            && operation.kind == EventKind::Ok
+            && operation.f == "read"
+        {
             stale = Some((at, (before + 3) % 5));
         }
     }
@@ -111,7 +116,8 @@ fn operations(plan: Plan) -> Vec<Made> {
     for number in 0..plan.operations {
         let Some(thread) = (0..free_at.len()).min_by_key(|&thread| free_at[thread]) else { break };
         let invoke_ns = free_at[thread];
-        let disturbed = faults.iter().any(|fault| fault.bit && (fault.from_ns..fault.to_ns).contains(&invoke_ns));
+        let disturbed =
+            faults.iter().any(|fault| fault.bit && (fault.from_ns..fault.to_ns).contains(&invoke_ns));
         let operation = operation(&mut rng, plan, number, process_of[thread], invoke_ns, disturbed);
         free_at[thread] = operation.end_ns + rng.random_range(plan.latency_ns / 2..plan.latency_ns * 3);
         if operation.kind == EventKind::Info {
@@ -122,7 +128,14 @@ fn operations(plan: Plan) -> Vec<Made> {
     made
 }
 
-fn operation(rng: &mut Rng, plan: Plan, number: usize, process: u64, invoke_ns: u64, disturbed: bool) -> Made {
+fn operation(
+    rng: &mut Rng,
+    plan: Plan,
+    number: usize,
+    process: u64,
+    invoke_ns: u64,
+    disturbed: bool,
+) -> Made {
     // Two keys at a time, as a workload of independent keys has it: half of the threads on each.
     let pairs = (plan.keys / 2).max(1);
     let pair = number as i64 * pairs / plan.operations.max(1) as i64;
@@ -184,7 +197,15 @@ fn faults(total_ns: u64) -> Vec<Planned> {
     vec![
         fault("partition", 12, 24, "partition n1 n2 | n3 n4 n5", &["n1", "n2"], true, "412 packets dropped"),
         fault("pause", 30, 36, "pause n4", &["n4"], true, "state T in /proc"),
-        fault("partition", 42, 56, "isolate the leader: n3 | n1 n2 n4 n5", &["n3"], true, "1,093 packets dropped"),
+        fault(
+            "partition",
+            42,
+            56,
+            "isolate the leader: n3 | n1 n2 n4 n5",
+            &["n3"],
+            true,
+            "1,093 packets dropped",
+        ),
         fault("kill", 50, 62, "kill n1 n2", &["n1", "n2"], true, "both processes gone"),
         fault("pause", 72, 73, "pause n5", &["n5"], false, ""),
         fault("partition", 80, 92, "one way: n2 → n4", &["n2", "n4"], true, "88 packets dropped"),
@@ -193,25 +214,33 @@ fn faults(total_ns: u64) -> Vec<Planned> {
 
 /// The events in order of time, and the index of each operation's invocation and completion.
 fn history(made: &[Made], faults: &[Planned], total_ns: u64) -> (History, Vec<(u64, u64)>) {
-    let mut events: Vec<(u64, Option<(usize, bool)>, Event)> = Vec::new();
+    // With the position of its operation, and whether it is the completion.
+    let mut events: Vec<(Option<(usize, bool)>, Event)> = Vec::new();
     for (at, operation) in made.iter().enumerate() {
         let process = Process::Client(operation.process);
-        let mut invoke =
-            Event::new(0, operation.invoke_ns, process.clone(), EventKind::Invoke, operation.f, operation.argument.clone());
+        let mut invoke = Event::new(
+            0,
+            operation.invoke_ns,
+            process.clone(),
+            EventKind::Invoke,
+            operation.f,
+            operation.argument.clone(),
+        );
         invoke.key = Some(Value::Int(operation.key));
-        let mut end = Event::new(0, operation.end_ns, process, operation.kind, operation.f, operation.result.clone());
+        let mut end =
+            Event::new(0, operation.end_ns, process, operation.kind, operation.f, operation.result.clone());
         end.key = Some(Value::Int(operation.key));
         end.error = operation.error.map(Value::from);
-        events.push((operation.invoke_ns, Some((at, false)), invoke));
-        events.push((operation.end_ns, Some((at, true)), end));
+        events.push((Some((at, false)), invoke));
+        events.push((Some((at, true)), end));
     }
     for event in fault_events(faults).into_iter().chain(observations(total_ns)) {
-        events.push((event.time_ns, None, event));
+        events.push((None, event));
     }
-    events.sort_by_key(|(time_ns, ..)| *time_ns);
+    events.sort_by_key(|(_, event)| event.time_ns);
     let mut index_of = vec![(0, 0); made.len()];
     let mut list = Vec::with_capacity(events.len());
-    for (index, (_, operation, mut event)) in (0..).zip(events) {
+    for (index, (operation, mut event)) in (0..).zip(events) {
         event.index = index;
         match operation {
             Some((at, false)) => index_of[at].0 = index,
@@ -251,7 +280,14 @@ fn fault_events(faults: &[Planned]) -> Vec<Event> {
             (fault.to_ns + 15_000_000, "undo"),
         ];
         for (time_ns, action) in moments {
-            events.push(Event::new(0, time_ns, Process::nemesis(), EventKind::Info, fault.kind, value(action)));
+            events.push(Event::new(
+                0,
+                time_ns,
+                Process::nemesis(),
+                EventKind::Info,
+                fault.kind,
+                value(action),
+            ));
         }
     }
     events
@@ -281,8 +317,9 @@ fn verdict(
 ) -> Verdict {
     let partition = |key: i64| {
         let bad = stale.filter(|(at, _)| made[*at].key == key);
-        let reason =
-            bad.map(|(_, value)| format!("no legal order: the read of {value} by process {} contradicts what was acknowledged", made[bad.unwrap().0].process));
+        let reason = bad.map(|(at, value)| {
+            format!("the read of {value} by process {} contradicts what was acknowledged", made[at].process)
+        });
         PartitionVerdict {
             key: key.into(),
             validity: if bad.is_some() { Validity::Invalid } else { Validity::Valid },
@@ -295,7 +332,9 @@ fn verdict(
     };
     let partitions: Vec<PartitionVerdict> = (0..plan.keys).map(partition).collect();
     let validity = partitions.iter().map(|partition| partition.validity).max().unwrap_or(Validity::Unknown);
-    let reason = stale.map(|(at, _)| format!("Key {} cannot be linearized; the other {} can.", made[at].key, plan.keys - 1));
+    let reason = stale.map(|(at, _)| {
+        format!("Key {} cannot be linearized; the other {} can.", made[at].key, plan.keys - 1)
+    });
     let check = |checker: &str, validity, reason: Option<String>, partitions| CheckVerdict {
         checker: checker.to_owned(),
         validity,
@@ -316,7 +355,8 @@ fn verdict(
 /// The evidence for the planted read: everything of its key before it in order, and what is open at its completion.
 fn proof(made: &[Made], order: &[usize], at: usize, value: i64, index_of: &[(u64, u64)]) -> Evidence {
     let bad = &made[at];
-    let of_key = |other: &&usize| made[**other].key == bad.key && **other != at && made[**other].point_ns.is_some();
+    let of_key =
+        |other: &&usize| made[**other].key == bad.key && **other != at && made[**other].point_ns.is_some();
     let before: Vec<usize> =
         order.iter().filter(of_key).filter(|&&other| made[other].point_ns < bad.point_ns).copied().collect();
     let state = before.last().map_or(0, |&last| made[last].state);
@@ -351,7 +391,8 @@ fn proof(made: &[Made], order: &[usize], at: usize, value: i64, index_of: &[(u64
             && operation.kind != EventKind::Fail
     });
     for other in open.take(4) {
-        let expected = made[other].argument.as_sequence().and_then(|pair| pair.first()?.as_int()).unwrap_or(0);
+        let expected =
+            made[other].argument.as_sequence().and_then(|pair| pair.first()?.as_int()).unwrap_or(0);
         candidates.push(Candidate {
             operation: index_of[other].0,
             description: words(&made[other]),
@@ -378,7 +419,10 @@ fn description(plan: Plan) -> RunDescription {
         name: "register".to_owned(),
         started: "2026-11-21T03:33:56Z".to_owned(),
         seed: Some(plan.seed),
-        command: format!("labrys test --workload register --nemesis partition,pause,kill --seed {}", plan.seed),
+        command: format!(
+            "labrys test --workload register --nemesis partition,pause,kill --seed {}",
+            plan.seed
+        ),
         concurrency: Some(plan.threads),
         configuration: vec![
             pair("workload", "register"),
