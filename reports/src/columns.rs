@@ -24,6 +24,8 @@ pub(crate) const VIOLATIONS_LIMIT: usize = 200;
 #[derive(Serialize)]
 struct Page<'a> {
     end: u64,
+    /// Whether times are those of a clock.
+    measured: bool,
     lanes: Vec<String>,
     functions: Vec<&'a str>,
     keys: Vec<&'a str>,
@@ -139,6 +141,7 @@ pub(crate) fn json(facts: &Facts<'_>) -> String {
     let (operations, strings) = columns(facts, &functions, &key_positions);
     let page = Page {
         end: facts.end_ns,
+        measured: facts.times == describe::Times::Measured,
         lanes: (0..facts.lanes.processes.len()).map(|lane| facts.lanes.name(lane)).collect(),
         functions,
         strings: strings.list,

@@ -1,6 +1,6 @@
 //! Words for operations, times and numbers, the same in every output.
 
-use labrys_history::{Completion, Operation, Value};
+use labrys_history::{Completion, Event, Operation, Value};
 
 /// The sign of an operation that failed.
 pub(crate) const FAILED: &str = "✗";
@@ -59,13 +59,58 @@ pub(crate) fn error(completion: &Completion) -> Option<&Value> {
     }
 }
 
+/// What the times of a history are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Nanoseconds of a clock.
+    Measured,
+    /// The format has none; the position of the event stands for it.
+    Positions,
+}
+
+impl Times {
+    /// The times of these events.
+    pub(crate) fn of(events: &[Event]) -> Times {
+        let by_position = |event: &Event| event.time_ns == event.index;
+        if !events.is_empty() && events.iter().all(by_position) { Times::Positions } else { Times::Measured }
+    }
+
+    /// A point in time.
+    pub(crate) fn time(self, time: u64) -> String {
+        match self {
+            Times::Measured => self::time(time),
+            Times::Positions => time.to_string(),
+        }
+    }
+
+    /// A length of time.
+    pub(crate) fn duration(self, duration: u64) -> String {
+        match self {
+            Times::Measured => self::duration(duration),
+            Times::Positions => plural(duration, "event"),
+        }
+    }
+
+    /// When an operation was over; one of unknown outcome is never over, even when its client has
+    /// given up.
+    pub(crate) fn end(self, completion: &Completion) -> String {
+        match completion {
+            Completion::Info { time_ns: Some(time), .. } => {
+                format!("open (given up at {})", self.time(*time))
+            }
+            Completion::Info { time_ns: None, .. } => "open".to_owned(),
+            Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } => self.time(*time_ns),
+        }
+    }
+}
+
 /// A point in time: seconds since the start, to the microsecond.
-pub(crate) fn time(time_ns: u64) -> String {
+fn time(time_ns: u64) -> String {
     format!("{}.{:06} s", time_ns / 1_000_000_000, time_ns % 1_000_000_000 / 1_000)
 }
 
 /// A length of time, to three digits: `830 µs`, `5.12 ms`, `1.20 s`.
-pub(crate) fn duration(duration_ns: u64) -> String {
+fn duration(duration_ns: u64) -> String {
     let (unit_ns, unit) = match duration_ns {
         0..1_000 => return format!("{duration_ns} ns"),
         1_000..1_000_000 => (1e3, "µs"),

@@ -8,6 +8,7 @@ use labrys_checker::verdict::{Validity, Verdict};
 use labrys_history::{Completion, EventKind, History, Operation};
 
 use crate::Inputs;
+use crate::describe::Times;
 use crate::faults::{Fault, Leader, Observation, faults, observations};
 use crate::lanes::Lanes;
 use crate::violations::{Violation, key_text, violations};
@@ -32,6 +33,7 @@ pub(crate) struct Facts<'a> {
     pub violations: Vec<Violation<'a>>,
     /// The time of the last event.
     pub end_ns: u64,
+    pub times: Times,
 }
 
 /// How the operations of a function ended, and how long those took that succeeded.
@@ -71,6 +73,7 @@ impl<'a> Facts<'a> {
             violations: violations(inputs.verdict, history, &operations, end_ns),
             operations,
             end_ns,
+            times: Times::of(history.events()),
             inputs,
         }
     }

@@ -10,7 +10,7 @@ use labrys_checker::verdict::Validity;
 use labrys_history::{Completion, Operation};
 use maud::{Markup, PreEscaped, html};
 
-use crate::describe::{self, clean, shortened};
+use crate::describe::{self, Times, clean, shortened};
 use crate::facts::{Facts, outcome};
 use crate::faults::Fault;
 use crate::plots::{SHADES, hex, step};
@@ -207,7 +207,7 @@ impl Scene<'_> {
                     parts.push(format!("key {}", shortened(&clean(key), 40)));
                 }
             }
-            _ => parts.push(format!("the first {}", describe::duration(self.scale.to_ns))),
+            _ => parts.push(format!("the first {}", self.facts.times.duration(self.scale.to_ns))),
         }
         parts.join(" · ")
     }
@@ -218,12 +218,16 @@ impl Scene<'_> {
         let digits = (9.0 - step_ns.log10().floor()).clamp(0.0, 9.0) as usize;
         let first = (from_ns as f64 / step_ns).ceil() as u64;
         let last = (to_ns as f64 / step_ns).floor() as u64;
+        let label = |time: f64| match self.facts.times {
+            Times::Measured => format!("{:.digits$} s", time / 1e9),
+            Times::Positions => format!("{time}"),
+        };
         html! {
             @for tick in first..=last.min(first + 20) {
                 @let time = tick as f64 * step_ns;
                 @let x = format!("{:.1}", self.scale.x(time as u64));
                 line.lt-grid x1=(x) x2=(x) y1=(y + 4.0) y2=(bottom) {}
-                text.lt-tick x=(x) y=(y) { (format!("{:.digits$} s", time / 1e9)) }
+                text.lt-tick x=(x) y=(y) { (label(time)) }
             }
         }
     }
@@ -303,6 +307,7 @@ impl Scene<'_> {
                 @let bars = self.bars(operations, y + (LANE_PX - BAR_PX) / 2.0);
                 @for bar in &bars { (self.bar(bar)) }
                 @for bar in &bars { (self.labels(bar)) }
+                (self.came_from_before(operations, y + (LANE_PX - BAR_PX) / 2.0 - 1.5))
             }
         }
     }
@@ -353,17 +358,34 @@ impl Scene<'_> {
             }
             @match bar.role {
                 Role::Unplaceable => text.lt-badge x=(px(bar.x)) y=(above) { "✗ #" (bar.operation.invoke_index) },
-                Role::Candidate => text.lt-number x=(px(bar.x + 1.0)) y=(above) { "#" (bar.operation.invoke_index) },
+                Role::Candidate if bar.operation.invoke_time_ns >= self.scale.from_ns => {
+                    text.lt-number x=(px(bar.x + 1.0)) y=(above) { "#" (bar.operation.invoke_index) }
+                },
                 Role::Step(number) if number + NUMBERED_STEPS > total && bar.width > 9.0 => {
                     text.lt-number x=(px(bar.x + 1.0)) y=(above) { (number) }
                 },
-                Role::Step(_) | Role::Context => {},
+                Role::Candidate | Role::Step(_) | Role::Context => {},
+            }
+        }
+    }
+
+    /// The names of a lane's candidates that began before the window, which may leave nothing of their bars.
+    fn came_from_before(&self, operations: &[(usize, Role)], y: f64) -> Markup {
+        let of_lane = operations.iter().filter(|(_, role)| *role == Role::Candidate);
+        let numbers: Vec<String> = of_lane
+            .map(|(position, _)| &self.facts.operations[*position])
+            .filter(|operation| operation.invoke_time_ns < self.scale.from_ns)
+            .map(|operation| format!("#{}", operation.invoke_index))
+            .collect();
+        html! {
+            @if !numbers.is_empty() {
+                text.lt-number x=(px(GUTTER_PX + 1.0)) y=(px(y)) { "◂ " (shortened(&numbers.join(" "), 60)) }
             }
         }
     }
 
     fn tooltip(&self, operation: &Operation, role: Role) -> String {
-        let end = operation.completion.time_ns().map_or_else(|| "open".to_owned(), describe::time);
+        let end = self.facts.times.end(&operation.completion);
         let role = match role {
             Role::Unplaceable => "; its completion ends the prefix".to_owned(),
             Role::Candidate => "; could have come next".to_owned(),
@@ -371,7 +393,7 @@ impl Scene<'_> {
             Role::Context => String::new(),
         };
         let words = shortened(&clean(&describe::sentence(operation)), 120);
-        let begin = describe::time(operation.invoke_time_ns);
+        let begin = self.facts.times.time(operation.invoke_time_ns);
         format!("#{} process {}: {words} ({begin} – {end}){role}", operation.invoke_index, operation.process)
     }
 

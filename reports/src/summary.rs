@@ -4,10 +4,9 @@
 use std::fmt::Write as _;
 
 use labrys_checker::verdict::{Evidence, NonLinearizable, Validity};
-use labrys_history::Completion;
 
 use crate::Inputs;
-use crate::describe::{clean, count, duration, plural, shortened, time};
+use crate::describe::{Times, clean, count, plural, shortened};
 use crate::facts::{Facts, OUTCOMES};
 use crate::report::Paths;
 use crate::violations::Violation;
@@ -132,11 +131,15 @@ fn explanation(out: &mut String, facts: &Facts<'_>, violation: &Violation<'_>, p
     let subject =
         violation.key.as_ref().map_or_else(|| "The history".to_owned(), |key| format!("Key {}", tame(key)));
     let _ = writeln!(out, "\n{}", paint.bold(&format!("{subject} cannot be linearized")));
+    let at = match facts.times {
+        Times::Measured => format!(" at {}", facts.times.time(violation.prefix_end_ns)),
+        Times::Positions => String::new(),
+    };
     let _ = writeln!(
         out,
-        "  The shortest prefix without a legal order ends with event {} at {}. A longest legal order in it has {}:",
+        "  The shortest prefix without a legal order ends with event {}{}. A longest legal order in it has {}:",
         proof.prefix_end,
-        time(violation.prefix_end_ns),
+        at,
         plural(length(proof), "operation"),
     );
     let shown = &steps[steps.len().saturating_sub(STEPS_SHOWN)..];
@@ -194,18 +197,9 @@ fn who(facts: &Facts<'_>, operation: u64) -> String {
     format!(
         "process {}  {} – {}",
         operation.process,
-        time(operation.invoke_time_ns),
-        end(&operation.completion)
+        facts.times.time(operation.invoke_time_ns),
+        facts.times.end(&operation.completion)
     )
-}
-
-/// When an operation was over; one of unknown outcome is not, even when its client has given up.
-pub(crate) fn end(completion: &Completion) -> String {
-    match completion {
-        Completion::Info { time_ns: Some(time_ns), .. } => format!("open (given up at {})", time(*time_ns)),
-        Completion::Info { time_ns: None, .. } => "open".to_owned(),
-        Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } => time(*time_ns),
-    }
 }
 
 /// Columns that line up. Widths count characters.
@@ -263,7 +257,7 @@ fn broken(out: &mut String, facts: &Facts<'_>, paint: Paint) {
 }
 
 fn exercised(out: &mut String, facts: &Facts<'_>) {
-    let _ = writeln!(out, "\nExercised in {}", duration(facts.end_ns));
+    let _ = writeln!(out, "\nExercised in {}", facts.times.duration(facts.end_ns));
     let kinds = facts.fault_kinds();
     let names = facts.functions.keys().map(String::as_str).chain(kinds.iter().copied());
     let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
@@ -274,9 +268,10 @@ fn exercised(out: &mut String, facts: &Facts<'_>) {
             .map(|(outcome, number)| format!("{:>9} {outcome}", count(number)))
             .collect();
         let _ = write!(out, "  {:width$} {}", tame(name), counts.join(" "));
-        if function.outcomes[0] > 0 {
-            let [median, high] =
-                [0.5, 0.99].map(|quantile| duration(function.latency_us.value_at_quantile(quantile) * 1_000));
+        if function.outcomes[0] > 0 && facts.times == Times::Measured {
+            let [median, high] = [0.5, 0.99].map(|quantile| {
+                Times::Measured.duration(function.latency_us.value_at_quantile(quantile) * 1_000)
+            });
             let _ = write!(out, "   median {median}, 99 % below {high}");
         }
         out.push('\n');

@@ -96,10 +96,10 @@ fn window(proof: &NonLinearizable, operations: &[Operation], prefix_end_ns: u64)
     let from_ns = last_steps
         .chain([proof.operation])
         .filter_map(|index| find(operations, index))
-        .filter(|&position| matches!(operations[position].completion, Completion::Ok { .. }))
+        .filter(|&position| !matches!(operations[position].completion, Completion::Info { .. }))
         .map(|position| operations[position].invoke_time_ns)
         .min()
         .unwrap_or(prefix_end_ns);
-    let length_ns = prefix_end_ns.saturating_sub(from_ns).max(1_000);
+    let length_ns = prefix_end_ns.saturating_sub(from_ns).max(12);
     (from_ns.saturating_sub(length_ns / 12), prefix_end_ns + length_ns / 6)
 }

@@ -5,10 +5,13 @@ const Labrys = {};
 
 (() => {
   const OUTCOMES = ["ok", "fail", "info"];
+  // Whether times are nanoseconds; otherwise the history has none, and positions of events stand for them.
+  let measured = true;
 
   // Times are nanoseconds since the start of the run; doubles hold those of a hundred days exactly.
   function decode(text) {
     const raw = JSON.parse(text);
+    measured = raw.measured;
     const columns = raw.operations;
     const count = columns.index.length;
     const start = new Float64Array(count);
@@ -27,6 +30,7 @@ const Labrys = {};
     }
     return {
       count,
+      measured,
       start,
       end,
       index,
@@ -163,10 +167,12 @@ const Labrys = {};
 
   // As the tables write it (src/describe.rs): microseconds, cut off.
   function time(ns) {
+    if (!measured) return String(Math.round(ns));
     return `${(Math.floor(ns / 1e3) / 1e6).toFixed(6)} s`;
   }
 
   function duration(ns) {
+    if (!measured) return `${Math.round(ns)} events`;
     const [unit, name] = ns < 1e3 ? [1, "ns"] : ns < 1e6 ? [1e3, "µs"] : ns < 1e9 ? [1e6, "ms"] : [1e9, "s"];
     const amount = ns / unit;
     return `${amount.toFixed(unit === 1 || amount >= 100 ? 0 : amount >= 10 ? 1 : 2)} ${name}`;

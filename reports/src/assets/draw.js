@@ -1,5 +1,5 @@
-// Drawing on the two canvases: the timeline itself and the overview of the whole run below it. Pure in the sense that it
-// changes nothing but pixels; what to draw is in the `view` that it is given.
+// Drawing the timeline on its canvas. Pure in the sense that it changes nothing but pixels; what to draw is in the `view`
+// that it is given.
 //
 // Cost of a frame: for every lane, the operations in sight, but never more than two per pixel. Where operations are
 // narrower than a pixel, the next one to be drawn is found by binary search.
@@ -66,6 +66,7 @@
       this.arrange(data.lanes.map((_, lane) => lane));
       this.widths = new Map();
       this.run = null;
+      this.taken = new Map();
       this.restyle();
     }
 
@@ -218,7 +219,7 @@
         context.fillStyle = colours.grid;
         context.fillRect(Math.round(x), AXIS - 4, 1, this.height);
         const half = 34;
-        if (x > GUTTER + half && x < this.width - half) this.text(`${(tick / 1e9).toFixed(digits)} s`, x, AXIS / 2, colours.soft, "center");
+        if (x > GUTTER + half && x < this.width - half) this.text(this.data.measured ? `${(tick / 1e9).toFixed(digits)} s` : String(tick), x, AXIS / 2, colours.soft, "center");
       }
       this.text("process", GUTTER - 8, AXIS / 2, colours.soft, "right");
     }
@@ -479,15 +480,16 @@
     // The operations in evidence, those that a search found, and the selected one: over everything else.
     highlights(view) {
       const { colours } = this;
+      this.tails(view);
       for (const [i, { role, order }] of view.roles) {
         if (role === "step") this.badge(view, i, String(order), colours.soft);
       }
-      this.tails(view);
       for (const i of view.found) this.frame(view, i, colours.select, 1.5, [2, 2]);
       for (const [i, { role }] of view.roles) {
         if (role === "candidate") {
           this.frame(view, i, colours.candidate, 2, [5, 3]);
-          this.badge(view, i, `#${this.data.index[i]}`, colours.candidate);
+          // Of those that began before the window, `tails` has said the name.
+          if (this.data.start[i] >= view.from || this.data.outcome[i] !== 2) this.badge(view, i, `#${this.data.index[i]}`, colours.candidate);
         }
       }
       for (const [i, { role }] of view.roles) {
@@ -506,14 +508,16 @@
     // the foot of its lane from there to the end of the prefix, named at the left edge if it began before.
     tails(view) {
       const { data, context, colours } = this;
-      const named = new Map();
+      const names = new Map();
+      this.taken = new Map();
       for (const [i, { role }] of view.roles) {
         if (data.outcome[i] !== 2 || role === "step" || !Labrys.passes(data, view.filter, i)) continue;
+        const lane = data.lane[i];
+        const above = names.get(lane) || [];
         const [x, width] = this.span(view, Math.min(data.end[i], data.duration), view.violation.end);
-        const line = named.get(data.lane[i]) || 0;
-        if (width <= 2 || line > 2) continue;
-        named.set(data.lane[i], line + 1);
-        const y = this.laneTop(view, data.lane[i]) + this.layout.lane - 1.5 - line * 3;
+        if (data.start[i] < view.from && view.violation.end > view.from) names.set(lane, [...above, `#${data.index[i]}`]);
+        if (width <= 2 || above.length > 2) continue;
+        const y = this.laneTop(view, lane) + this.layout.lane - 1.5 - above.length * 3;
         context.strokeStyle = colours.candidate;
         context.setLineDash([5, 3]);
         context.beginPath();
@@ -521,9 +525,12 @@
         context.lineTo(x + width, y);
         context.stroke();
         context.setLineDash([]);
-        if (line > 0 || data.end[i] >= view.from || this.layout.lane < 28) continue;
-        const words = `◂ #${data.index[i]}`;
-        this.text(words, GUTTER + 3, this.laneTop(view, data.lane[i]) + 6, colours.candidate, "left", SMALL_FONT);
+      }
+      if (this.layout.lane < 28) return;
+      for (const [lane, numbers] of names) {
+        const words = `◂ ${numbers.join(" ")}`;
+        this.taken.set(lane, GUTTER + 3 + this.textWidth(words));
+        this.text(words, GUTTER + 3, this.laneTop(view, lane) + 6, colours.candidate, "left", SMALL_FONT);
       }
     }
 
@@ -551,6 +558,7 @@
       const [x, width] = this.span(view, data.start[i], until);
       if (width <= 0 || (width < 12 && !always)) return;
       const left = Math.max(x, GUTTER) + 1;
+      if (!always && left < (this.taken.get(data.lane[i]) || 0)) return;
       this.text(words, left, this.laneTop(view, data.lane[i]) + 6, colour, "left", always ? `bold ${SMALL_FONT}` : SMALL_FONT);
     }
 
@@ -589,90 +597,6 @@
     }
   }
 
-  // The whole run on one strip: operations per pixel, faults, violations, and the part that the timeline shows.
-  class Overview {
-    constructor(canvas, data) {
-      this.painter = new Painter(canvas, data);
-      this.data = data;
-      this.density = null;
-    }
-
-    resize(width, height) {
-      this.painter.resize(width, height);
-      this.density = null;
-    }
-
-    x(time) {
-      return GUTTER + (time / this.data.duration) * (this.painter.width - GUTTER);
-    }
-
-    timeAt(x) {
-      return ((x - GUTTER) / (this.painter.width - GUTTER)) * this.data.duration;
-    }
-
-    draw(view) {
-      const { context, colours, width, height } = this.painter;
-      const buckets = Math.max(1, Math.floor((width - GUTTER) / 2));
-      if (!this.density || this.selection !== view.selection) {
-        this.density = Labrys.density(this.data, view.selection, buckets);
-        this.selection = view.selection;
-      }
-      context.textBaseline = "middle";
-      context.fillStyle = colours.paper;
-      context.fillRect(0, 0, width, height);
-      context.fillStyle = colours.band;
-      context.fillRect(GUTTER, 0, width - GUTTER, height);
-      this.painter.text("overview", GUTTER - 8, height / 2, colours.soft, "right");
-      for (const fault of this.data.faults) {
-        context.globalAlpha = 0.22;
-        context.fillStyle = colours.faults[fault.kind % 5];
-        context.fillRect(this.x(fault.times[0]), 0, Math.max(1, this.x(fault.times[3]) - this.x(fault.times[0])), height);
-      }
-      context.globalAlpha = 1;
-      this.bars(buckets, height);
-      for (const violation of this.data.violations) {
-        const current = violation === view.violation;
-        context.globalAlpha = current || !view.violation ? 1 : 0.4;
-        context.fillStyle = colours.bad;
-        context.fillRect(this.x(violation.end) - 1, 0, current ? 2.5 : 1.5, height);
-      }
-      context.globalAlpha = 1;
-      this.brush(view, height);
-    }
-
-    bars(buckets, height) {
-      const { context, colours } = this.painter;
-      let highest = 1;
-      for (let at = 0; at < buckets; at++) highest = Math.max(highest, this.density[0][at] + this.density[1][at] + this.density[2][at]);
-      for (let at = 0; at < buckets; at++) {
-        let y = height;
-        for (const [outcome, name] of [[0, "ok-edge"], [1, "fail-edge"], [2, "info-edge"]]) {
-          const number = this.density[outcome][at];
-          if (number === 0) continue;
-          const tall = Math.max(1, (number / highest) * (height - 4));
-          y -= tall;
-          context.fillStyle = colours[name];
-          context.fillRect(GUTTER + at * 2, y, 2, tall);
-        }
-      }
-    }
-
-    brush(view, height) {
-      const { context, colours, width } = this.painter;
-      const left = this.x(view.from);
-      const right = Math.max(left + 3, this.x(view.to));
-      context.globalAlpha = 0.6;
-      context.fillStyle = colours.paper;
-      context.fillRect(GUTTER, 0, left - GUTTER, height);
-      context.fillRect(right, 0, width - right, height);
-      context.globalAlpha = 1;
-      context.strokeStyle = colours.select;
-      context.lineWidth = 2;
-      context.strokeRect(left, 1, right - left, height - 2);
-      context.lineWidth = 1;
-    }
-  }
-
   // The smallest of 1, 2, 5 times a power of ten of which `wanted` or fewer fit into `length`.
   function roundStep(length, wanted) {
     const raw = Math.max(1, length / Math.max(1, wanted));
@@ -685,5 +609,5 @@
     return /^#[0-9a-f]{6}$/i.test(colour) ? `${colour}00` : "transparent";
   }
 
-  Object.assign(Labrys, { Painter, Overview, GUTTER, AXIS });
+  Object.assign(Labrys, { Painter, GUTTER });
 })();

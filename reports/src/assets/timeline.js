@@ -47,6 +47,7 @@
         hovered: -1,
       };
       this.foundAt = -1;
+      this.shortest = data.measured ? 200 : 4;
       this.frame = 0;
       this.build();
       this.painter = new Labrys.Painter(this.canvas, data);
@@ -194,7 +195,7 @@
         to = Math.max(to, data.end[last] < Infinity ? data.end[last] : data.start[last]);
       }
       if (from > to) return [0, data.duration];
-      const air = (to - from) * 0.02 + 1000;
+      const air = (to - from) * 0.02 + this.shortest;
       return [from - air, to + air];
     }
 
@@ -204,7 +205,7 @@
 
     showWindow([from, to]) {
       const { view, data } = this;
-      const length = Math.min(Math.max(to - from, 200), data.duration * 1.02);
+      const length = Math.min(Math.max(to - from, this.shortest), data.duration * 1.02);
       view.from = Math.max(-data.duration * 0.01, Math.min(from, data.duration * 1.01 - length));
       view.to = view.from + length;
       this.draw();
@@ -250,7 +251,7 @@
 
     focusOn(i) {
       const end = Math.min(this.data.end[i], this.data.duration);
-      const length = Math.max(end - this.data.start[i], 1000);
+      const length = Math.max(end - this.data.start[i], this.shortest * 5);
       this.showWindow([this.data.start[i] - length, end + length]);
     }
 
@@ -267,7 +268,9 @@
         this.chooseKey(data.key[i], false);
       }
       const length = Math.min(data.end[i], data.duration) - data.start[i];
-      if (view.to - view.from > 200 * Math.max(length, 1000)) this.focusOn(i);
+      const inWindow = violation && data.start[i] >= violation.window[0] && data.start[i] <= violation.window[1];
+      if (inWindow) this.showWindow(violation.window);
+      else if (view.to - view.from > 200 * Math.max(length, this.shortest)) this.focusOn(i);
       this.choose(i);
     }
 
@@ -351,7 +354,7 @@
       const [from, to] = range.split("-").map(Number);
       if (!Number.isFinite(from)) return;
       if (Number.isFinite(to)) {
-        const air = Math.max((to - from) * 0.1, 1000);
+        const air = Math.max((to - from) * 0.1, this.shortest);
         return this.showWindow([from - air, to + air]);
       }
       const half = Math.min(this.view.to - this.view.from, this.data.duration / 20) / 2;
@@ -434,7 +437,7 @@
         if (moved || last.type === "pointercancel") return;
         const box = canvas.getBoundingClientRect();
         const hit = this.painter.hit(view, last.clientX - box.left, last.clientY - box.top);
-        if (hit && hit.fault) this.showWindow([hit.fault.times[0] - 1e6, hit.fault.times[3] + 1e6]);
+        if (hit && hit.fault) this.followTime(`${hit.fault.times[0]}-${hit.fault.times[3]}`);
         else this.choose(hit && hit.operation !== undefined ? hit.operation : -1, false);
       };
       canvas.addEventListener("pointermove", move);
@@ -506,8 +509,8 @@
       strip.setPointerCapture(event.pointerId);
       const move = (next) => {
         const time = timeOf(next);
-        if (edge === "from") this.showWindow([Math.min(time, view.to - 200), view.to]);
-        else if (edge === "to") this.showWindow([view.from, Math.max(time, view.from + 200)]);
+        if (edge === "from") this.showWindow([Math.min(time, view.to - this.shortest), view.to]);
+        else if (edge === "to") this.showWindow([view.from, Math.max(time, view.from + this.shortest)]);
         else this.showWindow([time - offset, time - offset + length]);
       };
       const end = () => {

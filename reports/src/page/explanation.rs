@@ -6,7 +6,7 @@ use labrys_history::Completion;
 use maud::{Markup, html};
 
 use super::{badge, key_fragment, operation_link};
-use crate::describe::{count, duration, plural, shortened, time};
+use crate::describe::{count, plural, shortened};
 use crate::facts::Facts;
 use crate::summary;
 use crate::violations::{Violation, event, find};
@@ -64,7 +64,7 @@ fn violation_article(facts: &Facts<'_>, violation: &Violation<'_>, open: bool) -
                 @if let Some(key) = &violation.key { " " a.show href=(key_fragment(key)) { "show in the timeline" } }
             }
             @if !partition.reason.is_empty() { p.reason { (shortened(&partition.reason, 600)) } }
-            (prefix(violation))
+            (prefix(facts, violation))
             (linearization(facts, violation.proof))
             p.state { "Then " strong { (summary::state(&shortened(&violation.proof.state, TEXT_LIMIT))) } "." }
             (candidates(facts, violation.proof))
@@ -72,11 +72,11 @@ fn violation_article(facts: &Facts<'_>, violation: &Violation<'_>, open: bool) -
     }
 }
 
-fn prefix(violation: &Violation<'_>) -> Markup {
+fn prefix(facts: &Facts<'_>, violation: &Violation<'_>) -> Markup {
     let proof = violation.proof;
     html! {
         p {
-            "The shortest prefix of the history without a legal order ends at " strong { (time(violation.prefix_end_ns)) }
+            "The shortest prefix of the history without a legal order ends at " strong { (facts.times.time(violation.prefix_end_ns)) }
             ", with event " (proof.prefix_end) ", the completion of " (operation_link(proof.operation)) ". "
             "A longest legal order of what came before has " (plural(summary::length(proof), "operation")) "; it ends:"
         }
@@ -139,9 +139,9 @@ fn who(facts: &Facts<'_>, index: u64, description: &str) -> Markup {
         td.number { (operation.process) }
         (words)
         td.times {
-            (time(begin_ns)) " – " (summary::end(&operation.completion))
+            (facts.times.time(begin_ns)) " – " (facts.times.end(&operation.completion))
             @if let Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } = operation.completion {
-                " " span.soft { "(" (duration(time_ns.saturating_sub(begin_ns))) ")" }
+                " " span.soft { "(" (facts.times.duration(time_ns.saturating_sub(begin_ns))) ")" }
             }
         }
     }
@@ -195,7 +195,7 @@ fn event_link(facts: &Facts<'_>, index: u64) -> Markup {
         @match found {
             _ if find(&facts.operations, index).is_some() => (operation_link(index)),
             Some(event) => a href=(format!("#t={}", event.time_ns)) {
-                (index) " (" (event.process) " " (event.f) " at " (time(event.time_ns)) ")"
+                (index) " (" (event.process) " " (event.f) " at " (facts.times.time(event.time_ns)) ")"
             },
             None => span { (index) },
         }

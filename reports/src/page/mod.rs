@@ -16,9 +16,10 @@ use crate::facts::Facts;
 use crate::summary;
 
 const STYLE: &str = include_str!("../assets/report.css");
-const SCRIPT: [&str; 3] = [
+const SCRIPT: [&str; 4] = [
     include_str!("../assets/data.js"),
     include_str!("../assets/draw.js"),
+    include_str!("../assets/overview.js"),
     include_str!("../assets/timeline.js"),
 ];
 
@@ -46,8 +47,8 @@ pub(crate) fn html(facts: &Facts<'_>, timeline_svg: &str, latency_svg: &str, rat
                     (sections::exercised(facts))
                     (explanation::section(facts))
                     (sections::timeline(facts, timeline_svg))
-                    (sections::plot("latency", "Latency", latency_svg))
-                    (sections::plot("rate", "Rate", rate_svg))
+                    (sections::plot(facts, "latency", "Latency", latency_svg))
+                    (sections::plot(facts, "rate", "Rate", rate_svg))
                     (sections::keys(facts))
                     (sections::observer(facts))
                     (sections::versions(facts))

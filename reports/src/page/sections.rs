@@ -6,7 +6,7 @@ use labrys_checker::verdict::{CheckVerdict, Validity};
 use maud::{Markup, PreEscaped, html};
 
 use super::{badge, key_fragment, validity_class};
-use crate::describe::{count, duration, plural, shortened, time};
+use crate::describe::{Times, count, plural, shortened};
 use crate::facts::{Facts, KeyFacts};
 use crate::faults::Fault;
 use crate::summary;
@@ -33,7 +33,7 @@ pub(super) fn headline(facts: &Facts<'_>) -> Markup {
             dl.repeat {
                 @if let Some(seed) = run.seed { dt { "Seed" } dd { code { (seed) } } }
                 @if !run.started.is_empty() { dt { "Started" } dd { time datetime=(run.started) { (run.started) } } }
-                dt { "Lasted" } dd { (duration(facts.end_ns)) }
+                dt { "Lasted" } dd { (facts.times.duration(facts.end_ns)) }
                 @if !run.command.is_empty() {
                     dt { "Repeat" }
                     dd { code #command { (run.command) } " " button #copy type="button" hidden { "Copy" } }
@@ -68,9 +68,12 @@ pub(super) fn exercised(facts: &Facts<'_>) -> Markup {
 }
 
 fn functions(facts: &Facts<'_>) -> Markup {
+    let measured = facts.times == Times::Measured;
     let row = |name: &str, outcomes: [u64; 3], latency_us: Option<&hdrhistogram::Histogram<u64>>| {
         let quantile = |quantile: f64| {
-            let of = |h: &hdrhistogram::Histogram<u64>| duration(h.value_at_quantile(quantile) * 1_000);
+            let of = |h: &hdrhistogram::Histogram<u64>| {
+                Times::Measured.duration(h.value_at_quantile(quantile) * 1_000)
+            };
             latency_us.filter(|histogram| !histogram.is_empty()).map_or_else(|| "–".to_owned(), of)
         };
         html! {
@@ -91,7 +94,7 @@ fn functions(facts: &Facts<'_>) -> Markup {
                 th scope="col" { "ok" } th scope="col" { "fail" } th scope="col" { "info" }
                 th scope="col" { "median" } th scope="col" { "99 %" } th scope="col" { "slowest" }
             } }
-            tbody { @for (name, f) in &facts.functions { (row(name, f.outcomes, Some(&f.latency_us))) } }
+            tbody { @for (name, f) in &facts.functions { (row(name, f.outcomes, measured.then_some(&f.latency_us))) } }
             @if facts.functions.len() > 1 { tfoot { (row("all", facts.outcomes(), None)) } }
             @if facts.functions.is_empty() { tbody { tr { td colspan="7" { "No operation." } } } }
         }
@@ -107,7 +110,7 @@ fn checks(facts: &Facts<'_>) -> Markup {
                 td { (badge(check.validity)) }
                 td {
                     (check.reason)
-                    @if !check.partitions.is_empty() {
+                    @if check.partitions.iter().any(|partition| !partition.key.is_null()) {
                         " " span.soft { "(" (plural(check.partitions.len() as u64, "key")) ", " (count(invalid)) " invalid)" }
                     }
                     (statistics(check))
@@ -157,8 +160,8 @@ fn faults(facts: &Facts<'_>) -> Markup {
             tr {
                 th scope="row" { (fault.kind) }
                 td { (shortened(&fault.what, TEXT_LIMIT)) }
-                td.number { a href=(format!("#t={}-{}", fault.apply_ns, end_ns)) { (time(fault.apply_ns)) } }
-                td.number { (duration(end_ns.saturating_sub(fault.apply_ns)))
+                td.number { a href=(format!("#t={}-{}", fault.apply_ns, end_ns)) { (facts.times.time(fault.apply_ns)) } }
+                td.number { (facts.times.duration(end_ns.saturating_sub(fault.apply_ns)))
                     @if fault.undone_ns.is_none() { " (never undone)" } }
                 td.(class) { (sign) (fault.effect()) }
                 td { (shortened(&fault.evidence, TEXT_LIMIT))
@@ -209,8 +212,17 @@ pub(super) fn timeline(facts: &Facts<'_>, svg: &str) -> Markup {
     }
 }
 
-pub(super) fn plot(id: &str, title: &str, svg: &str) -> Markup {
-    html! { section.plot id=(id) { h2 { (title) } figure { (PreEscaped(svg)) } } }
+/// A plot over time; of a history without times it would say nothing.
+pub(super) fn plot(facts: &Facts<'_>, id: &str, title: &str, svg: &str) -> Markup {
+    html! {
+        section.plot id=(id) {
+            h2 { (title) }
+            @match facts.times {
+                Times::Measured => figure { (PreEscaped(svg)) },
+                Times::Positions => p.none { "The history has no times, only an order." },
+            }
+        }
+    }
 }
 
 pub(super) fn keys(facts: &Facts<'_>) -> Markup {
@@ -274,7 +286,7 @@ pub(super) fn observer(facts: &Facts<'_>) -> Markup {
             html! { tr {
                 th scope="row" { (term.map_or_else(|| "–".to_owned(), |term| term.to_string())) }
                 td { (shortened(&nodes.join(", "), TEXT_LIMIT)) }
-                td.number { a href=(format!("#t={}", seen[0].0)) { (time(seen[0].0)) } }
+                td.number { a href=(format!("#t={}", seen[0].0)) { (facts.times.time(seen[0].0)) } }
             } }
         })
         .collect();
@@ -296,7 +308,7 @@ fn observations(facts: &Facts<'_>) -> Markup {
         .take(OBSERVATIONS_LIMIT)
         .map(|seen| {
             html! { tr {
-                td.number { a href=(format!("#t={}", seen.time_ns)) { (time(seen.time_ns)) } }
+                td.number { a href=(format!("#t={}", seen.time_ns)) { (facts.times.time(seen.time_ns)) } }
                 th scope="row" { (seen.what) }
                 td { (shortened(&seen.detail, TEXT_LIMIT)) " " span.soft { "(event " (seen.index) ")" } }
             } }

@@ -250,3 +250,14 @@ fn values_that_only_grow_are_cut_before_the_page_grows_without_bound() {
     assert!(rendered.index_html.len() < 8_000_000, "the page has {} bytes", rendered.index_html.len());
     assert!(rendered.index_html.contains("more characters)"));
 }
+
+#[test]
+fn a_history_without_times_is_shown_by_the_order_of_its_events() {
+    let event = |index, kind, value| Event::new(index, index, Process::Client(0), kind, "read", value);
+    let events = vec![event(0, EventKind::Invoke, Value::Nil), event(1, EventKind::Ok, Value::Int(3))];
+    let rendered = render(&History::from_validated(events), &nothing_checked());
+    for plot in ["latency", "rate"] {
+        assert!(section(&rendered.index_html, plot).contains("no times, only an order"));
+    }
+    assert!(rendered.index_html.contains("\"measured\":false") && rendered.index_html.contains("1 event"));
+}
