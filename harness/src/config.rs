@@ -198,6 +198,10 @@ options! {
     /// Election timeout of the reference store
     [value_name = "DURATION", value_parser = humantime::parse_duration]
     election_timeout: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_millis(300);
+    /// Whether candidates of the reference store ask in a trial round, which changes no term, before they ask for votes
+    [value_name = "BOOL"] pre_vote: bool = |_| true;
+    /// Whether a leader of the reference store that has not heard from a majority for an election timeout steps down
+    [value_name = "BOOL"] check_quorum: bool = |_| true;
     /// How long the checker may search before it says unknown
     [value_name = "DURATION", value_parser = humantime::parse_duration]
     check_time_limit: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(120);

@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     fn moment() -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_795_230_836)
+        UNIX_EPOCH + Duration::from_secs(1_795_232_036)
     }
 
     #[test]

@@ -165,6 +165,8 @@ impl Rig {
         let options = ReferenceStoreOptions {
             binary: find_store_binary(None)?,
             election_timeout: config.election_timeout,
+            pre_vote: config.pre_vote,
+            check_quorum: config.check_quorum,
             seed: config.seed.fork("store"),
             defects: config.defects()?,
         };
@@ -401,7 +403,7 @@ async fn judge(
     faults_requested: bool,
     recovery: &Result<Duration, String>,
 ) -> Result<Verdict, RunError> {
-    let report = read_history(&directory.history(), ReadOptions::default())?;
+    let report = read_history(directory.history(), ReadOptions::default())?;
     let time_limit = config.check_time_limit;
     let judged = tokio::task::spawn_blocking(move || {
         let started = Instant::now();

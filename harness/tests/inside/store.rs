@@ -62,6 +62,8 @@ fn cluster(
     let options = ReferenceStoreOptions {
         binary,
         election_timeout: Duration::from_millis(300),
+        pre_vote: true,
+        check_quorum: true,
         seed: Seed(7),
         defects,
     };

@@ -39,7 +39,7 @@ macro_rules! defects {
 
 defects! {
     VoteNotPersisted "vote-not-persisted"
-        "The vote and the term are kept in memory only, so that a restarted node votes a second time in a term."
+        "The vote and the term do not survive a restart, so that a node votes a second time in a term."
     ElectionNoLogCheck "election-no-log-check"
         "A vote is granted without asking whether the candidate's log is up to date."
     AsyncReplicationAck "async-replication-ack"

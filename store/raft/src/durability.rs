@@ -16,7 +16,6 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use crate::defects::Defect;
 use crate::node::{Halted, Node, RoleState};
 use crate::queue::pop_front_if;
 use crate::types::{Effect, LogIndex, Message, MessageBody, NodeId, PersistBatch, Sequence, Term};
@@ -98,9 +97,6 @@ impl Durability {
 impl Node {
     /// The term or the vote changed: it goes into the next batch, and everything promised in this term waits for that.
     pub(crate) fn hard_state_changed(&mut self) {
-        if self.config.defects.has(Defect::VoteNotPersisted) {
-            return;
-        }
         self.durability.hard_state_dirty = true;
     }
 

@@ -10,6 +10,7 @@ use std::mem;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::defects::Defect;
 use crate::durability::Durability;
 use crate::error::{StartError, check_config, check_recovered};
 use crate::follower::{Acceptance, Previous};
@@ -85,7 +86,9 @@ impl Node {
         let Recovered { mut hard_state, entries, applied } = recovered;
         let log = Log::recovered(entries);
         let term_was_lost = log.last_term() > hard_state.term;
-        if term_was_lost {
+        if config.defects.has(Defect::VoteNotPersisted) {
+            hard_state = HardState::default();
+        } else if term_was_lost {
             // A batch of which only entries reached the disk. Nothing was promised in that term, so no vote was given.
             hard_state = HardState { term: log.last_term(), voted_for: None };
         }

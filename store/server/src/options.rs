@@ -71,6 +71,12 @@ pub struct Flags {
     /// A leader sends something at least this often [default: 50].
     #[arg(long, value_name = "MS")]
     pub heartbeat_interval_ms: Option<u64>,
+    /// Ask for votes only after a trial round that changes no term [default: true].
+    #[arg(long, value_name = "BOOL")]
+    pub pre_vote: Option<bool>,
+    /// A leader that has not heard from a majority for an election timeout steps down [default: true].
+    #[arg(long, value_name = "BOOL")]
+    pub check_quorum: Option<bool>,
     /// A new segment of the log is begun at this size [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     pub segment_bytes: Option<u64>,
@@ -199,6 +205,8 @@ pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Re
     server.defects = defects?;
     server.election_timeout_ms = flags.election_timeout_ms.unwrap_or(server.election_timeout_ms);
     server.heartbeat_interval_ms = flags.heartbeat_interval_ms.unwrap_or(server.heartbeat_interval_ms);
+    server.pre_vote = flags.pre_vote.unwrap_or(server.pre_vote);
+    server.check_quorum = flags.check_quorum.unwrap_or(server.check_quorum);
     server.wal.segment_bytes = flags.segment_bytes.unwrap_or(server.wal.segment_bytes);
     server.seed = flags.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     let listen = flags.listen.unwrap_or(own_address);
@@ -224,6 +232,8 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         data_dir: flags.data_dir.or(file.data_dir),
         election_timeout_ms: flags.election_timeout_ms.or(file.election_timeout_ms),
         heartbeat_interval_ms: flags.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
+        pre_vote: flags.pre_vote.or(file.pre_vote),
+        check_quorum: flags.check_quorum.or(file.check_quorum),
         segment_bytes: flags.segment_bytes.or(file.segment_bytes),
         seed: flags.seed.or(file.seed),
         defect: if flags.defect.is_empty() { file.defect } else { flags.defect },
@@ -258,6 +268,16 @@ mod tests {
         assert_eq!(resolved.listen, "a:1");
         assert_eq!((resolved.server.election_timeout_ms, resolved.server.heartbeat_interval_ms), (99, 7));
         assert_eq!(resolved.log_format, LogFormat::Text);
+    }
+
+    #[test]
+    fn pre_vote_and_check_quorum_are_on_unless_they_are_switched_off() {
+        let base = ["--id", "1", "--peers", "1=a:1", "--data-dir", "d"];
+        let server = resolve(flags(&base), None, false).unwrap().server;
+        assert!(server.pre_vote && server.check_quorum);
+        let off = [&base[..], &["--check-quorum", "false", "--pre-vote", "false"]].concat();
+        let server = resolve(flags(&off), None, false).unwrap().server;
+        assert!(!server.pre_vote && !server.check_quorum);
     }
 
     #[test]

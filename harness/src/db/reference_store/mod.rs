@@ -41,6 +41,10 @@ pub struct ReferenceStoreOptions {
     pub binary: PathBuf,
     /// A follower that hears nothing for once to twice this time campaigns.
     pub election_timeout: Duration,
+    /// Whether candidates ask in a trial round first.
+    pub pre_vote: bool,
+    /// Whether a leader that hears no majority steps down.
+    pub check_quorum: bool,
     /// Of the nodes' random choices.
     pub seed: Seed,
     /// Bugs to switch on.
@@ -206,6 +210,10 @@ fn daemon_spec(
         "--heartbeat-interval-ms".to_owned(),
         // As in the store's own defaults, 300 and 50.
         (election_timeout_ms / 6).max(1).to_string(),
+        "--pre-vote".to_owned(),
+        options.pre_vote.to_string(),
+        "--check-quorum".to_owned(),
+        options.check_quorum.to_string(),
         "--seed".to_owned(),
         options.seed.fork("labrys-store").fork_index(node as u64).to_string(),
     ];

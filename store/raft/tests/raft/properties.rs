@@ -53,12 +53,7 @@ fn is_noticed(defect: Defect, ignores_disk: bool, expected: &[Property]) {
 }
 
 #[test]
-fn a_vote_that_is_not_persisted_is_noticed_as_a_broken_promise() {
-    is_noticed(Defect::VoteNotPersisted, false, &[Property::DurableBeforePromised]);
-}
-
-#[test]
-fn a_vote_that_is_not_persisted_is_noticed_as_two_leaders_even_when_nobody_watches_the_disks() {
+fn a_term_and_a_vote_that_a_restart_forgets_are_noticed_as_two_leaders_or_two_logs() {
     is_noticed(Defect::VoteNotPersisted, true, &[Property::ElectionSafety, Property::LogMatching]);
 }
 

@@ -45,6 +45,10 @@ pub struct ServerOptions {
     pub election_timeout_ms: u64,
     /// See [`Config::heartbeat_interval_ms`].
     pub heartbeat_interval_ms: u64,
+    /// See [`Config::pre_vote`].
+    pub pre_vote: bool,
+    /// See [`Config::check_quorum`].
+    pub check_quorum: bool,
     /// Seed of the randomised election timeouts.
     pub seed: u64,
     /// Bugs switched on.
@@ -65,6 +69,8 @@ impl ServerOptions {
             data_dir,
             election_timeout_ms: 300,
             heartbeat_interval_ms: 50,
+            pre_vote: true,
+            check_quorum: true,
             seed: 0,
             defects: Defects::NONE,
             machine: MachineOptions::default(),
@@ -82,8 +88,8 @@ impl ServerOptions {
             max_batch_bytes: 1024 * 1024,
             max_inflight_batches: 16,
             max_pending: 8192,
-            pre_vote: true,
-            check_quorum: true,
+            pre_vote: self.pre_vote,
+            check_quorum: self.check_quorum,
             seed: self.seed,
             defects: self.defects,
         }
