@@ -34,7 +34,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run a test: start a cluster, break it while clients work on it, judge the history, write a report
-    Test(commands::test::Arguments),
+    Test(Box<commands::test::Arguments>),
     /// Check recorded histories
     Check(commands::check::Arguments),
     /// Rebuild the report of a run directory
@@ -94,7 +94,7 @@ fn in_words(value: &toml::Value) -> String {
 
 fn run(command: Command) -> Outcome {
     match command {
-        Command::Test(arguments) => commands::test::run(arguments),
+        Command::Test(arguments) => commands::test::run(*arguments),
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Report(arguments) => commands::report::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),

@@ -128,7 +128,8 @@ impl Evidence {
 impl fmt::Display for Evidence {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes_where = |wanted: fn(&Effect) -> bool| {
-            let nodes = self.details.iter().filter(|seen| wanted(&seen.effect)).map(|seen| seen.node.as_str());
+            let nodes =
+                self.details.iter().filter(|seen| wanted(&seen.effect)).map(|seen| seen.node.as_str());
             nodes.collect::<Vec<_>>().join(" ")
         };
         let stopped = nodes_where(|effect| matches!(effect, Effect::ProcessStopped { .. }));
@@ -144,7 +145,8 @@ impl fmt::Display for Evidence {
                 parts.push(format!("{verb} {nodes}"));
             }
         }
-        formatter.write_str(if parts.is_empty() { "no effect seen".to_owned() } else { parts.join(", ") }.as_str())
+        formatter
+            .write_str(if parts.is_empty() { "no effect seen".to_owned() } else { parts.join(", ") }.as_str())
     }
 }
 
@@ -215,7 +217,10 @@ mod tests {
         assert_eq!(evidence.to_string(), "no effect seen");
         evidence.extend([on("n1", Effect::PacketsDropped { from: "n2".to_owned(), packets: 1, bytes: 84 })]);
         assert_eq!(evidence.to_string(), "1 packet dropped");
-        evidence.extend([on("n2", Effect::ProcessKilled { process }), on("n3", Effect::ProcessKilled { process })]);
+        evidence.extend([
+            on("n2", Effect::ProcessKilled { process }),
+            on("n3", Effect::ProcessKilled { process }),
+        ]);
         assert_eq!(evidence.to_string(), "1 packet dropped, killed n2 n3");
     }
 

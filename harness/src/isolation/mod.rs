@@ -32,7 +32,7 @@ pub use error::{Facts, IsolationError, Stage};
 pub use init::{ORPHANS_FILE, OrphanExit};
 pub use namespaces::{Namespaces, namespace_inode};
 
-/// The environment variable by which the harness knows that it is inside; holds a [`Marker`] as JSON.
+/// The environment variable by which the harness knows that it is inside; holds a `Marker` as JSON.
 pub const MARKER_VARIABLE: &str = "LABRYS_ISOLATION";
 
 /// How to enter.
