@@ -91,7 +91,7 @@ fn main_generator(options: &WorkloadOptions, touched: Arc<AtomicI64>) -> BoxGene
     let keys = std::iter::from_fn(move || Some(Value::Int(touched.fetch_add(1, Ordering::SeqCst))));
     let seed = options.seed.fork(NAME);
     let (values, readers) = (options.values, options.threads_per_key() / 2);
-    let (ops_per_key, processes_per_key) = (options.ops_per_key, options.processes_per_key);
+    let (ops_per_key, processes_per_key) = (options.ops_per_key, options.process_limit());
     let on_key = move |key: &Value| {
         let key_seed = seed.fork_index(key.as_int().unwrap_or(0).cast_unsigned());
         operations(readers, values, key_seed).limit(ops_per_key).process_limit(processes_per_key).boxed()

@@ -77,8 +77,9 @@ pub struct WorkloadOptions {
     /// After so many operations a key is done, and its group goes on to a new one.
     pub ops_per_key: u64,
     /// A key is done, too, when so many processes may have worked on it: every operation that ended `info` makes a new
-    /// process, and all of them stay concurrent with the rest of the key's history.
-    pub processes_per_key: usize,
+    /// process, and all of them stay concurrent with the rest of the key's history. If absent, twice as many as there are
+    /// threads that work on it, and at least 20.
+    pub processes_per_key: Option<usize>,
     /// Which values are written.
     pub values: WrittenValues,
     /// No operation is invoked later than so long after the first.
@@ -96,7 +97,7 @@ impl Default for WorkloadOptions {
             rate_per_second: None,
             key_count: 2,
             ops_per_key: 200,
-            processes_per_key: 20,
+            processes_per_key: None,
             values: WrittenValues::Below(5),
             time_limit_ms: 30_000,
             seed: Seed(0),
@@ -143,9 +144,9 @@ impl WorkloadOptions {
             let reason = format!("more keys at a time than there are threads ({})", self.concurrency);
             return Err(WorkloadError::option("key-count", self.key_count, reason));
         }
-        if self.processes_per_key < self.largest_group() {
+        if self.process_limit() < self.largest_group() {
             let reason = format!("{} threads work on a key", self.largest_group());
-            return Err(WorkloadError::option("processes-per-key", self.processes_per_key, reason));
+            return Err(WorkloadError::option("processes-per-key", self.process_limit(), reason));
         }
         if self.values == WrittenValues::Below(0) {
             return Err(WorkloadError::option("values", "below 0", "no integer from 0 is below 0"));
@@ -159,9 +160,15 @@ impl WorkloadOptions {
         }
     }
 
+    /// How many processes may work on a key.
+    #[must_use]
+    pub fn process_limit(&self) -> usize {
+        self.processes_per_key.unwrap_or_else(|| (2 * self.largest_group()).max(20))
+    }
+
     fn largest_group(&self) -> usize {
         let per_key = self.threads_per_key();
-        per_key + (self.concurrency - per_key * self.key_count)
+        per_key + self.concurrency.saturating_sub(per_key * self.key_count)
     }
 }
 
@@ -278,6 +285,14 @@ mod tests {
     }
 
     #[test]
+    fn any_number_of_threads_is_right_with_the_defaults() {
+        for concurrency in [2, 3, 7, 50, 1000] {
+            build("register", &WorkloadOptions { concurrency, ..in_memory() })
+                .expect("nothing else was asked for");
+        }
+    }
+
+    #[test]
     fn options_that_make_no_sense_are_errors_that_name_the_option() {
         let refused = [
             (WorkloadOptions { concurrency: 0, ..in_memory() }, "concurrency"),
@@ -285,7 +300,7 @@ mod tests {
             (WorkloadOptions { key_count: 0, ..in_memory() }, "key-count"),
             (WorkloadOptions { key_count: 11, ..in_memory() }, "key-count"),
             (WorkloadOptions { ops_per_key: 0, ..in_memory() }, "ops-per-key"),
-            (WorkloadOptions { processes_per_key: 4, ..in_memory() }, "processes-per-key"),
+            (WorkloadOptions { processes_per_key: Some(4), ..in_memory() }, "processes-per-key"),
             (WorkloadOptions { values: WrittenValues::Below(0), ..in_memory() }, "values"),
             (WorkloadOptions { rate_per_second: Some(0.0), ..in_memory() }, "rate"),
             (WorkloadOptions { rate_per_second: Some(-1.0), ..in_memory() }, "rate"),

@@ -198,7 +198,7 @@ impl Interpreter {
     }
 
     /// Carries out what `generator` proposes until it is exhausted or `stop` is given, and then waits for the operations in
-    /// flight, which their time-outs bound.
+    /// flight, which their time-outs bound. Faster in a spawned task than inside `block_on`, which is a thread more.
     ///
     /// # Errors
     /// If an event cannot be recorded, or the generator waits for nothing. Operations may be in flight then.

@@ -292,7 +292,10 @@ impl<'a> Context<'a> {
     /// Whether a thread that is both in the scope and in `set` is free.
     #[must_use]
     pub fn any_free_in(&self, set: &ThreadSet) -> bool {
-        self.scope.intersection(set).intersects(&self.threads.free)
+        let free = &self.threads.free;
+        let words = self.scope.clients.iter().zip(&set.clients).zip(&free.clients);
+        (self.scope.nemesis && set.nemesis && free.nemesis)
+            || words.into_iter().any(|((a, b), c)| a & b & c != 0)
     }
 
     /// Whether all threads of the scope are free.

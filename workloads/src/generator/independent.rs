@@ -64,10 +64,10 @@ impl Group {
         K: Iterator<Item = Value>,
         F: FnMut(&Value) -> BoxGenerator,
     {
-        let inner = context.restricted(&self.threads);
-        if !inner.any_free() {
+        if !context.any_free_in(&self.threads) {
             return Peek::Pending;
         }
+        let inner = context.restricted(&self.threads);
         loop {
             if let Some((_, generator)) = &mut self.current {
                 match generator.peek(&inner) {

@@ -96,7 +96,7 @@ fn a_key_is_left_after_its_operations_and_at_any_time_so_many_are_worked_on() {
 
 #[test]
 fn a_key_whose_operations_all_end_info_is_left_before_it_has_too_many_processes() {
-    let options = WorkloadOptions { processes_per_key: 12, ..options() };
+    let options = WorkloadOptions { processes_per_key: Some(12), ..options() };
     let simulated =
         Simulation::new(10).reply(|_| Reply::info(10 * MILLISECOND_NS)).run(register(&options).generator);
     let mut processes: BTreeMap<i64, Vec<&Process>> = BTreeMap::new();
