@@ -151,7 +151,12 @@ macro_rules! options {
 
             /// The complete configuration, checked. `fresh_seed` is used if none was given.
             pub fn resolve(self, fresh_seed: Seed) -> Result<TestConfig, ConfigError> {
-                let config = TestConfig { $($field: self.$field.unwrap_or_else(|| $default(fresh_seed)),)+ };
+                let key_count_was_given = self.key_count.is_some();
+                let mut config = TestConfig { $($field: self.$field.unwrap_or_else(|| $default(fresh_seed)),)+ };
+                if !key_count_was_given {
+                    // Nobody asked for more keys than there are threads to work on them.
+                    config.key_count = config.key_count.min(config.threads());
+                }
                 config.validate()?;
                 Ok(config)
             }
@@ -289,6 +294,13 @@ impl TestConfig {
             )
         })?;
         check(self.key_count > 0, "--key-count", || "at least one key is needed".to_owned())?;
+        check(self.key_count <= self.threads(), "--key-count", || {
+            format!(
+                "{} keys at a time are more than the {} threads that --concurrency gives",
+                self.key_count,
+                self.threads()
+            )
+        })?;
         check(self.ops_per_key > 0, "--ops-per-key", || "a key needs at least one operation".to_owned())?;
         for (option, duration) in [
             ("--time-limit", self.time_limit),
@@ -368,6 +380,7 @@ mod tests {
             ("rate = -1.0", "--rate: -1 is not a rate"),
             ("rate = nan", "--rate"),
             ("key-count = 0", "--key-count"),
+            ("key-count = 4\nconcurrency = 3", "--key-count: 4 keys"),
             ("ops-per-key = 0", "--ops-per-key"),
             ("time-limit = \"0s\"", "--time-limit: must be at least 1ms"),
             ("name = \"a/b\"", "--name"),

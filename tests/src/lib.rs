@@ -60,7 +60,14 @@ impl Finished {
     pub fn expect_one_clear_error(self, code: i32, words: &[&str]) -> Finished {
         let finished = self.expect_code(code);
         let stderr = &finished.stderr;
-        for bad in ["panicked", "RUST_BACKTRACE", "stack backtrace", "Error {", "called `"] {
+        for bad in [
+            "panicked",
+            "RUST_BACKTRACE",
+            "stack backtrace",
+            "Error {",
+            "called `Result::",
+            "called `Option::",
+        ] {
             assert!(!stderr.contains(bad), "`{bad}` in:\n{stderr}");
         }
         for word in words {

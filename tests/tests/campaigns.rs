@@ -94,11 +94,12 @@ fn a_run_under_a_process_supervisor_ends_in_an_orderly_way_on_sigterm_and_still_
     let _machine = whole_machine();
     let folder = tempfile::tempdir().unwrap();
     let before = Traces::look();
-    let mut child = labrys(folder.path(), &["test", "--nodes", "3", "--time-limit", "600s"])
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child =
+        labrys(folder.path(), &["test", "--nodes", "3", "--time-limit", "600s", "--nemesis", "none"])
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
     let runs = folder.path().join("labrys-runs");
     eventually(30, "operations are recorded", || match newest_history(&runs) {
         Some(text) if text.matches(r#""kind":"ok""#).count() > 100 => Ok(()),

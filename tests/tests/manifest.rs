@@ -26,7 +26,9 @@ fn labrys_check_gives_the_manifests_verdict_on_every_register_history() {
             "invalid" => 1,
             other => panic!("{file}: the manifest says {other}"),
         };
-        let args = ["check", path.to_str().unwrap(), "--model", model, "--initial", initial];
+        // Some of Knossos's files have no successful operation, one has none at all: linearizable, if it says little.
+        let args =
+            ["check", path.to_str().unwrap(), "--model", model, "--initial", initial, "--allow-vacuous"];
         let finished = finish(&mut labrys(&histories, &args));
         assert_eq!(finished.code, Some(code), "{file}: {verdict}\n{}\n{}", finished.stdout, finished.stderr);
         judged += 1;

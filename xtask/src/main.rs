@@ -98,7 +98,7 @@ fn test(args: &[String]) -> Result<()> {
 fn lint() -> Result<()> {
     succeed(&mut cargo(&["fmt", "--all", "--check"]))?;
     succeed(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    let mut documentation = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    let mut documentation = cargo(&["doc", "--workspace", "--no-deps"]);
     succeed(documentation.env("RUSTDOCFLAGS", "-D warnings"))
 }
 

@@ -46,6 +46,9 @@ pub struct Arguments {
     /// How much memory the searches of one file may hold, in MiB [default: half of the machine's]
     #[arg(long, value_name = "MIB")]
     memory_limit: Option<usize>,
+    /// Let a history in which nothing succeeded be valid; without this it is unknown, for it shows nothing
+    #[arg(long)]
+    allow_vacuous: bool,
     /// Judge every key, even after one is invalid
     #[arg(long)]
     all: bool,
@@ -185,11 +188,11 @@ fn verdict_of(history: &History, arguments: &Arguments, initial: &Value) -> anyh
     let budget = Budget::unlimited()
         .with_time_limit(&clock, arguments.time_limit)
         .with_memory_limit_bytes(memory_limit);
-    let config = CheckConfig::linearizable(&arguments.model, Some(initial.clone()))?
-        .with(Statistics::default())
-        .within(budget)
-        .judging_all(arguments.all);
-    Ok(check(history, &config)?)
+    let mut config = CheckConfig::linearizable(&arguments.model, Some(initial.clone()))?;
+    if !arguments.allow_vacuous {
+        config = config.with(Statistics::default());
+    }
+    Ok(check(history, &config.within(budget).judging_all(arguments.all))?)
 }
 
 fn verdict_in_words(verdict: &Verdict) -> String {
