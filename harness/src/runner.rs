@@ -137,7 +137,7 @@ pub async fn run(
     enter(Phase::FinalReads);
     stage.perform_finally().await?;
     enter(Phase::TearingDown);
-    stage.observe_finally(&*rig.db).await?;
+    stage.observe_finally(&*rig.db, &mut warnings).await?;
     warnings.extend(rig.tear_down().await);
 
     enter(Phase::Checking);
@@ -260,6 +260,7 @@ impl Stage {
     /// Undoes whatever is applied. What cannot be undone shows in the recovery, and is told.
     fn heal(&self, warnings: &mut Vec<String>) {
         if let Some(faults) = &self.faults {
+            warnings.extend(faults.mishaps());
             warnings.extend(
                 tokio::task::block_in_place(|| faults.undo_all()).err().map(|error| error.to_string()),
             );
@@ -268,7 +269,7 @@ impl Stage {
 
     /// Waits for the system; what was missing, if it did not recover. Both are in the history.
     async fn wait_for_recovery(
-        &self,
+        &mut self,
         db: &dyn Db,
         timeout: Duration,
     ) -> Result<Result<Duration, String>, RunError> {
@@ -298,7 +299,7 @@ impl Stage {
     }
 
     /// The last observations; ends the nemesis, the observer, and the recording.
-    async fn observe_finally(&mut self, db: &dyn Db) -> Result<(), RunError> {
+    async fn observe_finally(&mut self, db: &dyn Db, warnings: &mut Vec<String>) -> Result<(), RunError> {
         if let Some(observer) = self.observer.take() {
             observer.finish().await?;
         }
@@ -306,7 +307,9 @@ impl Stage {
             self.recorder.record(observation.draft())?;
         }
         if let Some(faults) = &self.faults {
-            tokio::task::block_in_place(|| faults.finish())?;
+            // What it could not undo has been told, and the kernel will undo it: that costs no verdict.
+            warnings
+                .extend(tokio::task::block_in_place(|| faults.finish()).err().map(|error| error.to_string()));
         }
         self.recorder.finish()?;
         Ok(())

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use labrys_checker::verdict::Validity;
+use labrys_checker::verdict::{Evidence, Validity};
 use labrys_history::{Completion, Operation};
 use maud::{Markup, PreEscaped, html};
 
@@ -15,7 +15,7 @@ use crate::facts::{Facts, outcome};
 use crate::faults::Fault;
 use crate::plots::{SHADES, hex, step};
 use crate::summary;
-use crate::violations::{Violation, find};
+use crate::violations::{Violation, event, find};
 
 const WIDTH_PX: f64 = 1100.0;
 const GUTTER_PX: f64 = 104.0;
@@ -86,17 +86,53 @@ struct Scene<'a> {
     facts: &'a Facts<'a>,
     scale: Scale,
     violation: Option<&'a Violation<'a>>,
+    /// The first broken invariant, where no violation is to be shown.
+    broken: Option<BrokenInvariant<'a>>,
     /// Positions of operations with their roles, by lane.
     lanes: BTreeMap<u32, Vec<(usize, Role)>>,
     faults: Vec<&'a Fault>,
 }
 
+/// Evidence that is about no order of operations: two leaders in a term, unequal digests, a panic.
+#[derive(Clone, Copy)]
+struct BrokenInvariant<'a> {
+    what: &'a str,
+    /// The event that completes it.
+    event: u64,
+    at_ns: u64,
+}
+
+/// The one that was complete first.
+fn first_broken<'a>(facts: &Facts<'a>) -> Option<BrokenInvariant<'a>> {
+    let evidence = facts.inputs.verdict.checks.iter().flat_map(|check| &check.evidence);
+    let broken = evidence.filter_map(|evidence| {
+        let Evidence::Broken { what, events } = evidence else { return None };
+        let index = *events.iter().max()?;
+        let at_ns = event(facts.inputs.history, index)?.time_ns;
+        Some(BrokenInvariant { what, event: index, at_ns })
+    });
+    broken.min_by_key(|broken| (broken.at_ns, broken.event))
+}
+
+/// Some operations before what is broken, and a few after it.
+fn around(broken: &BrokenInvariant<'_>, facts: &Facts<'_>) -> Scale {
+    let position = facts.operations.partition_point(|operation| operation.invoke_time_ns <= broken.at_ns);
+    let time_of = |position: usize| facts.operations.get(position).map(|operation| operation.invoke_time_ns);
+    let from_ns = time_of(position.saturating_sub(OPERATIONS_SHOWN / 2)).unwrap_or(0).min(broken.at_ns);
+    let after = (broken.at_ns - from_ns) / 4 + 1;
+    Scale { from_ns, to_ns: broken.at_ns + after }
+}
+
 /// The picture.
 pub(crate) fn svg(facts: &Facts<'_>) -> String {
     let violation = facts.violations.first();
+    let broken = if violation.is_some() { None } else { first_broken(facts) };
     let scale = match violation {
         Some(violation) => Scale { from_ns: violation.window_ns.0, to_ns: violation.window_ns.1 },
-        None => Scale { from_ns: 0, to_ns: beginning_ns(facts) },
+        None => match &broken {
+            Some(broken) => around(broken, facts),
+            None => Scale { from_ns: 0, to_ns: beginning_ns(facts) },
+        },
     };
     let roles = violation.map(|violation| roles(facts, violation)).unwrap_or_default();
     let mut lanes: BTreeMap<u32, Vec<(usize, Role)>> = BTreeMap::new();
@@ -109,7 +145,7 @@ pub(crate) fn svg(facts: &Facts<'_>) -> String {
     let overlaps =
         |fault: &&Fault| fault.apply_ns <= scale.to_ns && fault.end_ns(facts.end_ns) >= scale.from_ns;
     let faults = facts.faults.iter().filter(overlaps).collect();
-    Scene { facts, scale, violation, lanes, faults }.draw()
+    Scene { facts, scale, violation, broken, lanes, faults }.draw()
 }
 
 /// The time by which the first operations were invoked.
@@ -207,6 +243,7 @@ impl Scene<'_> {
                     parts.push(format!("key {}", shortened(&clean(key), 40)));
                 }
             }
+            _ if self.broken.is_some() => {}
             _ => parts.push(format!("the first {}", self.facts.times.duration(self.scale.to_ns))),
         }
         parts.join(" · ")
@@ -398,13 +435,20 @@ impl Scene<'_> {
     }
 
     fn prefix_end(&self, top: f64, bottom: f64) -> Markup {
-        let Some(violation) = self.violation else { return html! {} };
-        let x = self.scale.x(violation.prefix_end_ns);
+        let (at_ns, words) = match (self.violation, &self.broken) {
+            (Some(violation), _) => {
+                let words = format!("no legal order from here on (event {})", violation.proof.prefix_end);
+                (violation.prefix_end_ns, words)
+            }
+            (None, Some(broken)) => {
+                (broken.at_ns, format!("{} (event {})", shortened(&clean(broken.what), 110), broken.event))
+            }
+            (None, None) => return html! {},
+        };
+        let x = self.scale.x(at_ns);
         html! {
             line.lt-end x1=(px(x)) x2=(px(x)) y1=(px(top)) y2=(px(bottom + 6.0)) {}
-            text.lt-end-text x=(px(x - 5.0)) y=(px(bottom + 14.0)) {
-                "no legal order from here on (event " (violation.proof.prefix_end) ")"
-            }
+            text.lt-end-text x=(px(x - 5.0)) y=(px(bottom + 14.0)) { (words) }
         }
     }
 

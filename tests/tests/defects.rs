@@ -50,6 +50,6 @@ fn every_defect_is_found_within_its_budget_with_evidence_that_is_drawn() {
         let timeline =
             fs::read_to_string(format!("{}/report/timeline.svg", run["run_directory"].as_str().unwrap()))
                 .unwrap();
-        assert!(timeline.contains("evidence"), "{name}: the timeline highlights nothing");
+        assert!(timeline.contains("lt-end-text"), "{name}: the timeline does not mark where it went wrong");
     }
 }

@@ -112,7 +112,12 @@ fn inside_the_isolation(config: &TestConfig, enclosure: &Enclosure, json: bool) 
     if !config.defect.is_empty() {
         eprintln!("DEFECTS SWITCHED ON: {}", config.defect.join(", "));
     }
-    let outcome = crate::runtime()?.block_on(watched(config, enclosure, &directory));
+    // On a worker of the runtime: from the main thread every hand-over to a worker would be a system call (the interpreter
+    // is five times slower there, see PERFORMANCE.md beside it).
+    let (run_config, run_enclosure, run_directory) = (config.clone(), enclosure.clone(), directory.clone());
+    let run = async move { watched(&run_config, &run_enclosure, &run_directory).await };
+    let outcome = crate::runtime()?.block_on(async { tokio::spawn(run).await });
+    let outcome = outcome.map_err(Failure::environment)?;
     let outcome = outcome.map_err(|error| {
         tracing::error!("{error}");
         let code = if error.is_usage() { exit::USAGE } else { exit::ENVIRONMENT };

@@ -114,6 +114,8 @@ struct State {
     rng: Rng,
     injected: BTreeMap<u64, InjectedFault>,
     failure: Option<FaultError>,
+    /// What could not be undone when it was to be.
+    mishaps: Vec<String>,
 }
 
 impl State {
@@ -160,6 +162,7 @@ impl FaultDriver {
             rng: seed.fork("fault-targets").rng(),
             injected: BTreeMap::new(),
             failure: None,
+            mishaps: Vec::new(),
         };
         Ok(FaultDriver {
             state: Arc::new(Mutex::new(state)),
@@ -200,8 +203,13 @@ impl FaultDriver {
         };
         let error = outcome.as_ref().err().map(|error| Value::from(error.to_string()));
         let value = describe(planned.id, action, &resolved, outcome.as_ref().ok());
-        if let Err(error) = outcome {
-            state.failure.get_or_insert(error);
+        match (outcome, action) {
+            (Ok(_), _) => {}
+            (Err(error), Action::Apply) => {
+                state.failure.get_or_insert(error);
+            }
+            // Tried again at the end; a node that dies as soon as it is started again is the system's fault, and is seen.
+            (Err(error), Action::Undo) => state.mishaps.push(error.to_string()),
         }
         (value, error)
     }
@@ -274,7 +282,13 @@ impl FaultDriver {
         Ok(())
     }
 
-    /// The first thing that went wrong, if anything did. A run whose faults could not be applied has no verdict.
+    /// What could not be undone at its time, in words.
+    #[must_use]
+    pub fn mishaps(&self) -> Vec<String> {
+        lock(&self.state).mishaps.clone()
+    }
+
+    /// The first fault that could not be applied, if there was one. A run whose faults could not be applied has no verdict.
     #[must_use]
     pub fn failure(&self) -> Option<FaultError> {
         lock(&self.state).failure.take()
