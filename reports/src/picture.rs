@@ -26,6 +26,8 @@ const BAR_PX: f64 = 20.0;
 const CHARACTER_PX: f64 = 6.6;
 /// Operations shown of a run without violation.
 const OPERATIONS_SHOWN: usize = 120;
+/// How many changes of the leader are drawn.
+const LEADERS_SHOWN: usize = 40;
 /// Reasons of candidates that are written out.
 const NOTES_SHOWN: usize = 6;
 /// Steps of the linearization that get their number.
@@ -313,18 +315,23 @@ impl Scene<'_> {
         }
         let leaders = &self.facts.leaders;
         let before = leaders.partition_point(|seen| seen.time_ns < self.scale.from_ns).saturating_sub(1);
-        let shown = leaders[before..].iter().take_while(|seen| seen.time_ns <= self.scale.to_ns).take(40);
+        let in_sight = leaders[before..].iter().take_while(|seen| seen.time_ns <= self.scale.to_ns);
+        let shown: Vec<_> = in_sight.take(LEADERS_SHOWN).collect();
         html! {
             text.lt-lane x=(px(GUTTER_PX - 10.0)) y=(px(y + 15.0)) { "leader" }
-            @for seen in shown {
+            @for (number, seen) in shown.iter().enumerate() {
                 @let x = self.scale.x(seen.time_ns);
                 @let earlier = if seen.time_ns < self.scale.from_ns { "← " } else { "" };
                 @if earlier.is_empty() {
                     line.lt-leader x1=(px(x)) x2=(px(x)) y1=(px(y + 3.0)) y2=(px(y + 20.0)) {}
                 }
                 @let term = seen.term.map_or_else(String::new, |term| format!(" · term {term}"));
-                text.lt-label.lt-halo x=(px(x + 5.0)) y=(px(y + 15.0)) {
-                    (earlier) (shortened(&clean(&seen.node), 16)) (term)
+                @let node = format!("{earlier}{}", shortened(&clean(&seen.node), 16));
+                @let room = shown.get(number + 1).map_or(f64::MAX, |next| self.scale.x(next.time_ns) - x - 5.0);
+                // What does not fit before the next leader is left out; the page has it all.
+                @let fits = |words: &String| words.chars().count() as f64 * CHARACTER_PX < room;
+                @if let Some(words) = [format!("{node}{term}"), node].into_iter().find(fits) {
+                    text.lt-label.lt-halo x=(px(x + 5.0)) y=(px(y + 15.0)) { (words) }
                 }
             }
         }
