@@ -1,12 +1,16 @@
 //! The harness is good if it finds each defect of the store: every campaign of `labrys defects` ends invalid with the defect
-//! switched on, names evidence, and draws it; and the same campaign on the clean store is valid.
+//! switched on, names evidence, and draws it. (That the clean store is valid under faults is in `campaigns.rs`.)
 
 use std::fs;
+use std::path::Path;
 
 use labrys_tests::{finish, labrys, whole_machine};
 
 /// How long a campaign may look before the defect counts as missed, in seconds of the campaign's own time.
-const BUDGET_S: u64 = 60;
+const BUDGET_S: f64 = 60.0;
+
+/// Real machines interleave the same plan differently each time: a defect counts as missed when so many seeds miss it.
+const SEEDS: u64 = 3;
 
 /// The first eight, by name.
 const DEFECTS: [&str; 8] = [
@@ -34,22 +38,30 @@ fn every_defect_has_a_campaign_and_every_campaign_a_defect() {
 fn every_defect_is_found_within_its_budget_with_evidence_that_is_drawn() {
     let _machine = whole_machine();
     let folder = tempfile::tempdir().unwrap();
-    let finished = finish(&mut labrys(folder.path(), &["defects", "--seeds", "1", "--json", "--no-clean"]))
-        .expect_code(0);
-    let table: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
-    let rows = table["defects"].as_array().unwrap();
-    assert_eq!(rows.len(), DEFECTS.len());
-    for row in rows {
-        let run = &row["runs"][0];
-        let name = row["defect"].as_str().unwrap();
-        assert_eq!(run["validity"], "invalid", "{name}: {run:#}");
-        let seconds = run["detected_after_s"]
-            .as_f64()
-            .unwrap_or_else(|| panic!("{name} has no time of detection: {run:#}"));
-        assert!(seconds <= BUDGET_S as f64, "{name} was found after {seconds} s only");
-        let timeline =
-            fs::read_to_string(format!("{}/report/timeline.svg", run["run_directory"].as_str().unwrap()))
-                .unwrap();
-        assert!(timeline.contains("lt-end-text"), "{name}: the timeline does not mark where it went wrong");
+    let missed: Vec<&str> = DEFECTS
+        .into_iter()
+        .filter(|name| !(1..=SEEDS).any(|seed| is_found(name, seed, folder.path())))
+        .collect();
+    assert_eq!(missed, Vec::<&str>::new(), "not found on any of {SEEDS} seeds");
+}
+
+/// Whether a campaign finds its defect; if it does, in time and with a picture that shows where.
+fn is_found(name: &str, seed: u64, folder: &Path) -> bool {
+    let seed = seed.to_string();
+    let args = ["defects", "--only", name, "--seeds", "1", "--first-seed", &seed, "--json", "--no-clean"];
+    let finished = finish(&mut labrys(folder, &args));
+    let table: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap_or_default();
+    let run = &table["defects"][0]["runs"][0];
+    println!("{name}, seed {seed}: {run}");
+    if run["validity"] != "invalid" {
+        return false;
     }
+    assert_eq!(finished.code, Some(0), "{name}: found, and yet: {finished:?}");
+    let seconds = run["detected_after_s"]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{name} has no time of detection: {run:#}"));
+    let directory = run["run_directory"].as_str().unwrap();
+    let timeline = fs::read_to_string(format!("{directory}/report/timeline.svg")).unwrap();
+    assert!(timeline.contains("lt-end-text"), "{name}: the timeline does not mark where it went wrong");
+    seconds <= BUDGET_S
 }
