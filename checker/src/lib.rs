@@ -31,6 +31,7 @@
 
 pub mod budget;
 mod check;
+pub mod class;
 pub mod invariants;
 mod json;
 pub mod linearizable;
@@ -42,5 +43,6 @@ pub mod verdict;
 
 pub use budget::{Budget, Clock};
 pub use check::{CheckConfig, CheckError, Checker, Context, check};
+pub use class::{Class, Role};
 pub use linearizable::Linearizable;
 pub use model::{Meaning, Model, ModelError};

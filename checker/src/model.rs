@@ -13,6 +13,8 @@ use std::hash::Hash;
 use labrys_history::{Operation, Value};
 use thiserror::Error;
 
+use crate::class::{Class, Role};
+
 /// What an operation of a history means to a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning<C> {
@@ -78,6 +80,17 @@ pub trait Model: Send + Sync {
     /// of a counter or a queue.
     fn is_finite(&self) -> bool {
         false
+    }
+
+    /// The kind of object that this is, if there is a polynomial algorithm for it.
+    fn class(&self) -> Option<Class> {
+        None
+    }
+
+    /// What `call` does to an object of that class; `None` if it does something that such an object does not know.
+    fn role<'c>(&self, call: &'c Self::Call) -> Option<Role<'c>> {
+        let _ = call;
+        None
     }
 
     /// The part of the object that `operation` is on, where parts are independent of one another: the history is split by

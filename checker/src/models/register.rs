@@ -33,6 +33,7 @@ use std::fmt;
 
 use labrys_history::{Completion, Operation, Value};
 
+use crate::class::{Class, Role};
 use crate::model::{Meaning, Model, ModelError};
 
 /// The error of a compare-and-set that failed because it compared unequal.
@@ -254,6 +255,19 @@ impl Model for Register {
 
     fn is_finite(&self) -> bool {
         true
+    }
+
+    fn class(&self) -> Option<Class> {
+        Some(Class::Register { initial: self.initial.clone() })
+    }
+
+    fn role<'c>(&self, call: &'c RegisterCall) -> Option<Role<'c>> {
+        Some(match call {
+            RegisterCall::Read(value) => Role::Read(value),
+            RegisterCall::Write(value) => Role::Write(value),
+            RegisterCall::Cas { expected, new } => Role::CompareAndSet { expected, new },
+            RegisterCall::CasUnequal(expected) => Role::CompareUnequal(expected),
+        })
     }
 
     fn describe_call(&self, call: &RegisterCall) -> String {
