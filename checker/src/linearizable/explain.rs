@@ -93,12 +93,16 @@ fn candidates<M: Model>(search: &mut Search<'_, M>, wanted: &str, prefix_end: u6
                 (search.compiled.state(search.state), search.compiled.call(search.call_of(taken)));
             let reason = match model.step(holds, call) {
                 Err(refusal) => refusal.to_string(),
-                Ok(next) => format!(
-                    "leads nowhere: possible, and then {}, but no order of the rest explains {wanted} by event {prefix_end}",
-                    model.describe_state(&next)
-                ),
+                Ok(next) => leads_nowhere(&model.describe_state(&next), wanted, prefix_end),
             };
             Candidate { operation: name_of(search, taken), description: model.describe_call(call), reason }
         })
         .collect()
+}
+
+/// Why an operation that could be next does not help.
+pub(crate) fn leads_nowhere(state_after: &str, wanted: &str, prefix_end: u64) -> String {
+    format!(
+        "leads nowhere: possible, and then {state_after}, but no order of the rest explains {wanted} by event {prefix_end}"
+    )
 }

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use labrys_history::{Completion, History, Operation, Value};
 
+pub(crate) use explain::leads_nowhere;
 pub use explain::{CANDIDATES_LIMIT, STEPS_LIMIT};
 pub use problem::{Completed, Interval};
 
@@ -33,6 +34,7 @@ use crate::budget::Meter;
 use crate::check::{CheckError, Checker, Context, bug_report};
 use crate::json::to_json;
 use crate::model::{Meaning, Model, ModelError};
+use crate::polynomial::{self, Judged};
 use crate::verdict::{CheckVerdict, Evidence, NonLinearizable, PartitionVerdict, Validity};
 use problem::Problem;
 use refine::solve;
@@ -115,14 +117,30 @@ pub enum Decision {
 /// Decides one part by itself: for callers that have calls and intervals, and no history.
 #[must_use]
 pub fn decide<M: Model>(model: &M, intervals: &[Interval<M::Call>], context: &Context<'_>) -> Decision {
-    let problem = Problem::new(model, intervals);
     let meter = Meter::new(context.budget);
+    match polynomial::judge(model, intervals, &meter) {
+        Ok(None) => {}
+        Ok(Some(judged)) => return Decision::of(intervals, judged),
+        Err(exhausted) => return Decision::Unknown(exhausted.to_string()),
+    }
+    let problem = Problem::new(model, intervals);
     match solve(model, &problem, &meter, &|| true).found {
         Found::Linearization(path) => Decision::Linearizable(explain::names(model, &problem, &path)),
         Found::Nothing { level, longest } => {
             Decision::NonLinearizable(Box::new(explain::explain(model, &problem, level, &longest).0))
         }
         Found::GivenUp(exhausted) => Decision::Unknown(exhausted.to_string()),
+    }
+}
+
+impl Decision {
+    fn of<C>(intervals: &[Interval<C>], judged: Judged) -> Decision {
+        match judged.outcome {
+            Ok(order) => Decision::Linearizable(
+                order.into_iter().map(|position| intervals[position as usize].operation).collect(),
+            ),
+            Err(evidence) => Decision::NonLinearizable(Box::new(evidence.0)),
+        }
     }
 }
 
@@ -294,6 +312,31 @@ impl<C> Part<C> {
             statistics: BTreeMap::new(),
         }
     }
+
+    /// The verdict when a polynomial algorithm decided.
+    fn judged<M: Model<Call = C>>(&self, model: &M, judged: Judged) -> PartitionVerdict {
+        let mut verdict = match judged.outcome {
+            Ok(_) => self.verdict(Validity::Valid, String::new()),
+            Err(evidence) => {
+                let (evidence, reason) = *evidence;
+                let mut verdict = self.verdict(Validity::Invalid, reason);
+                verdict.evidence.push(Evidence::NonLinearizable(evidence));
+                verdict
+            }
+        };
+        judged.algorithm.clone_into(&mut verdict.algorithm);
+        let completed = self.intervals.iter().filter(|interval| interval.completed.is_some()).count();
+        let crashed = self
+            .intervals
+            .iter()
+            .filter(|interval| interval.completed.is_none() && !model.is_pure(&interval.call));
+        verdict.statistics = BTreeMap::from([
+            ("completed".to_owned(), completed.into()),
+            ("crashed".to_owned(), crashed.count().into()),
+            ("peak-bytes".to_owned(), judged.peak_bytes.into()),
+        ]);
+        verdict
+    }
 }
 
 fn judge_part<M: Model>(
@@ -302,6 +345,11 @@ fn judge_part<M: Model>(
     meter: &Meter<'_>,
     is_wanted: &dyn Fn() -> bool,
 ) -> PartitionVerdict {
+    match polynomial::judge(model, &part.intervals, meter) {
+        Ok(None) => {}
+        Ok(Some(judged)) => return part.judged(model, judged),
+        Err(exhausted) => return part.verdict(Validity::Unknown, exhausted.to_string()),
+    }
     let problem = Problem::new(model, &part.intervals);
     let solved = solve(model, &problem, meter, is_wanted);
     let mut verdict = match solved.found {
