@@ -9,8 +9,7 @@ use labrys_tests::{finish, labrys, whole_machine};
 /// How long a campaign may look before the defect counts as missed, in seconds of the campaign's own time.
 const BUDGET_S: f64 = 60.0;
 
-/// Real machines interleave the same plan differently each time: a defect counts as missed when so many seeds miss it. One of
-/// them, no-request-deduplication, is found by about every second run only; its campaign is to become sharper.
+/// Real machines interleave the same plan differently each time: a defect counts as missed when so many seeds miss it.
 const SEEDS: u64 = 3;
 
 /// The first eight, by name.
