@@ -41,15 +41,15 @@ pub fn is_linearizable(ops: &[Timed], initial: i64) -> bool {
     is_linearizable_by(step, ops, initial)
 }
 
-/// The same for any object whose state is a number.
-pub fn is_linearizable_by<C: Copy>(step: Step<C>, ops: &[Timed<C>], initial: i64) -> bool {
+/// The same for any object.
+pub fn is_linearizable_by<C: Copy, S: Clone>(step: Step<C, S>, ops: &[Timed<C>], initial: S) -> bool {
     extend(step, ops, 0, initial, &mut |placed| {
         ops.iter().enumerate().all(|(position, op)| op.optional || placed >> position & 1 == 1)
     })
 }
 
 /// The state after a call, if it is allowed.
-pub type Step<C> = fn(i64, C) -> Option<i64>;
+pub type Step<C, S = i64> = fn(S, C) -> Option<S>;
 
 /// The most operations for which `counts` holds in any legal order that has all of `required` (positions).
 pub fn longest(
@@ -70,11 +70,11 @@ pub fn longest(
 }
 
 /// Visits every legal order, operation by operation, until `is_enough` of those placed.
-fn extend<C: Copy>(
-    step: Step<C>,
+fn extend<C: Copy, S: Clone>(
+    step: Step<C, S>,
     ops: &[Timed<C>],
     placed: u64,
-    state: i64,
+    state: S,
     is_enough: &mut dyn FnMut(u64) -> bool,
 ) -> bool {
     if is_enough(placed) {
@@ -88,7 +88,7 @@ fn extend<C: Copy>(
         if is_blocked {
             continue;
         }
-        if let Some(next) = step(state, op.call)
+        if let Some(next) = step(state.clone(), op.call)
             && extend(step, ops, placed | 1 << position, next, is_enough)
         {
             return true;
