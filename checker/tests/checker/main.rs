@@ -10,3 +10,4 @@ mod own_models;
 mod registers;
 mod statistics;
 mod support;
+mod synthetic;
