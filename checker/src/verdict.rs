@@ -120,7 +120,7 @@ pub struct NonLinearizable {
     pub operation: u64,
     /// A longest legal order of operations of that prefix which has all that completed before its end. Crashed operations
     /// stand in it only where they are needed and count for nothing. (Where crashed operations make the search very large:
-    /// the longest of those that were found.) Only the last steps, if it is very long.
+    /// the longest of those that were found; where a polynomial algorithm decided: one that ends in whatever could be appended.) Only the last steps, if it is very long.
     pub longest_linearization: Vec<Step>,
     /// So many steps at its beginning were left out.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -15,22 +15,20 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
-use super::{Answer, Classed, decide_class};
-use crate::class::Class;
+use super::{Answer, Partition};
 use crate::linearizable::{CANDIDATES_LIMIT, Interval, STEPS_LIMIT, leads_nowhere};
 use crate::model::Model;
 use crate::verdict::{Candidate, NonLinearizable, Step};
 
-/// The evidence that `intervals`, whose roles are `operations`, cannot be linearized, and a sentence of it. `None` if the
+/// The evidence that `intervals`, prepared as `partition`, cannot be linearized, and a sentence of it. `None` if the
 /// algorithm does not know what to say of some prefix.
 pub(crate) fn explain<M: Model>(
     model: &M,
-    class: &Class,
     intervals: &[Interval<M::Call>],
-    operations: &[Classed<'_>],
+    partition: &Partition<'_>,
 ) -> Option<(NonLinearizable, String)> {
-    let prefixes = Prefixes::of(intervals, operations);
-    let (ending, mut before) = prefixes.shortest(class)?;
+    let prefixes = Prefixes::of(intervals, partition);
+    let (ending, mut before) = prefixes.shortest()?;
     while before.last().is_some_and(|&position| intervals[position as usize].completed.is_none()) {
         before.pop();
     }
@@ -41,7 +39,7 @@ pub(crate) fn explain<M: Model>(
 
 /// The prefixes of a partition, by the number of completions in them.
 struct Prefixes<'p, 'c> {
-    operations: &'p [Classed<'c>],
+    partition: &'p Partition<'c>,
     /// Positions of the operations that completed, in order of completion.
     by_completion: Vec<u32>,
     /// For each operation the number of its completion; `u32::MAX` for none.
@@ -49,7 +47,7 @@ struct Prefixes<'p, 'c> {
 }
 
 impl<'p, 'c> Prefixes<'p, 'c> {
-    fn of<C>(intervals: &[Interval<C>], operations: &'p [Classed<'c>]) -> Prefixes<'p, 'c> {
+    fn of<C>(intervals: &[Interval<C>], partition: &'p Partition<'c>) -> Prefixes<'p, 'c> {
         let mut completions: Vec<(u64, u64, u32)> = (0..)
             .zip(intervals)
             .filter_map(|(position, interval)| {
@@ -62,18 +60,18 @@ impl<'p, 'c> Prefixes<'p, 'c> {
             rank[position as usize] = number;
         }
         let by_completion = completions.into_iter().map(|(_, _, position)| position).collect();
-        Prefixes { operations, by_completion, rank }
+        Prefixes { partition, by_completion, rank }
     }
 
     /// The number of the completion that ends the shortest prefix which cannot be linearized, and an order (of positions) of
     /// the prefix before it.
-    fn shortest(&self, class: &Class) -> Option<(usize, Vec<u32>)> {
+    fn shortest(&self) -> Option<(usize, Vec<u32>)> {
         // So many completions can be linearized, in this order; with so many it is known that they cannot.
         let (mut possible, mut order) = (0, Vec::new());
         let mut impossible = self.by_completion.len();
         while impossible - possible > 1 {
             let middle = possible + (impossible - possible) / 2;
-            match self.decide(class, middle)? {
+            match self.decide(middle)? {
                 Some(of_middle) => (possible, order) = (middle, of_middle),
                 None => impossible = middle,
             }
@@ -82,35 +80,30 @@ impl<'p, 'c> Prefixes<'p, 'c> {
     }
 
     /// An order of the prefix with so many completions, if there is one; nothing at all if the algorithm cannot tell.
-    fn decide(&self, class: &Class, completions: usize) -> Option<Option<Vec<u32>>> {
-        let (mut positions, mut prefix) = (Vec::new(), Vec::new());
-        let end_ns = self.operations[self.by_completion[completions - 1] as usize].completed_ns;
-        for (position, operation) in (0..).zip(self.operations) {
-            if Some(operation.invoked_ns) <= end_ns {
-                let is_required = (self.rank[position as usize] as usize) < completions;
-                positions.push(position);
-                let completed_ns = operation.completed_ns.filter(|_| is_required);
-                prefix.push(Classed { completed_ns, ..*operation });
-            }
-        }
-        match decide_class(class, &prefix)?.1 {
-            Answer::Linearizable(order) => {
-                Some(Some(order.into_iter().map(|of_prefix| positions[of_prefix as usize]).collect()))
-            }
+    fn decide(&self, completions: usize) -> Option<Option<Vec<u32>>> {
+        let is_required = |position: u32| (self.rank[position as usize] as usize) < completions;
+        match self.partition.decide_prefix(self.end_ns(completions - 1), is_required)? {
+            Answer::Linearizable(order) => Some(Some(order)),
             Answer::NonLinearizable => Some(None),
         }
+    }
+
+    /// When the completion with that number is.
+    fn end_ns(&self, number: usize) -> u64 {
+        let position = self.by_completion[number];
+        self.partition.operations[position as usize].completed_ns.expect("it completed")
     }
 
     /// What was invoked by the completion with the number `ending` and is not in `order`: those that complete first, then
     /// crashed ones in order of invocation.
     fn pending(&self, ending: usize, order: &[u32]) -> Vec<u32> {
-        let mut is_done = vec![false; self.operations.len()];
+        let mut is_done = vec![false; self.rank.len()];
         for &position in order {
             is_done[position as usize] = true;
         }
-        let end_ns = self.operations[self.by_completion[ending] as usize].completed_ns;
+        let end_ns = self.end_ns(ending);
         let is_pending = |position: u32| {
-            Some(self.operations[position as usize].invoked_ns) <= end_ns && !is_done[position as usize]
+            self.partition.operations[position as usize].invoked_ns <= end_ns && !is_done[position as usize]
         };
         let completing = self.by_completion[ending..].iter().copied();
         let crashed =

@@ -9,15 +9,16 @@
 //! shortest prefix and its evidence for all classes alike, by asking the algorithm again for prefixes.
 
 mod explain;
+mod register;
 
 use crate::budget::{Account, Exhausted, Meter};
 use crate::class::{Class, Role};
 use crate::linearizable::Interval;
 use crate::model::Model;
 use crate::verdict::NonLinearizable;
+use register::Register;
 
 /// What an algorithm says of a partition.
-#[expect(dead_code, reason = "the algorithms land next")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Linearizable: positions of operations in an order that is legal and respects real time. All that completed stand in
@@ -61,18 +62,19 @@ pub(crate) fn judge<M: Model>(
     intervals: &[Interval<M::Call>],
     meter: &Meter<'_>,
 ) -> Result<Option<Judged>, Exhausted> {
-    let Some(class) = model.class().filter(has_algorithm) else { return Ok(None) };
+    let Some(class) = model.class().filter(|class| algorithm(class).is_some()) else { return Ok(None) };
     let mut account = Account::open(meter);
     account.set(intervals.len() * BYTES_PER_OPERATION)?;
-    let Some(operations) = classed(model, intervals) else { return Ok(None) };
-    let Some((algorithm, answer)) = decide_class(&class, &operations) else { return Ok(None) };
+    let Some(partition) = Partition::of(model, class, intervals) else { return Ok(None) };
+    let Some(answer) = partition.decide() else { return Ok(None) };
     let outcome = match answer {
         Answer::Linearizable(order) => Ok(order),
-        Answer::NonLinearizable => match explain::explain(model, &class, intervals, &operations) {
+        Answer::NonLinearizable => match explain::explain(model, intervals, &partition) {
             Some(evidence) => Err(Box::new(evidence)),
             None => return Ok(None),
         },
     };
+    let algorithm = partition.algorithm;
     Ok(Some(Judged { algorithm, outcome, peak_bytes: account.peak_bytes() }))
 }
 
@@ -86,46 +88,86 @@ pub(crate) fn decide<M: Model>(
     intervals: &[Interval<M::Call>],
     meter: &Meter<'_>,
 ) -> Result<Option<(&'static str, Answer)>, Exhausted> {
-    let Some(class) = model.class().filter(has_algorithm) else { return Ok(None) };
+    let Some(class) = model.class().filter(|class| algorithm(class).is_some()) else { return Ok(None) };
     let mut account = Account::open(meter);
     account.set(intervals.len() * BYTES_PER_OPERATION)?;
-    let Some(operations) = classed(model, intervals) else { return Ok(None) };
-    Ok(decide_class(&class, &operations))
+    let partition = Partition::of(model, class, intervals);
+    Ok(partition.and_then(|partition| Some((partition.algorithm, partition.decide()?))))
 }
 
-/// The operations with their roles; `None` if a call has none.
-fn classed<'c, M: Model>(model: &M, intervals: &'c [Interval<M::Call>]) -> Option<Vec<Classed<'c>>> {
-    let of = |interval: &'c Interval<M::Call>| {
-        Some(Classed {
-            role: model.role(&interval.call)?,
-            invoked_ns: interval.invoked_ns,
-            completed_ns: interval.completed.map(|completed| completed.time_ns),
+/// A partition, prepared for the algorithm of its class.
+struct Partition<'c> {
+    algorithm: &'static str,
+    class: Class,
+    operations: Vec<Classed<'c>>,
+    /// Registers keep what can be kept from one prefix to the next.
+    register: Option<Register>,
+}
+
+impl<'c> Partition<'c> {
+    /// `None` if the history is not of the kind that the algorithm needs.
+    fn of<M: Model>(model: &M, class: Class, intervals: &'c [Interval<M::Call>]) -> Option<Partition<'c>> {
+        let of = |interval: &'c Interval<M::Call>| {
+            Some(Classed {
+                role: model.role(&interval.call)?,
+                invoked_ns: interval.invoked_ns,
+                completed_ns: interval.completed.map(|completed| completed.time_ns),
+            })
+        };
+        let operations: Vec<Classed<'_>> = intervals.iter().map(of).collect::<Option<_>>()?;
+        let algorithm = algorithm(&class)?;
+        let register = match &class {
+            Class::Register { initial } => Some(Register::new(initial, &operations)?),
+            _ => None,
+        };
+        Some(Partition { algorithm, class, operations, register })
+    }
+
+    fn decide(&self) -> Option<Answer> {
+        match &self.register {
+            Some(register) => register.decide(),
+            None => decide_class(&self.class, &self.operations),
+        }
+    }
+
+    /// The answer on the prefix of all that is invoked until `end_ns`, of which some is required.
+    fn decide_prefix(&self, end_ns: u64, is_required: impl Fn(u32) -> bool) -> Option<Answer> {
+        if let Some(register) = &self.register {
+            return register.decide_prefix(end_ns, is_required);
+        }
+        let (mut positions, mut prefix) = (Vec::new(), Vec::new());
+        for (position, operation) in (0..).zip(&self.operations) {
+            if operation.invoked_ns <= end_ns {
+                let completed_ns = operation.completed_ns.filter(|_| is_required(position));
+                positions.push(position);
+                prefix.push(Classed { completed_ns, ..*operation });
+            }
+        }
+        Some(match decide_class(&self.class, &prefix)? {
+            Answer::Linearizable(order) => Answer::Linearizable(
+                order.into_iter().map(|of_prefix| positions[of_prefix as usize]).collect(),
+            ),
+            Answer::NonLinearizable => Answer::NonLinearizable,
         })
-    };
-    intervals.iter().map(of).collect()
+    }
 }
 
 /// About what an algorithm holds for each operation: the operation itself, its place in one or two sorted lists, a hash entry.
 const BYTES_PER_OPERATION: usize = size_of::<Classed<'static>>() + 64;
 
-/// Whether there is an algorithm for the class.
-fn has_algorithm(class: &Class) -> bool {
+/// The name of the class's algorithm, if it has one.
+fn algorithm(class: &Class) -> Option<&'static str> {
     match class {
-        Class::Register { .. }
-        | Class::Queue
-        | Class::Stack
-        | Class::Bag
-        | Class::PriorityQueue
-        | Class::Set
-        | Class::Counter => false,
+        Class::Register { .. } => Some("register"),
+        Class::Queue | Class::Stack | Class::Bag | Class::PriorityQueue | Class::Set | Class::Counter => None,
     }
 }
 
-/// The table of algorithms: a line for each class that has one, here and in [`has_algorithm`].
-pub(crate) fn decide_class(class: &Class, operations: &[Classed<'_>]) -> Option<(&'static str, Answer)> {
+/// The table of algorithms that see nothing but the operations of a partition.
+fn decide_class(class: &Class, operations: &[Classed<'_>]) -> Option<Answer> {
     let _ = operations;
     match class {
-        // Class::Register { initial } => register::decide(initial, operations).map(|answer| ("register", answer)),
+        // Class::Queue => queue::decide(operations),
         Class::Register { .. }
         | Class::Queue
         | Class::Stack

@@ -9,13 +9,13 @@ use labrys_history::{History, Value};
 
 use crate::support::{Call, Op, history_of};
 
-/// A history that no search of this kind can decide soon: many concurrent compare-and-sets on few values, and a read of a
+/// A history that no search of this kind can decide soon: many concurrent compare-and-sets on values written twice, and a read of a
 /// value that never was, concurrent with all of them.
 fn hard() -> History {
     let writes = (0..60).map(|n| Op { key: 0, call: Call::Write(n + 1), invoked: 0, completed: Some(1_000) });
     let cas = (0..60).map(|n| Op {
         key: 0,
-        call: Call::Cas(1 + n * 7 % 60, 100 + n),
+        call: Call::Cas(1 + n * 7 % 60, 1 + n * 11 % 60),
         invoked: 0,
         completed: Some(1_001),
     });
@@ -38,7 +38,7 @@ fn the_time_limit_is_kept_on_the_clock_that_was_handed_in() {
     assert_eq!(verdict.validity, Validity::Unknown);
     assert_eq!(
         verdict.reason,
-        "key 0: the time limit of 50ms ran out with an order for 60 of 121 completed operations; up to 121 at a time, and \
+        "key 0: the time limit of 50ms ran out with an order for 66 of 121 completed operations; up to 121 at a time, and \
          0 crashed"
     );
     assert_eq!(looks.into_inner(), 51, "looked at until it said 50, and not again");

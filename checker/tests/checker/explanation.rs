@@ -83,8 +83,8 @@ fn the_reason_of_the_check_names_the_key_and_what_was_not_judged() {
     let verdict = verdict_on(text);
     assert_eq!(
         verdict.checks[0].reason,
-        "key \"a\": no order explains read → 2 (events 2 to 3): of those that reach this far, a longest ends with \
-         register = 1; 1 further key was not judged"
+        "key \"a\": no order explains read → 2 (events 2 to 3): one that reaches this far ends with register = 1; 1 \
+         further key was not judged"
     );
     assert_eq!(verdict.checks[0].partitions.len(), 1);
 }

@@ -11,3 +11,4 @@ mod registers;
 mod statistics;
 mod support;
 mod synthetic;
+mod unique_values;

@@ -66,3 +66,11 @@ fn event_of(index: u64, time: u64, process: u64, is_completion: bool, op: &Op) -
     event.key = Some(Value::Int(op.key));
     event
 }
+
+/// The number of random histories of a test: `default`, if the environment does not say otherwise:
+/// `LABRYS_CHECKER_HISTORIES=1000000 cargo test --release -p labrys-checker …`.
+#[expect(clippy::disallowed_methods, reason = "how long a test runs is no part of a verdict")]
+pub fn histories(default: u64) -> u64 {
+    let asked_for = std::env::var("LABRYS_CHECKER_HISTORIES");
+    asked_for.map_or(default, |text| text.parse().expect("LABRYS_CHECKER_HISTORIES is a number"))
+}

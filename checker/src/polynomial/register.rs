@@ -1,0 +1,457 @@
+//! Registers in which every value is written at most once: Gibbons and Korach, "Testing shared memories", SIAM J. Comput.
+//! 26(4), 1997, section 4 ("read-map" with unique writes), extended by compare-and-set, crashed operations and observations of
+//! inequality.
+//!
+//! # Blocks
+//!
+//! Since a value is written once, the register holds it for one stretch of time. A *cluster* is a write with the reads of its
+//! value; the initial value is a write before everything. A successful compare-and-set of a to b is a read of a and a write of b
+//! in one, so that the cluster of b follows that of a at once, with nothing between them. Clusters that are so linked are a
+//! *block*: a chain v₁ → v₂ → … → vₖ whose first value is written plainly or is the initial one. Two successful compare-and-sets
+//! that expect the same value, a chain that returns to itself, and an observed value that nobody writes cannot be linearized.
+//!
+//! Operations that did not complete: a read saw nothing. A write or compare-and-set whose new value is observed (by
+//! something that completed, or in turn by one that is observed) took effect, and completes at infinity. One whose value is not observed may be left out: the value
+//! before it is then held in its stead, and nobody reads either. (Only an observation of *inequality* can tell; see [`unequal`].)
+//!
+//! # One block alone
+//!
+//! Let tᵢ be the moment at which vᵢ is written. It lies in the interval of the operation that writes it; it is not after any read of vᵢ completes,
+//! and not before any read of vᵢ₋₁ is invoked. So lᵢ ≤ tᵢ ≤ hᵢ, with lᵢ the latest invocation among the writer of vᵢ and the
+//! reads of vᵢ₋₁, and hᵢ the earliest completion among the writer and the reads of vᵢ; and t₁ ≤ t₂ ≤ … ≤ tₖ. Conversely, such moments put
+//! every read of vᵢ somewhere between tᵢ and tᵢ₊₁. They exist if and only if max(l₁…lᵢ) ≤ hᵢ for every i: take the earliest ones.
+//!
+//! # All blocks
+//!
+//! Let f be the earliest completion in a block and s the latest invocation. The block begins (t₁) by f, and lasts until s at least;
+//! and for every beginning b in [l₁, f] and every end e ≥ max(b, s) the moments tᵢ = max(b, l₁…lᵢ) fit, by the above. So blocks that
+//! do not overlap linearize the history if and only if: a block with f < s covers [f, s] (a *forward* zone), and one with s ≤ f
+//! has some moment of [s, f] (a *backward* zone; any will do, and nothing is gained by taking more). Intervals are closed and
+//! blocks may touch in one instant, in either order. So the forward zones must not overlap but in their ends, and no backward zone may lie strictly inside
+//! a forward one: if it does not, it has a moment in the inside of no forward zone, as a connected set is not covered by two
+//! disjoint open ones. That is all.
+//!
+//! The blocks in order of where their zones begin (backward before forward at the same instant) are then a linearization: what begins
+//! inside of a forward zone is a backward zone that reaches to its end, and comes behind it.
+//!
+//! O(n) and the sorting of the blocks, O(m log m) for m values.
+
+use labrys_history::Value;
+use rustc_hash::FxHashMap;
+
+use super::{Answer, Classed};
+use crate::class::Role;
+
+/// No operation, no value.
+const NONE: u32 = u32::MAX;
+/// The number of the initial value.
+const INITIAL: u32 = 0;
+/// When the initial value is written: before all moments of the history, which are counted from 1.
+const BEFORE_ALL: u64 = 0;
+/// When an operation completes that does not.
+const NEVER: u64 = u64::MAX;
+
+/// A call, with its values as numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Read(u32),
+    Write(u32),
+    CompareAndSet { expected: u32, new: u32 },
+    CompareUnequal(u32),
+}
+
+/// The interval of an operation in the part of a history that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interval {
+    /// [`NEVER`] if it is not in that part.
+    pub invoked: u64,
+    /// [`NEVER`] if it may be left out.
+    pub completed: u64,
+}
+
+impl Interval {
+    const ABSENT: Interval = Interval { invoked: NEVER, completed: NEVER };
+
+    fn of(operation: &Classed<'_>) -> Interval {
+        Interval {
+            invoked: operation.invoked_ns + 1,
+            completed: operation.completed_ns.map_or(NEVER, |time_ns| time_ns + 1),
+        }
+    }
+
+    fn is_required(self) -> bool {
+        self.completed != NEVER
+    }
+}
+
+/// A history of a register in which every value that is observed is written at most once.
+#[derive(Debug)]
+pub(super) struct Register {
+    calls: Vec<Call>,
+    intervals: Vec<Interval>,
+    /// Numbers of values: all are below.
+    values: u32,
+    /// Whether the operations stand in order of invocation.
+    is_sorted: bool,
+}
+
+impl Register {
+    /// Prepares a history; `None` if it is not of that kind.
+    pub fn new(initial: &Value, operations: &[Classed<'_>]) -> Option<Register> {
+        let in_range = |time_ns: u64| time_ns < NEVER - 1;
+        let is_in_range = |operation: &Classed<'_>| {
+            in_range(operation.invoked_ns) && operation.completed_ns.is_none_or(in_range)
+        };
+        if !operations.iter().all(is_in_range) {
+            return None;
+        }
+        let mut values = Values::new(initial);
+        let calls =
+            operations.iter().map(|operation| values.call(operation.role)).collect::<Option<Vec<Call>>>()?;
+        Some(Register {
+            calls,
+            values: values.unique()?,
+            intervals: operations.iter().map(Interval::of).collect(),
+            is_sorted: operations.is_sorted_by_key(|operation| operation.invoked_ns),
+        })
+    }
+
+    /// The answer on the whole history.
+    pub fn decide(&self) -> Option<Answer> {
+        self.decide_on(&self.intervals)
+    }
+
+    /// The answer on the prefix that ends at `end_ns`, where `is_required` says whether an operation (by position) that completed at all did so in it.
+    pub fn decide_prefix(&self, end_ns: u64, is_required: impl Fn(u32) -> bool) -> Option<Answer> {
+        let in_prefix = (0..).zip(&self.intervals).map(|(position, &whole)| match whole {
+            Interval { invoked, .. } if invoked > end_ns + 1 => Interval::ABSENT,
+            Interval { invoked, .. } if !is_required(position) => Interval { invoked, completed: NEVER },
+            whole => whole,
+        });
+        self.decide_on(&in_prefix.collect::<Vec<Interval>>())
+    }
+
+    fn decide_on(&self, intervals: &[Interval]) -> Option<Answer> {
+        let Some(clusters) = Clusters::of(self, intervals) else { return Some(Answer::NonLinearizable) };
+        let Some(mut zones) = clusters.zones() else { return Some(Answer::NonLinearizable) };
+        if !Zone::sort(&mut zones) {
+            return Some(Answer::NonLinearizable);
+        }
+        if self.calls.iter().any(|call| matches!(call, Call::CompareUnequal(_))) {
+            return None;
+        }
+        Some(Answer::Linearizable(clusters.order(&zones)))
+    }
+}
+
+/// The values of a history as numbers.
+struct Values<'v> {
+    numbers: FxHashMap<&'v Value, u32>,
+    /// For each number.
+    facts: Vec<Facts>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Facts {
+    is_written: bool,
+    is_written_again: bool,
+    is_observed: bool,
+}
+
+impl<'v> Values<'v> {
+    fn new(initial: &'v Value) -> Values<'v> {
+        let facts = vec![Facts { is_written: true, ..Facts::default() }];
+        Values { numbers: FxHashMap::from_iter([(initial, INITIAL)]), facts }
+    }
+
+    fn number(&mut self, value: &'v Value) -> u32 {
+        let next = self.facts.len() as u32;
+        let number = *self.numbers.entry(value).or_insert(next);
+        if number == next {
+            self.facts.push(Facts::default());
+        }
+        number
+    }
+
+    fn observed(&mut self, value: &'v Value) -> u32 {
+        let number = self.number(value);
+        self.facts[number as usize].is_observed = true;
+        number
+    }
+
+    /// The number of a value that is written; one of its own if that was written before.
+    fn written(&mut self, value: &'v Value) -> u32 {
+        let number = self.number(value);
+        let facts = &mut self.facts[number as usize];
+        if !facts.is_written {
+            facts.is_written = true;
+            return number;
+        }
+        facts.is_written_again = true;
+        self.facts.push(Facts { is_written: true, ..Facts::default() });
+        self.facts.len() as u32 - 1
+    }
+
+    fn call(&mut self, role: Role<'v>) -> Option<Call> {
+        Some(match role {
+            Role::Read(value) => Call::Read(self.observed(value)),
+            Role::Write(value) => Call::Write(self.written(value)),
+            // It is there before and after.
+            Role::CompareAndSet { expected, new } if expected == new => Call::Read(self.observed(expected)),
+            Role::CompareAndSet { expected, new } => {
+                Call::CompareAndSet { expected: self.observed(expected), new: self.written(new) }
+            }
+            Role::CompareUnequal(value) => Call::CompareUnequal(self.observed(value)),
+            _ => return None,
+        })
+    }
+
+    /// How many there are, if none is both observed and written twice. (What nobody observes may be written as often as it likes:
+    /// each time it is as good as a value of its own.)
+    fn unique(&self) -> Option<u32> {
+        let is_unique = |facts: &Facts| !(facts.is_written_again && facts.is_observed);
+        self.facts.iter().all(is_unique).then_some(self.facts.len() as u32)
+    }
+}
+
+/// A value with the operation that writes it and the completed reads of it.
+#[derive(Clone, Copy, Debug)]
+struct Cluster {
+    /// The position of the operation that writes it; [`NONE`] for the initial value, and if nobody does.
+    writer: u32,
+    writer_interval: Interval,
+    /// The number of the value that the writer expected; [`NONE`] for a plain write.
+    expected: u32,
+    /// The number of the value that a compare-and-set replaces it by; [`NONE`] if none does.
+    next: u32,
+    /// Whether the register held it in every order.
+    takes_effect: bool,
+    reads: u32,
+    /// Of the reads.
+    earliest_completion: u64,
+    latest_invocation: u64,
+}
+
+impl Cluster {
+    const UNWRITTEN: Cluster = Cluster {
+        writer: NONE,
+        writer_interval: Interval::ABSENT,
+        expected: NONE,
+        next: NONE,
+        takes_effect: false,
+        reads: 0,
+        earliest_completion: NEVER,
+        latest_invocation: BEFORE_ALL,
+    };
+}
+
+/// All clusters, linked into blocks.
+struct Clusters<'r> {
+    register: &'r Register,
+    intervals: &'r [Interval],
+    /// By number of the value.
+    clusters: Vec<Cluster>,
+}
+
+impl<'r> Clusters<'r> {
+    /// The clusters of the part of the history that `intervals` are; `None` if they contradict one another.
+    fn of(register: &'r Register, intervals: &'r [Interval]) -> Option<Clusters<'r>> {
+        let clusters = vec![Cluster::UNWRITTEN; register.values as usize];
+        let mut clusters = Clusters { register, intervals, clusters };
+        clusters.clusters[INITIAL as usize].writer_interval =
+            Interval { invoked: BEFORE_ALL, completed: BEFORE_ALL };
+        clusters.collect();
+        clusters.link()?;
+        Some(clusters)
+    }
+
+    fn collect(&mut self) {
+        for (position, (&call, &interval)) in (0..).zip(self.register.calls.iter().zip(self.intervals)) {
+            if interval == Interval::ABSENT {
+                continue;
+            }
+            match call {
+                Call::Read(value) if interval.is_required() => {
+                    let cluster = &mut self.clusters[value as usize];
+                    cluster.reads += 1;
+                    cluster.earliest_completion = cluster.earliest_completion.min(interval.completed);
+                    cluster.latest_invocation = cluster.latest_invocation.max(interval.invoked);
+                }
+                Call::Write(new) => self.write(new, position, interval, NONE),
+                Call::CompareAndSet { expected, new } => self.write(new, position, interval, expected),
+                Call::Read(_) | Call::CompareUnequal(_) => {}
+            }
+        }
+    }
+
+    fn write(&mut self, value: u32, writer: u32, writer_interval: Interval, expected: u32) {
+        let cluster = &mut self.clusters[value as usize];
+        (cluster.writer, cluster.writer_interval, cluster.expected) = (writer, writer_interval, expected);
+    }
+
+    /// Finds out what took effect, and links the clusters; `None` if that is impossible.
+    fn link(&mut self) -> Option<()> {
+        for value in 0..self.register.values {
+            let cluster = &self.clusters[value as usize];
+            if value == INITIAL || cluster.reads > 0 || cluster.writer_interval.is_required() {
+                self.take_effect(value)?;
+            }
+        }
+        Some(())
+    }
+
+    /// The register held `value`: somebody wrote it, and what that one expected was held before.
+    fn take_effect(&mut self, mut value: u32) -> Option<()> {
+        loop {
+            let cluster = &mut self.clusters[value as usize];
+            if std::mem::replace(&mut cluster.takes_effect, true) {
+                return Some(());
+            }
+            if cluster.writer_interval == Interval::ABSENT {
+                return None;
+            }
+            let expected = cluster.expected;
+            if expected == NONE {
+                return Some(());
+            }
+            if std::mem::replace(&mut self.clusters[expected as usize].next, value) != NONE {
+                return None;
+            }
+            value = expected;
+        }
+    }
+
+    /// The zones of all blocks, in whatever order; `None` if a block is impossible by itself.
+    fn zones(&self) -> Option<Vec<Zone>> {
+        let mut zones = Vec::new();
+        let (mut in_blocks, mut in_all) = (0, 0);
+        for (value, cluster) in (0..).zip(&self.clusters) {
+            if cluster.takes_effect {
+                in_all += 1;
+                if cluster.expected == NONE {
+                    zones.push(self.zone(value, &mut in_blocks)?);
+                }
+            }
+        }
+        // What no first value leads to, is linked in a circle.
+        (in_blocks == in_all).then_some(zones)
+    }
+
+    /// The zone of the block that begins with `first`, counting its clusters.
+    fn zone(&self, first: u32, clusters: &mut u32) -> Option<Zone> {
+        let mut zone = Zone { earliest_completion: NEVER, latest_invocation: BEFORE_ALL, first };
+        let mut value = first;
+        while value != NONE {
+            let cluster = &self.clusters[value as usize];
+            zone.latest_invocation = zone.latest_invocation.max(cluster.writer_interval.invoked);
+            let written_by = cluster.writer_interval.completed.min(cluster.earliest_completion);
+            if zone.latest_invocation > written_by {
+                return None;
+            }
+            zone.earliest_completion = zone.earliest_completion.min(written_by);
+            zone.latest_invocation = zone.latest_invocation.max(cluster.latest_invocation);
+            *clusters += 1;
+            value = cluster.next;
+        }
+        Some(zone)
+    }
+
+    /// The operations of the blocks in their order.
+    fn order(&self, zones: &[Zone]) -> Vec<u32> {
+        let reads = Reads::of(self);
+        let mut order = Vec::with_capacity(self.intervals.len());
+        for zone in zones {
+            let mut value = zone.first;
+            while value != NONE {
+                let cluster = &self.clusters[value as usize];
+                if cluster.writer != NONE {
+                    order.push(cluster.writer);
+                }
+                order.extend_from_slice(reads.of_value(value));
+                value = cluster.next;
+            }
+        }
+        order
+    }
+}
+
+/// The completed reads of each value, in order of invocation.
+struct Reads {
+    /// Those of value number v are `positions[starts[v]..starts[v + 1]]`.
+    starts: Vec<u32>,
+    positions: Vec<u32>,
+}
+
+impl Reads {
+    fn of(clusters: &Clusters<'_>) -> Reads {
+        let mut starts = Vec::with_capacity(clusters.clusters.len() + 1);
+        let mut total = 0;
+        starts.push(0);
+        for cluster in &clusters.clusters {
+            starts.push(total);
+            total += cluster.reads;
+        }
+        let mut positions = vec![NONE; total as usize];
+        // `starts[v + 1]` is where the next read of v goes, and ends as where they end.
+        for (position, (&call, interval)) in (0..).zip(clusters.register.calls.iter().zip(clusters.intervals))
+        {
+            if let (Call::Read(value), true) = (call, interval.is_required()) {
+                let place = &mut starts[value as usize + 1];
+                positions[*place as usize] = position;
+                *place += 1;
+            }
+        }
+        let mut reads = Reads { starts, positions };
+        if !clusters.register.is_sorted {
+            for value in 0..clusters.clusters.len() {
+                let range = reads.starts[value] as usize..reads.starts[value + 1] as usize;
+                reads.positions[range].sort_by_key(|&position| clusters.intervals[position as usize].invoked);
+            }
+        }
+        reads
+    }
+
+    fn of_value(&self, value: u32) -> &[u32] {
+        &self.positions[self.starts[value as usize] as usize..self.starts[value as usize + 1] as usize]
+    }
+}
+
+/// Where a block must or can be.
+#[derive(Clone, Copy, Debug)]
+struct Zone {
+    earliest_completion: u64,
+    latest_invocation: u64,
+    /// Its first value.
+    first: u32,
+}
+
+impl Zone {
+    fn is_forward(&self) -> bool {
+        self.earliest_completion < self.latest_invocation
+    }
+
+    fn begin(&self) -> u64 {
+        self.earliest_completion.min(self.latest_invocation)
+    }
+
+    fn end(&self) -> u64 {
+        self.earliest_completion.max(self.latest_invocation)
+    }
+
+    /// Puts zones into an order of their blocks; `false` if there is none.
+    fn sort(zones: &mut [Zone]) -> bool {
+        zones.sort_unstable_by_key(|zone| (zone.begin(), zone.is_forward()));
+        // Where the last forward zone ends.
+        let mut covered_until = BEFORE_ALL;
+        for zone in zones {
+            let fits = if zone.is_forward() { zone.begin() } else { zone.end() };
+            if fits < covered_until {
+                return false;
+            }
+            if zone.is_forward() {
+                covered_until = zone.end();
+            }
+        }
+        true
+    }
+}
