@@ -8,8 +8,14 @@
 //! One file per class, each with `decide(operations) -> Option<Answer>`, and a line in [`decide_class`]. [`explain`] finds the
 //! shortest prefix and its evidence for all classes alike, by asking the algorithm again for prefixes.
 
+mod containers;
 mod explain;
+mod priority_queue;
+mod queue;
+mod ranks;
 mod register;
+mod stack;
+mod trees;
 
 use crate::budget::{Account, Exhausted, Meter};
 use crate::class::{Class, Role};
@@ -159,21 +165,21 @@ const BYTES_PER_OPERATION: usize = size_of::<Classed<'static>>() + 64;
 fn algorithm(class: &Class) -> Option<&'static str> {
     match class {
         Class::Register { .. } => Some("register"),
-        Class::Queue | Class::Stack | Class::Bag | Class::PriorityQueue | Class::Set | Class::Counter => None,
+        Class::Queue => Some("queue"),
+        Class::Stack => Some("stack"),
+        Class::Bag => Some("bag"),
+        Class::PriorityQueue => Some("priority-queue"),
+        Class::Set | Class::Counter => None,
     }
 }
 
 /// The table of algorithms that see nothing but the operations of a partition.
 fn decide_class(class: &Class, operations: &[Classed<'_>]) -> Option<Answer> {
-    let _ = operations;
     match class {
-        // Class::Queue => queue::decide(operations),
-        Class::Register { .. }
-        | Class::Queue
-        | Class::Stack
-        | Class::Bag
-        | Class::PriorityQueue
-        | Class::Set
-        | Class::Counter => None,
+        Class::Queue => queue::decide(operations),
+        Class::Stack => stack::decide(operations),
+        Class::Bag => priority_queue::decide_bag(operations),
+        Class::PriorityQueue => priority_queue::decide(operations),
+        Class::Register { .. } | Class::Set | Class::Counter => None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod budgets;
+mod containers;
 mod examples;
 mod explanation;
 mod manifest;

@@ -1,0 +1,111 @@
+//! Bags and priority queues of distinct values: O(n log n).
+//!
+//! `containers` says which histories are meant, and why it is enough to look at those in which every operation happens and every
+//! value leaves; its terms are used here. A bag is a priority queue whose values are all equal in rank: whatever is smaller than
+//! a value, below, is then nothing at all. (Lee and Mathur, OOPSLA 2025, take away the greatest value again and again; looking at
+//! the values from the smallest on is the same, and gives the order as it goes.)
+//!
+//! **Theorem.** There is an order if and only if (a) for each value v some rank of `v.leaves` lies in the core of no smaller value,
+//! and (b) for each `Empty` some rank of its span lies in the core of no value.
+//!
+//! *Necessary*, because a value is certainly there within its core, and at the removal of v no smaller one is there.
+//!
+//! *Sufficient.* Let yᵥ be the *first* rank as in (a), and xᵥ the lesser of yᵥ and the end of `v.enters`. Insert v at xᵥ and remove it
+//! at yᵥ; xᵥ is in its span, because yᵥ is at least the beginning of `v.leaves`, which is tight. Place each `Empty` at a rank as in
+//! (b). At equal ranks let come first the removals of values inserted at lower ranks, the smallest first; then the values
+//! with xᵥ = yᵥ, one after another, each inserted and removed at once; then `Empty`s; then the other insertions.
+//!
+//! *Lemma.* A rank t that lies in the core of no value up to v (v and the smaller ones) is not strictly between xᵥ and yᵥ. Else xᵥ is
+//! the end of `v.enters`, as it is less than yᵥ; so t, being behind it and not in v's core, is at least the beginning of `v.leaves`,
+//! and it is less than yᵥ, which was the first such rank in no smaller value's core.
+//!
+//! So at yᵤ no smaller value v is strictly within its stay, nor is any at the rank of an `Empty`. What is left are equal ranks. If v
+//! was inserted before yᵤ and yᵥ = yᵤ, then either u was, too, and v is removed first; or xᵤ = yᵤ, and all such removals come first.
+//! If v is inserted at yᵤ, then it is either gone at once or inserted after the removals at that rank. Likewise for `Empty`s. ∎
+//!
+//! For a bag (a) is always true, and yᵥ is the beginning of `v.leaves`.
+
+use super::containers::{Container, Gaps, Gathered, GrowingGaps};
+use super::{Answer, Classed};
+
+/// Decides a history of a priority queue; `None` if it is not of the kind that can be.
+pub(crate) fn decide(operations: &[Classed<'_>]) -> Option<Answer> {
+    decide_by(operations, |container| {
+        container.elements.sort_unstable_by_key(|element| element.value);
+        let mut gaps = GrowingGaps::new(container.end);
+        let removals = container.elements.iter().map(|element| {
+            let removed_at = gaps.first_in(element.leaves)?;
+            if let Some(core) = element.core() {
+                gaps.cover(core);
+            }
+            Some(removed_at)
+        });
+        removals.collect()
+    })
+}
+
+/// Decides a history of a bag; `None` if it is not of the kind that can be.
+pub(crate) fn decide_bag(operations: &[Classed<'_>]) -> Option<Answer> {
+    decide_by(operations, |container| {
+        Some(container.elements.iter().map(|element| element.leaves.from).collect())
+    })
+}
+
+/// The same when `removals` brings the elements into order and says when each is removed, if it can be.
+fn decide_by(
+    operations: &[Classed<'_>],
+    removals: impl FnOnce(&mut Container<'_>) -> Option<Vec<u32>>,
+) -> Option<Answer> {
+    let mut container = match Container::gather(operations)? {
+        Gathered::Container(container) => container,
+        Gathered::Contradiction => return Some(Answer::NonLinearizable),
+    };
+    let gaps = container.gaps();
+    let order = removals(&mut container).and_then(|removals| read_off(&container, &removals, &gaps));
+    Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
+}
+
+/// What stands at one rank, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// The element of that number leaves.
+    Removal(u32),
+    /// It comes and leaves.
+    Visit(u32),
+    /// The `Empty` of that number.
+    Empty(u32),
+    /// The element comes.
+    Insertion(u32),
+}
+
+/// The operations, placed as in the theorem, up to the end of time; nothing if an `Empty` has no place.
+fn read_off(container: &Container<'_>, removals: &[u32], gaps: &Gaps) -> Option<Vec<u32>> {
+    let mut steps = Vec::with_capacity(2 * removals.len() + container.empties.len());
+    for ((number, element), &removed_at) in (0..).zip(&container.elements).zip(removals) {
+        let inserted_at = element.enters.by.min(removed_at);
+        if inserted_at == removed_at {
+            steps.push((removed_at, Step::Visit(number)));
+        } else {
+            steps.push((inserted_at, Step::Insertion(number)));
+            steps.push((removed_at, Step::Removal(number)));
+        }
+    }
+    for (number, empty) in (0..).zip(&container.empties) {
+        steps.push((gaps.first_in(empty.span)?, Step::Empty(number)));
+    }
+    steps.sort_unstable();
+    let mut operations = Vec::with_capacity(2 * removals.len() + container.empties.len());
+    for (_, step) in steps.into_iter().take_while(|&(rank, _)| rank < container.end) {
+        match step {
+            Step::Removal(number) => operations.extend(container.elements[number as usize].remove),
+            Step::Visit(number) => {
+                let element = &container.elements[number as usize];
+                operations.push(element.insert);
+                operations.extend(element.remove);
+            }
+            Step::Empty(number) => operations.push(container.empties[number as usize].operation),
+            Step::Insertion(number) => operations.push(container.elements[number as usize].insert),
+        }
+    }
+    Some(operations)
+}

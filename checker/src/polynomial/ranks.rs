@@ -1,0 +1,54 @@
+//! Time as small numbers: every event of a partition gets a rank of its own.
+//!
+//! At one instant invocations come before completions, so that closed intervals which touch overlap in ranks, too. An operation
+//! precedes another if and only if its span ends before the other's begins; and because no two events have the same rank, no
+//! completion has the rank of an invocation, on which the algorithms for containers rely.
+//!
+//! A *placement* of operations gives each a rank in its span and an order at equal ranks. Reading it off in that order respects
+//! real time: if a precedes b, then every rank in a's span is less than every rank in b's. Conversely every order that respects
+//! real time has a placement with the same order: put each operation at the latest invocation of it and those before it.
+
+use super::Classed;
+
+/// A closed interval of ranks: something happens not before one and by the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub from: u32,
+    pub by: u32,
+}
+
+impl Span {
+    /// Whether it ends before `other` begins.
+    pub fn precedes(self, other: Span) -> bool {
+        self.by < other.from
+    }
+}
+
+/// The spans of operations.
+#[derive(Debug)]
+pub(super) struct Ranked {
+    /// By position. The span of an operation that did not complete ends with [`Ranked::end`].
+    pub spans: Vec<Span>,
+    /// After every event.
+    pub end: u32,
+}
+
+impl Ranked {
+    /// Ranks the events of `operations`. O(n log n).
+    pub fn new(operations: &[Classed<'_>]) -> Ranked {
+        let mut events = Vec::with_capacity(2 * operations.len());
+        for (position, operation) in (0_u32..).zip(operations) {
+            events.push((operation.invoked_ns, false, position));
+            events.extend(operation.completed_ns.map(|time_ns| (time_ns, true, position)));
+        }
+        events.sort_unstable();
+        let end = u32::try_from(events.len())
+            .expect("positions are of 32 bits, and so are twice as many in practice");
+        let mut spans = vec![Span { from: 0, by: end }; operations.len()];
+        for (rank, (_, is_completion, position)) in (0..).zip(events) {
+            let span = &mut spans[position as usize];
+            *(if is_completion { &mut span.by } else { &mut span.from }) = rank;
+        }
+        Ranked { spans, end }
+    }
+}
