@@ -52,13 +52,15 @@ pub(crate) struct Naturalizer {
     pub(crate) times: Mended,
     /// Events without a process.
     pub(crate) processes: Mended,
+    /// Events without a time.
+    pub(crate) untimed: u64,
 }
 
 impl Naturalizer {
     /// `independent`: all values of clients are `[key value]`.
     pub(crate) fn new(independent: bool) -> Naturalizer {
         let (times, processes) = (Mended::default(), Mended::default());
-        Naturalizer { independent, events: 0, next_index: 0, time_ns: 0, times, processes }
+        Naturalizer { independent, events: 0, next_index: 0, time_ns: 0, times, processes, untimed: 0 }
     }
 
     /// The event at `offset` of the file, or what was expected of it.
@@ -70,7 +72,10 @@ impl Naturalizer {
         });
         let mut extra = foreign.extra;
         let time_ns = match foreign.time_ns {
-            None => self.events.max(self.time_ns),
+            None => {
+                self.untimed += 1;
+                self.events.max(self.time_ns)
+            }
             Some(time_ns) if time_ns < self.time_ns => {
                 self.times.at(offset);
                 extra.push((ORIGINAL_TIME.into(), Value::integer(&time_ns.to_string()).unwrap_or_default()));

@@ -7,9 +7,10 @@
 
 use memchr::{memchr, memmem};
 
-use crate::edn::{Parser, SyntaxError};
+use crate::edn::Parser;
 use crate::foreign::ForeignEvent;
 use crate::names::Names;
+use crate::syntax::SyntaxError;
 use crate::{EventKind, MAX_DEPTH, Process, Value};
 
 /// What every line of an operation has.

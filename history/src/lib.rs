@@ -14,25 +14,27 @@
 #![warn(missing_docs)]
 
 mod clock;
+mod detect;
 mod edn;
 mod event;
 mod foreign;
+mod format;
 mod history;
 mod jepsen_log;
 mod json;
 mod names;
 mod read;
 mod recorder;
+mod syntax;
 mod validate;
 mod value;
 mod write;
 
 pub use clock::{Clock, ManualClock, MonotonicClock};
 pub use event::{Draft, Event, EventKind, Process};
+pub use format::Format;
 pub use history::{Completion, History, Operation};
-pub use read::{
-    Format, Location, ReadError, ReadOptions, ReadReport, Warning, read_bytes, read_history, read_value,
-};
+pub use read::{Location, ReadError, ReadOptions, ReadReport, Warning, read_bytes, read_history, read_value};
 pub use recorder::{RecordError, Recorder, Recording, Sink};
 pub use validate::Problem;
 pub use value::{MAX_DEPTH, Value};

@@ -17,53 +17,21 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use memchr::{memchr_iter, memmem, memrchr};
+use memchr::{memchr_iter, memrchr};
 use thiserror::Error;
 
+use crate::detect::{byte_order_mark, detect};
 use crate::edn::{Operations, Parser};
 use crate::foreign::{ForeignEvent, Mended, Naturalizer};
-use crate::jepsen_log::{self, Log};
+use crate::format::{Format, readable_names};
+use crate::jepsen_log::Log;
+use crate::json::jepsen;
 use crate::json::lines::Lines;
+use crate::json::objects::{self, Objects};
+use crate::names::Names;
+use crate::syntax::SyntaxError;
 use crate::validate::Validator;
 use crate::{Event, History, MAX_DEPTH, Problem, Value};
-
-/// The formats of history files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// Our own: JSON Lines.
-    JsonLines,
-    /// Jepsen's operation maps in EDN.
-    Edn,
-    /// Jepsen's plain log.
-    JepsenLog,
-}
-
-impl Format {
-    /// All formats.
-    pub const ALL: [Format; 3] = [Format::JsonLines, Format::Edn, Format::JepsenLog];
-
-    /// The name on the command line and in messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::JsonLines => "jsonl",
-            Format::Edn => "edn",
-            Format::JepsenLog => "jepsen-log",
-        }
-    }
-
-    /// The format of that name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Format> {
-        Format::ALL.into_iter().find(|format| format.name() == name)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
 
 /// How a file is to be read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,6 +52,8 @@ pub struct ReadReport {
     pub warnings: Vec<Warning>,
     /// The format of the file.
     pub format: Format,
+    /// Events whose time the file does not say, for which their position stands (see the module's documentation).
+    pub untimed: u64,
 }
 
 /// A place in a file.
@@ -130,7 +100,7 @@ pub enum ReadError {
         source: std::io::Error,
     },
     /// Its content is of no known format.
-    #[error("{}: {message}; the formats are jsonl, edn and jepsen-log", file.display())]
+    #[error("{}: {message}; the formats are {}", file.display(), readable_names())]
     UnknownFormat {
         /// The file.
         file: PathBuf,
@@ -174,18 +144,25 @@ pub fn read_bytes(
         None => detect(text, file)
             .map_err(|message| ReadError::UnknownFormat { file: file.to_owned(), message })?,
     };
-    let mut reader =
-        Reader { file, text, validator: Validator::default(), events: Vec::new(), warnings: Vec::new() };
+    let mut reader = Reader {
+        file,
+        text,
+        validator: Validator::default(),
+        events: Vec::new(),
+        warnings: Vec::new(),
+        untimed: 0,
+    };
     match format {
         Format::JsonLines => reader.json_lines()?,
         Format::Edn => reader.edn(options.independent)?,
+        Format::Json => reader.json(options.independent)?,
         Format::JepsenLog => reader.jepsen_log(options.independent)?,
     }
     if reader.events.is_empty() {
         reader.warn(0, "there is no event in this file");
     }
-    let Reader { events, warnings, .. } = reader;
-    Ok(ReadReport { history: History::from_validated(events), warnings, format })
+    let Reader { events, warnings, untimed, .. } = reader;
+    Ok(ReadReport { history: History::from_validated(events), warnings, format, untimed })
 }
 
 /// Reads one EDN value, as a user writes it on a command line: `nil`, `0`, `{:x 0 :y 0}`.
@@ -204,6 +181,7 @@ struct Reader<'a> {
     validator: Validator,
     events: Vec<Event>,
     warnings: Vec<Warning>,
+    untimed: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -225,29 +203,44 @@ impl<'a> Reader<'a> {
     }
 
     fn edn(&mut self, independent: bool) -> Result<(), ReadError> {
-        let text = self.utf8()?;
-        let mut operations = Operations::new(text, byte_order_mark(self.text));
-        let mut naturalizer = Naturalizer::new(independent);
-        while let Some(operation) = operations.next_operation() {
-            let (offset, foreign) = operation.map_err(|error| self.malformed(error.offset, error.message))?;
-            self.push_foreign(&mut naturalizer, foreign, offset)?;
-        }
-        self.warn_of_mended(&naturalizer);
-        Ok(())
+        let mut operations = Operations::new(self.utf8()?, byte_order_mark(self.text));
+        self.foreign(independent, || operations.next_operation())
+    }
+
+    fn json(&mut self, independent: bool) -> Result<(), ReadError> {
+        let mut objects = Objects::new(self.utf8()?, byte_order_mark(self.text), jepsen::OPERATION);
+        let mut names = Names::default();
+        self.foreign(independent, || {
+            let object = objects.next_object()?;
+            Some(object.and_then(|(offset, object)| {
+                let seed = jepsen::OperationSeed { names: &mut names };
+                objects::parse(seed, object, offset).map(|event| (offset, event))
+            }))
+        })
     }
 
     fn jepsen_log(&mut self, independent: bool) -> Result<(), ReadError> {
-        let text = self.utf8()?;
-        let mut log = Log::new(text, byte_order_mark(self.text));
-        let mut naturalizer = Naturalizer::new(independent);
-        while let Some(operation) = log.next_operation() {
-            let (offset, foreign) = operation.map_err(|error| self.malformed(error.offset, error.message))?;
-            self.push_foreign(&mut naturalizer, foreign, offset)?;
-        }
-        self.warn_of_mended(&naturalizer);
+        let mut log = Log::new(self.utf8()?, byte_order_mark(self.text));
+        self.foreign(independent, || log.next_operation())?;
         if log.skipped > 0 {
             self.warn(0, &format!("lines that are no operations were skipped: {}", log.skipped));
         }
+        Ok(())
+    }
+
+    /// Takes in what `next` gives: events of another program's, each with the place where it begins.
+    fn foreign(
+        &mut self,
+        independent: bool,
+        mut next: impl FnMut() -> Option<Result<(usize, ForeignEvent), SyntaxError>>,
+    ) -> Result<(), ReadError> {
+        let mut naturalizer = Naturalizer::new(independent);
+        while let Some(operation) = next() {
+            let (offset, foreign) = operation.map_err(|error| self.malformed(error.offset, error.message))?;
+            self.push_foreign(&mut naturalizer, foreign, offset)?;
+        }
+        self.untimed = naturalizer.untimed;
+        self.warn_of_mended(&naturalizer);
         Ok(())
     }
 
@@ -307,30 +300,4 @@ impl<'a> Reader<'a> {
             column: column as u64 + 1,
         }
     }
-}
-
-/// The length of the mark that some editors put before UTF-8.
-fn byte_order_mark(text: &[u8]) -> usize {
-    if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }
-}
-
-/// The format that the text is in, or what it looks like instead. The file's name decides only what the text leaves open.
-fn detect(text: &[u8], file: &Path) -> Result<Format, String> {
-    let text = &text[byte_order_mark(text)..];
-    let mut visible = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
-    match (visible.next(), visible.next(), visible.next()) {
-        (Some(b'{'), Some(b'"'), _) => Ok(Format::JsonLines),
-        (None, ..) | (Some(b'{'), None, _) if !has_extension(file, "edn") => Ok(Format::JsonLines),
-        (Some(b'['), Some(b'{'), Some(b'"')) => Err("this is a JSON array, not JSON Lines".to_owned()),
-        (None | Some(b'{' | b'[' | b'(' | b'#' | b';'), ..) => Ok(Format::Edn),
-        _ if memmem::find(text, jepsen_log::MARK.as_bytes()).is_some() => Ok(Format::JepsenLog),
-        _ => {
-            let start = String::from_utf8_lossy(&text[..text.len().min(20)]).into_owned();
-            Err(format!("this is no history: it begins with {start:?}"))
-        }
-    }
-}
-
-fn has_extension(file: &Path, extension: &str) -> bool {
-    file.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }

@@ -82,7 +82,7 @@ fn is_clojure_number(magnitude: &str) -> bool {
 }
 
 /// Whether `name` can be written as a keyword, and read again as the same.
-pub(super) fn is_keyword(name: &str) -> bool {
+pub(crate) fn is_keyword(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(':') && is_plain(name)
 }
 

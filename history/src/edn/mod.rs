@@ -17,8 +17,9 @@ mod operations;
 mod parser;
 mod write;
 
+pub(crate) use atom::is_keyword;
 pub(crate) use operations::Operations;
-pub(crate) use parser::{Parser, SyntaxError};
+pub(crate) use parser::Parser;
 pub(crate) use write::{write_event, write_value};
 
 /// Tags of ours.

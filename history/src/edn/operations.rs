@@ -1,9 +1,10 @@
 //! A history in EDN: operation maps in a vector, in a list, or one after the other.
 
 use super::field;
-use super::parser::{Parser, SyntaxError, visible};
+use super::parser::Parser;
 use crate::foreign::ForeignEvent;
 use crate::names::Names;
+use crate::syntax::{SyntaxError, visible};
 use crate::{EventKind, MAX_DEPTH, Process, Value};
 
 /// The depth for `:value`, which may be a pair of a key and a value of the greatest depth each.

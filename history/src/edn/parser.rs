@@ -3,16 +3,8 @@
 use memchr::{memchr, memchr2};
 
 use super::{atom, tag};
+use crate::syntax::{SyntaxError, unexpected, visible};
 use crate::{MAX_DEPTH, Value};
-
-/// Where and why a text is no EDN.
-#[derive(Debug)]
-pub(crate) struct SyntaxError {
-    /// Bytes from the start of the text.
-    pub(crate) offset: usize,
-    /// What was expected, and perhaps what was found.
-    pub(crate) message: String,
-}
 
 type Parsed<T> = Result<T, SyntaxError>;
 
@@ -150,13 +142,7 @@ impl<'a> Parser<'a> {
 
     /// The error that something else than `expected` stands here.
     pub(super) fn unexpected(&self, expected: &str) -> SyntaxError {
-        match self.text[self.offset..].chars().next() {
-            Some(found) => {
-                let found = visible(found.encode_utf8(&mut [0; 4]));
-                self.error(format!("expected {expected}, found `{found}`"))
-            }
-            None => self.error(format!("expected {expected}, found the end of the file")),
-        }
+        unexpected(self.text, self.offset, expected)
     }
 
     /// The depth left for what is inside a collection.
@@ -364,23 +350,6 @@ fn named_char(name: &str) -> Option<char> {
             return char::from_u32(u32::from_str_radix(digits, 16).ok()?);
         }
     })
-}
-
-/// The beginning of a text, in a form that an error message can show.
-pub(super) fn visible(text: &str) -> String {
-    const LONGEST: usize = 40;
-    let mut shown = String::new();
-    for c in text.chars().take(LONGEST) {
-        if c.is_control() {
-            shown.extend(c.escape_debug());
-        } else {
-            shown.push(c);
-        }
-    }
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// What is said of a value that is nested too deeply.

@@ -231,8 +231,14 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
         let mut parts = Parts::default();
         while let Some(field) = map.next_key::<Field>()? {
             match field {
-                Field::Index => fill(&mut parts.index, "index", map.next_value()?)?,
-                Field::TimeNs => fill(&mut parts.time_ns, "time_ns", map.next_value()?)?,
+                Field::Index => {
+                    let seed = CountSeed("an index: an integer from 0");
+                    fill(&mut parts.index, "index", map.next_value_seed(seed)?)?;
+                }
+                Field::TimeNs => {
+                    let seed = CountSeed("a time: nanoseconds, an integer from 0");
+                    fill(&mut parts.time_ns, "time_ns", map.next_value_seed(seed)?)?;
+                }
                 Field::Process => {
                     fill(&mut parts.process, "process", map.next_value_seed(ProcessSeed(self.names))?)?;
                 }
@@ -246,6 +252,29 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
             }
         }
         parts.event()
+    }
+}
+
+/// Reads an integer from 0.
+struct CountSeed(&'static str);
+
+impl<'de> DeserializeSeed<'de> for CountSeed {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_u64(self)
+    }
+}
+
+impl Visitor<'_> for CountSeed {
+    type Value = u64;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.0)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<u64, E> {
+        Ok(number)
     }
 }
 

@@ -4,6 +4,7 @@ use memchr::memchr;
 use serde::de::DeserializeSeed;
 
 use super::EventSeed;
+use super::message::{message, offset};
 use crate::Event;
 use crate::names::Names;
 
@@ -58,24 +59,10 @@ impl<'a> Lines<'a> {
         EventSeed { names: &mut self.names }
             .deserialize(&mut deserializer)
             .and_then(|event| deserializer.end().map(|()| event))
-            .map_err(|error| (column(&error, line), message(&error), !error.is_data()))
+            .map_err(|error| (offset(&error, line), message(&error, "line"), !error.is_data()))
     }
 }
 
 fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_whitespace)
-}
-
-/// Where in `line` the error is, as an offset. (serde_json counts columns from 1, and 0 before the first character.)
-fn column(error: &serde_json::Error, line: &str) -> usize {
-    error.column().saturating_sub(1).min(line.len())
-}
-
-/// The message without its position, which is relative to the line.
-fn message(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }

@@ -28,7 +28,10 @@
 //! They need a self-describing format. Linear in the length of the text; recursion is bounded by [`MAX_DEPTH`].
 
 mod event;
+pub(crate) mod jepsen;
 pub(crate) mod lines;
+mod message;
+pub(crate) mod objects;
 mod value;
 
 pub(crate) use event::EventSeed;

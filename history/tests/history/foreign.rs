@@ -163,20 +163,27 @@ fn the_format_is_found_out_from_the_content() {
     assert_eq!(detect(" { \"ind", "x.edn").unwrap(), Format::JsonLines);
     assert_eq!(detect("; nothing", "x.jsonl").unwrap(), Format::Edn);
     assert_eq!(detect("[]", "x").unwrap(), Format::Edn);
+    let nemesis = "{\"index\":0,\"type\":\"info\",\"process\":\"nemesis\"}";
+    for text in [format!(" [ {nemesis}]"), nemesis.to_owned(), nemesis.repeat(2)] {
+        let report = read_bytes(text.replacen("0,", "-1,", 2).as_bytes(), "x", ReadOptions::default());
+        assert_eq!(report.unwrap().format, Format::Json, "{text}");
+    }
+    let torn = read_bytes(b"[{\"type\":\"ok\",\"f", "x", ReadOptions::default()).unwrap_err().to_string();
+    assert_eq!(torn, "x:1:17: expected the rest of a string, found the end of the file");
+    assert_eq!(detect("[]", "x.json").unwrap(), Format::Json);
+    assert_eq!(detect("{\"index\":0,\"kind\":\"o", "x.json").unwrap(), Format::JsonLines);
     assert_eq!(detect("a\nINFO  jepsen.util - 0\t:invoke\t:read\tnil", "x").unwrap(), Format::JepsenLog);
     for (text, expected) in [
         (
-            "[{\"type\":\"invoke\"}]",
-            "x: this is a JSON array, not JSON Lines; the formats are jsonl, edn and jepsen-log",
+            "[{\"index\":0,\"kind\":\"invoke\"}]",
+            "x: this is a JSON array of our events, not JSON Lines: expected one event a line; the formats are FORMATS",
         ),
-        (
-            "w 1 2\n",
-            "x: this is no history: it begins with \"w 1 2\\n\"; the formats are jsonl, edn and jepsen-log",
-        ),
+        ("w 1 2\n", "x: this is no history: it begins with \"w 1 2\\n\"; the formats are FORMATS"),
     ] {
-        assert_eq!(detect(text, "x").unwrap_err().to_string(), expected);
+        let names = Format::ALL.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+        assert_eq!(detect(text, "x").unwrap_err().to_string(), expected.replace("FORMATS", &names));
     }
-    for format in Format::ALL {
+    for format in Format::ALL.iter().copied() {
         assert_eq!(Format::named(format.name()), Some(format));
     }
 }

@@ -103,13 +103,17 @@ fn the_names_of_functions_are_shared_between_events() {
 fn a_malformed_line_is_reported_with_its_place_and_what_was_expected() {
     let line = |field: &str, with: &str| invoke(0, 0, 0).trim_end().replace(field, with);
     for (line, place, expected) in [
-        ("{".to_owned(), "h.jsonl:1:1: ", "EOF"),
+        ("{".to_owned(), "h.jsonl:1:2: ", "expected the rest of an object, found the end of the line"),
         ("[]".to_owned(), "h.jsonl:1:", "expected an event: an object with index, time_ns"),
-        ("{}".to_owned(), "h.jsonl:1:2: ", "missing field `index`"),
-        (line("\"index\":0,", ""), "h.jsonl:1:", "missing field `index`"),
-        (line("\"f\":\"read\",", ""), "h.jsonl:1:", "missing field `f`"),
-        (line("\"index\":0", "\"index\":-1"), "h.jsonl:1:11: ", "expected u64"),
-        (line("\"index\":0", "\"index\":0,\"index\":0"), "h.jsonl:1:20: ", "duplicate field `index`"),
+        ("{}".to_owned(), "h.jsonl:1:2: ", "expected the field `index`, found none"),
+        (line("\"index\":0,", ""), "h.jsonl:1:", "expected the field `index`, found none"),
+        (line("\"f\":\"read\",", ""), "h.jsonl:1:", "expected the field `f`, found none"),
+        (
+            line("\"index\":0", "\"index\":-1"),
+            "h.jsonl:1:11: ",
+            "expected an index: an integer from 0, found integer `-1`",
+        ),
+        (line("\"index\":0", "\"index\":0,\"index\":0"), "h.jsonl:1:20: ", "expected the field `index` once"),
         (
             line("\"process\":0", "\"process\":-1"),
             "h.jsonl:1:",
@@ -121,7 +125,7 @@ fn a_malformed_line_is_reported_with_its_place_and_what_was_expected() {
             "expected a process: a number from 0, or a name",
         ),
         (line("invoke", "begin"), "h.jsonl:1:", "expected \"invoke\", \"ok\", \"fail\" or \"info\""),
-        (line("\"value\":null", "\"value\":nul"), "h.jsonl:1:74: ", "expected ident"),
+        (line("\"value\":null", "\"value\":nul"), "h.jsonl:1:74: ", "expected null, true or false"),
         (line("null}", "{\"$keyword\":7}}"), "h.jsonl:1:", "expected a string"),
         (
             line("null}", "{\"$keyword\":\"a\",\"b\":1}}"),
@@ -132,7 +136,7 @@ fn a_malformed_line_is_reported_with_its_place_and_what_was_expected() {
         (line("null}", "{\"$float\":\"1\"}}"), "h.jsonl:1:", "expected \"NaN\""),
         (line("null}", "{\"$tagged\":[\"a\"]}}"), "h.jsonl:1:", "expected [tag, value]"),
         (line("null}", "{\"$map\":[[1,2,3]]}}"), "h.jsonl:1:", "expected [key, value]"),
-        (line("null}", "null} {}"), "h.jsonl:1:", "trailing characters"),
+        (line("null}", "null} {}"), "h.jsonl:1:", "expected nothing after the object"),
     ] {
         let error = error_of(&line);
         assert!(error.starts_with(place), "{line}: {error}");
@@ -200,10 +204,13 @@ fn only_the_last_line_may_be_torn() {
         assert_eq!(report.history.events().len(), 1);
         assert_eq!(report.warnings.len(), 1);
         let warning = report.warnings[0].to_string();
-        assert!(warning.starts_with("h.jsonl:2:40: the last line is torn and was dropped"), "{warning}");
+        assert!(warning.starts_with("h.jsonl:2:41: the last line is torn and was dropped"), "{warning}");
     }
     let error = read(&(torn.to_owned() + "\n" + &invoke(1, 0, 1))).unwrap_err().to_string();
-    assert!(error.starts_with("h.jsonl:1:40: EOF"), "{error}");
+    assert!(
+        error.starts_with("h.jsonl:1:41: expected the rest of a string, found the end of the line"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod crash;
 mod edn;
+mod elle_cli;
 mod foreign;
 mod jepsen_log;
 mod json_lines;

@@ -9,7 +9,7 @@ use crate::strategies;
 /// Reads `text` in every way. What is accepted must keep the invariants, and must be the same when it is written and read
 /// again; what is refused must say where in the file.
 fn read_in_every_way(text: &[u8]) {
-    for format in Format::ALL.map(Some).into_iter().chain([None]) {
+    for format in Format::ALL.iter().copied().map(Some).chain([None]) {
         for independent in [false, true] {
             match read_bytes(text, "bytes", ReadOptions { format, independent }) {
                 Ok(report) => check_accepted(report.history),

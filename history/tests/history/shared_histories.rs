@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use labrys_history::{Completion, Format, History, ReadOptions, ReadReport, read_bytes, read_history};
+use labrys_history::{
+    Completion, EventKind, Format, History, ReadOptions, ReadReport, read_bytes, read_history,
+};
 
 use crate::round_trips::{edn, json_lines};
 
@@ -43,10 +45,14 @@ fn every_history_can_be_read_and_is_the_same_after_both_of_our_formats() {
         ["porcupine/jepsen-log", "porcupine/jepsen-edn", "porcupine/kv", "knossos", "elle", "elle-cli"]
     {
         // Elsewhere `.txt` is a licence.
-        let endings = if group == "porcupine/kv" { ["txt"].as_slice() } else { &["log", "edn"] };
+        let endings = if group == "porcupine/kv" { ["txt"].as_slice() } else { &["log", "edn", "json"] };
         for path in files(&folder.join(group), endings) {
             let report = read(&path);
-            let expected = if path.extension().unwrap() == "log" { Format::JepsenLog } else { Format::Edn };
+            let expected = match path.extension().unwrap().to_str() {
+                Some("log") => Format::JepsenLog,
+                Some("json") => Format::Json,
+                _ => Format::Edn,
+            };
             assert_eq!(report.format, expected, "{}", path.display());
             for warning in &report.warnings {
                 eprintln!("{warning}");
@@ -61,7 +67,73 @@ fn every_history_can_be_read_and_is_the_same_after_both_of_our_formats() {
             read_in_all += 1;
         }
     }
-    assert_eq!(read_in_all, 52 + 11 + 4 + 44 + 48 + 9);
+    assert_eq!(read_in_all, 52 + 11 + 4 + 44 + 48 + 14);
+}
+
+/// How many events of each kind a text has, counted without any of our readers: the words behind `mark`.
+fn counted_by_words(text: &str, mark: &str) -> [usize; 4] {
+    let uncommented = text.lines().filter(|line| !line.trim_start().starts_with(';'));
+    let mut counts = [0; 4];
+    for line in uncommented {
+        for behind in line.split(mark).skip(1) {
+            let word = behind.split(|c: char| !c.is_ascii_alphabetic()).find(|word| !word.is_empty());
+            let kind = ["invoke", "ok", "fail", "info"].iter().position(|kind| Some(*kind) == word);
+            // Errors have a `:type` too, inside of a string.
+            if let Some(kind) = kind {
+                counts[kind] += 1;
+            }
+        }
+    }
+    counts
+}
+
+fn counted_by_reader(history: &History) -> [usize; 4] {
+    [EventKind::Invoke, EventKind::Ok, EventKind::Fail, EventKind::Info]
+        .map(|kind| history.events().iter().filter(|event| event.kind == kind).count())
+}
+
+#[test]
+fn every_row_of_the_manifest_in_a_format_of_ours_has_as_many_events_of_each_kind_as_it_has_words() {
+    let Some(folder) = folder() else { return };
+    let manifest = std::fs::read_to_string(folder.join("MANIFEST.tsv")).unwrap();
+    let mut rows = [0; 3];
+    for row in manifest.lines().skip(1) {
+        let mut columns = row.split('\t');
+        let (file, format) = (columns.next().unwrap(), columns.next().unwrap());
+        let (number, mark) = match format {
+            "jepsen-log" => (0, "INFO  jepsen.util - "),
+            "edn" => (1, ":type"),
+            "json" => (2, "\"type\""),
+            // For a later reader.
+            "awdit-text" => continue,
+            other => panic!("the manifest has a new format: {other}"),
+        };
+        let path = folder.join(file);
+        let report = read(&path);
+        assert_eq!(report.format.name(), format, "{file}");
+        // Behind the mark of a log is the process, a number or a keyword, which is no word of a kind.
+        let text = std::fs::read_to_string(&path).unwrap().replace("- :nemesis", "- ");
+        let counted = counted_by_words(&text, mark);
+        assert_eq!(counted_by_reader(&report.history), counted, "{file}");
+        rows[number] += 1;
+    }
+    assert_eq!(rows, [52, 116, 5]);
+}
+
+#[test]
+fn elle_clis_json_and_its_translation_to_edn_say_the_same() {
+    let Some(folder) = folder() else { return };
+    for name in ["elle-cli/elle/rw-register", "elle-cli/jepsen/set_full"] {
+        let of = |extension: &str| read(&folder.join(format!("{name}.{extension}"))).history.into_events();
+        let (json, edn) = (of("json"), of("edn"));
+        assert_eq!(json.len(), edn.len(), "{name}");
+        for (json, edn) in json.iter().zip(&edn) {
+            assert_eq!((json.kind, &json.process, &json.f), (edn.kind, &edn.process, &edn.f), "{name}");
+            // The keys of its registers are keywords in one and strings in the other.
+            let value = edn.value.to_string().replace(":x", "\"x\"");
+            assert_eq!(json.value.to_string(), value, "{name}");
+        }
+    }
 }
 
 #[test]
