@@ -16,6 +16,8 @@ mod ranks;
 mod register;
 mod stack;
 mod trees;
+mod unequal;
+mod values;
 
 use crate::budget::{Account, Exhausted, Meter};
 use crate::class::{Class, Role};

@@ -37,15 +37,14 @@
 //! O(n) and the sorting of the blocks, O(m log m) for m values.
 
 use labrys_history::Value;
-use rustc_hash::FxHashMap;
 
-use super::{Answer, Classed};
-use crate::class::Role;
+use super::values::Values;
+use super::{Answer, Classed, unequal};
 
 /// No operation, no value.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 /// The number of the initial value.
-const INITIAL: u32 = 0;
+pub(super) const INITIAL: u32 = 0;
 /// When the initial value is written: before all moments of the history, which are counted from 1.
 const BEFORE_ALL: u64 = 0;
 /// When an operation completes that does not.
@@ -79,7 +78,7 @@ impl Interval {
         }
     }
 
-    fn is_required(self) -> bool {
+    pub fn is_required(self) -> bool {
         self.completed != NEVER
     }
 }
@@ -87,7 +86,7 @@ impl Interval {
 /// A history of a register in which every value that is observed is written at most once.
 #[derive(Debug)]
 pub(super) struct Register {
-    calls: Vec<Call>,
+    pub calls: Vec<Call>,
     intervals: Vec<Interval>,
     /// Numbers of values: all are below.
     values: u32,
@@ -138,98 +137,28 @@ impl Register {
             return Some(Answer::NonLinearizable);
         }
         if self.calls.iter().any(|call| matches!(call, Call::CompareUnequal(_))) {
-            return None;
+            return unequal::decide(&clusters, &mut zones);
         }
         Some(Answer::Linearizable(clusters.order(&zones)))
     }
 }
 
-/// The values of a history as numbers.
-struct Values<'v> {
-    numbers: FxHashMap<&'v Value, u32>,
-    /// For each number.
-    facts: Vec<Facts>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Facts {
-    is_written: bool,
-    is_written_again: bool,
-    is_observed: bool,
-}
-
-impl<'v> Values<'v> {
-    fn new(initial: &'v Value) -> Values<'v> {
-        let facts = vec![Facts { is_written: true, ..Facts::default() }];
-        Values { numbers: FxHashMap::from_iter([(initial, INITIAL)]), facts }
-    }
-
-    fn number(&mut self, value: &'v Value) -> u32 {
-        let next = self.facts.len() as u32;
-        let number = *self.numbers.entry(value).or_insert(next);
-        if number == next {
-            self.facts.push(Facts::default());
-        }
-        number
-    }
-
-    fn observed(&mut self, value: &'v Value) -> u32 {
-        let number = self.number(value);
-        self.facts[number as usize].is_observed = true;
-        number
-    }
-
-    /// The number of a value that is written; one of its own if that was written before.
-    fn written(&mut self, value: &'v Value) -> u32 {
-        let number = self.number(value);
-        let facts = &mut self.facts[number as usize];
-        if !facts.is_written {
-            facts.is_written = true;
-            return number;
-        }
-        facts.is_written_again = true;
-        self.facts.push(Facts { is_written: true, ..Facts::default() });
-        self.facts.len() as u32 - 1
-    }
-
-    fn call(&mut self, role: Role<'v>) -> Option<Call> {
-        Some(match role {
-            Role::Read(value) => Call::Read(self.observed(value)),
-            Role::Write(value) => Call::Write(self.written(value)),
-            // It is there before and after.
-            Role::CompareAndSet { expected, new } if expected == new => Call::Read(self.observed(expected)),
-            Role::CompareAndSet { expected, new } => {
-                Call::CompareAndSet { expected: self.observed(expected), new: self.written(new) }
-            }
-            Role::CompareUnequal(value) => Call::CompareUnequal(self.observed(value)),
-            _ => return None,
-        })
-    }
-
-    /// How many there are, if none is both observed and written twice. (What nobody observes may be written as often as it likes:
-    /// each time it is as good as a value of its own.)
-    fn unique(&self) -> Option<u32> {
-        let is_unique = |facts: &Facts| !(facts.is_written_again && facts.is_observed);
-        self.facts.iter().all(is_unique).then_some(self.facts.len() as u32)
-    }
-}
-
 /// A value with the operation that writes it and the completed reads of it.
 #[derive(Clone, Copy, Debug)]
-struct Cluster {
+pub(super) struct Cluster {
     /// The position of the operation that writes it; [`NONE`] for the initial value, and if nobody does.
-    writer: u32,
-    writer_interval: Interval,
+    pub writer: u32,
+    pub writer_interval: Interval,
     /// The number of the value that the writer expected; [`NONE`] for a plain write.
-    expected: u32,
+    pub expected: u32,
     /// The number of the value that a compare-and-set replaces it by; [`NONE`] if none does.
-    next: u32,
+    pub next: u32,
     /// Whether the register held it in every order.
-    takes_effect: bool,
+    pub takes_effect: bool,
     reads: u32,
     /// Of the reads.
-    earliest_completion: u64,
-    latest_invocation: u64,
+    pub earliest_completion: u64,
+    pub latest_invocation: u64,
 }
 
 impl Cluster {
@@ -246,11 +175,11 @@ impl Cluster {
 }
 
 /// All clusters, linked into blocks.
-struct Clusters<'r> {
-    register: &'r Register,
-    intervals: &'r [Interval],
+pub(super) struct Clusters<'r> {
+    pub register: &'r Register,
+    pub intervals: &'r [Interval],
     /// By number of the value.
-    clusters: Vec<Cluster>,
+    pub clusters: Vec<Cluster>,
 }
 
 impl<'r> Clusters<'r> {
@@ -357,7 +286,7 @@ impl<'r> Clusters<'r> {
     }
 
     /// The operations of the blocks in their order.
-    fn order(&self, zones: &[Zone]) -> Vec<u32> {
+    pub fn order(&self, zones: &[Zone]) -> Vec<u32> {
         let reads = Reads::of(self);
         let mut order = Vec::with_capacity(self.intervals.len());
         for zone in zones {
@@ -418,23 +347,23 @@ impl Reads {
 
 /// Where a block must or can be.
 #[derive(Clone, Copy, Debug)]
-struct Zone {
-    earliest_completion: u64,
-    latest_invocation: u64,
+pub(super) struct Zone {
+    pub earliest_completion: u64,
+    pub latest_invocation: u64,
     /// Its first value.
-    first: u32,
+    pub first: u32,
 }
 
 impl Zone {
-    fn is_forward(&self) -> bool {
+    pub fn is_forward(&self) -> bool {
         self.earliest_completion < self.latest_invocation
     }
 
-    fn begin(&self) -> u64 {
+    pub fn begin(&self) -> u64 {
         self.earliest_completion.min(self.latest_invocation)
     }
 
-    fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         self.earliest_completion.max(self.latest_invocation)
     }
 

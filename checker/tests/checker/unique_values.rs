@@ -169,6 +169,7 @@ fn unique_values_with_unequal_comparisons_are_decided_rightly_and_mostly_in_poly
         searched += u64::from(algorithm != "register");
     }
     println!("{invalid} of {histories} invalid, {searched} searched");
+    assert!(searched * 100 < histories, "{searched} of {histories} needed the general search");
     assert!(invalid.min(histories - invalid) * 5 > histories, "{invalid} of {histories} invalid");
 }
 
