@@ -110,7 +110,8 @@ pub struct Config {
     pub defects: Defects,
 }
 
-/// What a node was found to have on disk when it started.
+/// What a node was found to have on disk when it started. The node counts all of it as durable and acknowledges it; what a
+/// driver merely reads after a process died may still be in the page cache only, and is to be synced first.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// The last durable hard state.

@@ -2,7 +2,8 @@
 //!
 //! The trait is small so that a simulated disk can give it the semantics that POSIX really promises (Pillai et al., *All
 //! File Systems Are Not Created Equal*, OSDI 2014): what was appended may be lost or torn until [`Disk::sync`] has
-//! returned, and a name that was created, renamed or removed may be lost until [`Disk::sync_directory`] has returned.
+//! returned, and a name that was created, renamed or removed may be lost until [`Disk::sync_directory`] has returned. What
+//! is read may be neither: the page cache outlives the process that wrote it.
 
 mod real;
 mod simulated;
@@ -10,14 +11,14 @@ mod simulated;
 use std::io;
 
 pub use real::RealDisk;
-pub use simulated::{Crash, FailureKind, SimulatedDisk};
+pub use simulated::{FailureKind, PowerLoss, SimulatedDisk};
 
 /// A directory of append-only files.
 pub trait Disk: Send {
     /// The names of all files, in ascending order.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// The whole content of a file.
+    /// The whole content of a file. That it can be read does not mean that it is durable.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
 
     /// Creates an empty file; fails with `AlreadyExists` if there is one.

@@ -14,13 +14,10 @@ pub struct RealDisk {
 }
 
 impl RealDisk {
-    /// The directory at `directory`, which is created, durably, if it is missing.
+    /// The directory at `directory`, which is created if it is missing. Its name is durable then, also if a process that
+    /// died had created it, or one above it, and not synced the name.
     pub fn open(directory: &Path) -> io::Result<RealDisk> {
-        if !directory.is_dir() {
-            fs::create_dir_all(directory)?;
-            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-        }
+        create_durably(directory)?;
         Ok(RealDisk { directory: directory.to_owned(), open: BTreeMap::new() })
     }
 
@@ -34,6 +31,29 @@ impl RealDisk {
             self.open.insert(name.to_owned(), file);
         }
         self.open.get_mut(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+/// Creates what is missing on the way to `directory`, and syncs the name of everything created and of the deepest directory
+/// that was there: all above it were synced before it was created, if they were created here at all.
+fn create_durably(directory: &Path) -> io::Result<()> {
+    let parent = match directory.parent() {
+        None => return Ok(()), // the root
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    if directory.is_dir() {
+        return match File::open(parent) {
+            Ok(parent) => parent.sync_all(),
+            // Who may not read it has not created anything in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) => Err(error),
+        };
+    }
+    create_durably(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
     }
 }
 

@@ -1,9 +1,13 @@
 //! A disk in memory that forgets, tears and fails as a real one may.
 //!
-//! The model: the *volatile* view is what the process sees; the *durable* view is what a crash is sure to leave. A crash
-//! keeps, of each file's un-synced bytes, any subset of its blocks (the rest reads as zeros, as unwritten blocks of an
-//! ext4 file do) and any length; and of the un-synced directory operations, a prefix. The choice is the caller's, by a
-//! function from a range to a number in it, so that a property test or a seeded simulation can make it.
+//! The model: the *volatile* view is what processes see; the *durable* view is what a loss of power is sure to leave. A
+//! loss of power keeps, of each file's un-synced bytes, any subset of its blocks (the rest reads as zeros, as unwritten
+//! blocks of an ext4 file do) and any length; and of the un-synced directory operations, a prefix. The choice is the
+//! caller's, by a function from a range to a number in it, so that a property test or a seeded simulation can make it.
+//!
+//! The death of a process is another thing: the page cache is the kernel's and outlives it. The next process reads
+//! everything that was written, synced or not, and none of it has become durable by that. So the two views differ from
+//! the start of the next process on, which is what a program that trusts what it reads gets wrong.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,8 +33,8 @@ impl FailureKind {
     }
 }
 
-/// Chooses what a crash leaves: a number in `0..=limit`.
-pub type Crash<'a> = &'a mut dyn FnMut(u64) -> u64;
+/// Chooses what a loss of power leaves: a number in `0..=limit`.
+pub type PowerLoss<'a> = &'a mut dyn FnMut(u64) -> u64;
 
 /// The unit in which un-synced bytes are kept or lost.
 const BLOCK_BYTES: usize = 64;
@@ -50,6 +54,29 @@ enum DirectoryChange {
     Remove(String),
 }
 
+/// How long the present process lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Life {
+    #[default]
+    Endless,
+    /// So many more operations that change the disk; it dies in the one after them.
+    Left(u64),
+    Dead,
+}
+
+/// The process is dead.
+enum Death {
+    /// In this very operation.
+    Now,
+    Before,
+}
+
+impl From<Death> for io::Error {
+    fn from(_: Death) -> io::Error {
+        io::Error::other("the process is dead")
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<FileId, FileContent>,
@@ -59,6 +86,7 @@ struct State {
     next_id: FileId,
     fail_append: Option<FailureKind>,
     fail_sync: Option<FailureKind>,
+    life: Life,
     sync_count: u64,
 }
 
@@ -85,7 +113,7 @@ fn change_names(names: &mut BTreeMap<String, FileId>, change: &DirectoryChange) 
 }
 
 /// What is left of a file whose un-synced bytes are subject to `choose`.
-fn tear(file: &FileContent, choose: Crash<'_>) -> Vec<u8> {
+fn tear(file: &FileContent, choose: PowerLoss<'_>) -> Vec<u8> {
     let common = file.volatile.iter().zip(&file.durable).take_while(|(a, b)| a == b).count();
     if common == file.volatile.len() && common == file.durable.len() {
         return file.durable.clone();
@@ -117,8 +145,24 @@ impl SimulatedDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The process dies in its operation after the next `operations` ones that change the disk: of an append in that
+    /// moment the first half is done, of anything else nothing. From then on every such operation fails, until
+    /// [`SimulatedDisk::start_process`].
+    pub fn kill_process_after(&self, operations: u64) {
+        self.state().life = Life::Left(operations);
+    }
+
+    /// The next process begins: it sees everything that the one before had written; nothing has become durable by that.
+    /// Gives whether that one had died of [`SimulatedDisk::kill_process_after`].
+    pub fn start_process(&self) -> bool {
+        let mut state = self.state();
+        state.fail_append = None;
+        state.fail_sync = None;
+        std::mem::take(&mut state.life) == Life::Dead
+    }
+
     /// Loses power: what was not synced is kept, torn or lost as `choose` says; what is left is durable.
-    pub fn crash(&self, choose: Crash<'_>) {
+    pub fn lose_power(&self, choose: PowerLoss<'_>) {
         let mut state = self.state();
         let changes = std::mem::take(&mut state.unsynced_changes);
         let kept = usize::try_from(choose(changes.len() as u64)).unwrap_or(0);
@@ -133,6 +177,7 @@ impl SimulatedDisk {
         }
         state.fail_append = None;
         state.fail_sync = None;
+        state.life = Life::Endless;
     }
 
     /// From now on appends fail half-way.
@@ -180,6 +225,22 @@ impl State {
         change_names(&mut self.volatile_names, &change);
         self.unsynced_changes.push(change);
     }
+
+    /// Spends one operation of the process's life.
+    fn live_on(&mut self) -> Result<(), Death> {
+        match &mut self.life {
+            Life::Endless => Ok(()),
+            Life::Dead => Err(Death::Before),
+            Life::Left(0) => {
+                self.life = Life::Dead;
+                Err(Death::Now)
+            }
+            Life::Left(operations) => {
+                *operations -= 1;
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Disk for SimulatedDisk {
@@ -196,6 +257,7 @@ impl Disk for SimulatedDisk {
         if state.volatile_names.contains_key(name) {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
+        state.live_on()?;
         let id = state.next_id;
         state.next_id += 1;
         state.files.insert(id, FileContent::default());
@@ -205,20 +267,32 @@ impl Disk for SimulatedDisk {
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
+        let death = state.live_on().err();
         let failure = state.fail_append;
-        let written = if failure.is_some() { bytes.len() / 2 } else { bytes.len() };
+        let written = match (&death, failure) {
+            (Some(Death::Before), _) => 0,
+            (Some(Death::Now), _) | (None, Some(_)) => bytes.len() / 2,
+            (None, None) => bytes.len(),
+        };
         state.file(name)?.volatile.extend_from_slice(&bytes[..written]);
-        failure.map_or(Ok(()), |kind| Err(kind.error()))
+        match (death, failure) {
+            (Some(death), _) => Err(death.into()),
+            (None, Some(kind)) => Err(kind.error()),
+            (None, None) => Ok(()),
+        }
     }
 
     fn truncate(&mut self, name: &str, length_bytes: u64) -> io::Result<()> {
         let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
-        self.state().file(name)?.volatile.truncate(length);
+        let mut state = self.state();
+        state.live_on()?;
+        state.file(name)?.volatile.truncate(length);
         Ok(())
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         let mut state = self.state();
+        state.live_on()?;
         if let Some(kind) = state.fail_sync {
             return Err(kind.error());
         }
@@ -231,6 +305,7 @@ impl Disk for SimulatedDisk {
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state();
         state.file(from)?;
+        state.live_on()?;
         state.change(DirectoryChange::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
@@ -238,12 +313,14 @@ impl Disk for SimulatedDisk {
     fn remove(&mut self, name: &str) -> io::Result<()> {
         let mut state = self.state();
         state.file(name)?;
+        state.live_on()?;
         state.change(DirectoryChange::Remove(name.to_owned()));
         Ok(())
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
         let mut state = self.state();
+        state.live_on()?;
         if let Some(kind) = state.fail_sync {
             return Err(kind.error());
         }
@@ -258,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crash_loses_what_was_not_synced_and_nothing_else() {
+    fn a_loss_of_power_loses_what_was_not_synced_and_nothing_else() {
         let mut disk = SimulatedDisk::new();
         disk.create("a").unwrap();
         disk.append("a", b"safe").unwrap();
@@ -267,22 +344,39 @@ mod tests {
         disk.append("a", b"lost").unwrap();
         disk.create("b").unwrap();
         disk.sync("b").unwrap();
-        disk.crash(&mut |_| 0);
+        disk.lose_power(&mut |_| 0);
         assert_eq!(disk.read("a").unwrap(), b"safe");
         assert_eq!(disk.list().unwrap(), ["a"], "the name `b` was not made durable");
     }
 
     #[test]
-    fn a_crash_may_keep_a_later_block_and_lose_an_earlier_one() {
+    fn a_loss_of_power_may_keep_a_later_block_and_lose_an_earlier_one() {
         let mut disk = SimulatedDisk::new();
         disk.create("a").unwrap();
         disk.sync_directory().unwrap();
         disk.append("a", &[7; 2 * BLOCK_BYTES]).unwrap();
         let mut answers = [0, 2 * BLOCK_BYTES as u64, 0, 1].into_iter();
-        disk.crash(&mut |_| answers.next().unwrap());
+        disk.lose_power(&mut |_| answers.next().unwrap());
         let left = disk.read("a").unwrap();
         assert!(left[..BLOCK_BYTES].iter().all(|byte| *byte == 0));
         assert!(left[BLOCK_BYTES..].iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn the_death_of_a_process_loses_nothing_and_makes_nothing_durable() {
+        let mut disk = SimulatedDisk::new();
+        disk.create("a").unwrap();
+        disk.sync_directory().unwrap();
+        disk.kill_process_after(2);
+        disk.append("a", b"whole").unwrap();
+        disk.create("b").unwrap();
+        assert!(disk.append("a", b"half").is_err());
+        assert!(disk.append("a", b"none").is_err() && disk.sync("a").is_err() && disk.remove("a").is_err());
+        assert!(disk.start_process(), "it died");
+        assert_eq!(disk.read("a").unwrap(), b"wholeha");
+        assert_eq!(disk.list().unwrap(), ["a", "b"]);
+        disk.lose_power(&mut |_| 0);
+        assert_eq!((disk.read("a").unwrap(), disk.list().unwrap()), (vec![], vec!["a".to_owned()]));
     }
 
     #[test]

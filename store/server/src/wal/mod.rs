@@ -11,7 +11,8 @@
 //!   frame after it had been synced cannot be told from that; it is the known limit of a log without a second copy.
 //!
 //! Frames live in segments, `wal-0000000001.log` and so on. A segment is synced before the next is created, and the
-//! directory is synced before the first frame of the new one is written. Reopening reads everything: O(size of the log).
+//! directory is synced before the first group is written to the new one. Reopening reads everything, O(size of the log), and
+//! syncs the last segment and the directory.
 //!
 //! What it is not: compacted. Snapshots will let it drop whole segments from the front.
 //!
@@ -76,7 +77,8 @@ pub fn segment_name(segment: u64) -> String {
 }
 
 impl Wal {
-    /// Opens the log of `node` on `disk`, mends a torn tail, and begins the log if there is none.
+    /// Opens the log of `node` on `disk`, mends a torn tail, and begins the log if there is none. What it returns is durable,
+    /// also if a process that died had written it and not synced it.
     pub fn open(disk: Box<dyn Disk>, node: NodeId, options: WalOptions) -> Result<Opened, WalError> {
         let mut disk = disk;
         let found = recovery::recover(disk.as_mut(), node)?;
