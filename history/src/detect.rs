@@ -54,6 +54,7 @@ fn format_of_objects(text: &[u8]) -> Option<Format> {
 struct Fields {
     kind: bool,
     jepsen: bool,
+    porcupine: bool,
 }
 
 impl Fields {
@@ -61,6 +62,7 @@ impl Fields {
         match self {
             Fields { kind: true, .. } => Some(Format::JsonLines),
             Fields { jepsen: true, .. } => Some(Format::Json),
+            Fields { porcupine: true, .. } => Some(Format::Porcupine),
             _ => None,
         }
     }
@@ -78,6 +80,7 @@ impl<'de> Visitor<'de> for &mut Fields {
             match &*name {
                 "kind" | "time_ns" => self.kind = true,
                 "type" => self.jepsen = true,
+                "ClientId" | "Input" | "Call" | "Output" | "Return" => self.porcupine = true,
                 _ => {}
             }
             map.next_value::<IgnoredAny>()?;

@@ -13,11 +13,17 @@ pub enum Format {
     Json,
     /// Jepsen's plain log.
     JepsenLog,
+    /// Porcupine's operations as JSON.
+    Porcupine,
 }
 
 impl Format {
-    /// All formats.
-    pub const ALL: &'static [Format] = &[Format::JsonLines, Format::Edn, Format::Json, Format::JepsenLog];
+    /// All formats; all of them can be read.
+    pub const ALL: &'static [Format] =
+        &[Format::JsonLines, Format::Edn, Format::Json, Format::Porcupine, Format::JepsenLog];
+
+    /// The formats that can be written.
+    pub const WRITABLE: &'static [Format] = &[Format::JsonLines, Format::Edn, Format::Porcupine];
 
     /// The name on the command line and in messages.
     #[must_use]
@@ -27,7 +33,14 @@ impl Format {
             Format::Edn => "edn",
             Format::Json => "json",
             Format::JepsenLog => "jepsen-log",
+            Format::Porcupine => "porcupine",
         }
+    }
+
+    /// The names of some formats, in a row.
+    #[must_use]
+    pub fn names(formats: &[Format]) -> String {
+        formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ")
     }
 
     /// The format of that name.
@@ -41,9 +54,4 @@ impl fmt::Display for Format {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
     }
-}
-
-/// The names of the formats that can be read, in words.
-pub(crate) fn readable_names() -> String {
-    Format::ALL.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ")
 }

@@ -23,6 +23,7 @@ mod history;
 mod jepsen_log;
 mod json;
 mod names;
+mod porcupine;
 mod read;
 mod recorder;
 mod syntax;
@@ -38,4 +39,4 @@ pub use read::{Location, ReadError, ReadOptions, ReadReport, Warning, read_bytes
 pub use recorder::{RecordError, Recorder, Recording, Sink};
 pub use validate::Problem;
 pub use value::{MAX_DEPTH, Value};
-pub use write::{write_edn, write_json_lines};
+pub use write::{WriteError, write_edn, write_history, write_json_lines};

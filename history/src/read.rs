@@ -23,15 +23,15 @@ use thiserror::Error;
 use crate::detect::{byte_order_mark, detect};
 use crate::edn::{Operations, Parser};
 use crate::foreign::{ForeignEvent, Mended, Naturalizer};
-use crate::format::{Format, readable_names};
 use crate::jepsen_log::Log;
 use crate::json::jepsen;
 use crate::json::lines::Lines;
 use crate::json::objects::{self, Objects};
 use crate::names::Names;
+use crate::porcupine::{self, Placed};
 use crate::syntax::SyntaxError;
 use crate::validate::Validator;
-use crate::{Event, History, MAX_DEPTH, Problem, Value};
+use crate::{Event, Format, History, MAX_DEPTH, Problem, Value};
 
 /// How a file is to be read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,7 +100,7 @@ pub enum ReadError {
         source: std::io::Error,
     },
     /// Its content is of no known format.
-    #[error("{}: {message}; the formats are {}", file.display(), readable_names())]
+    #[error("{}: {message}; the formats are {}", file.display(), Format::names(Format::ALL))]
     UnknownFormat {
         /// The file.
         file: PathBuf,
@@ -157,6 +157,7 @@ pub fn read_bytes(
         Format::Edn => reader.edn(options.independent)?,
         Format::Json => reader.json(options.independent)?,
         Format::JepsenLog => reader.jepsen_log(options.independent)?,
+        Format::Porcupine => reader.porcupine()?,
     }
     if reader.events.is_empty() {
         reader.warn(0, "there is no event in this file");
@@ -224,6 +225,20 @@ impl<'a> Reader<'a> {
         self.foreign(independent, || log.next_operation())?;
         if log.skipped > 0 {
             self.warn(0, &format!("lines that are no operations were skipped: {}", log.skipped));
+        }
+        Ok(())
+    }
+
+    fn porcupine(&mut self) -> Result<(), ReadError> {
+        let read = porcupine::read(self.utf8()?, byte_order_mark(self.text))
+            .map_err(|error| self.malformed(error.offset, error.message))?;
+        for Placed { event, offset, .. } in read.events {
+            self.push(event, offset)?;
+        }
+        if read.overlapping > 0 {
+            let what =
+                "operations that overlap another of their client, which were given clients of their own";
+            self.warn(read.first_overlapping, &format!("{what}: {}", read.overlapping));
         }
         Ok(())
     }

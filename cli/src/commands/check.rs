@@ -25,7 +25,7 @@ The exit code is the worst of all files: 255 and 254 (a file that cannot be read
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// History files: JSON Lines, Jepsen's EDN, elle-cli's JSON, or jepsen-log text
+    /// History files: JSON Lines, Jepsen's EDN, elle-cli's or Porcupine's JSON, or jepsen-log text
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The sequential model to check against: register, cas-register
@@ -34,7 +34,7 @@ pub struct Arguments {
     /// The model's initial value, in EDN: 0, nil, "text"
     #[arg(long, value_name = "VALUE", default_value = "nil", allow_hyphen_values = true)]
     initial: String,
-    /// The format of the files, if detection is not wanted: jsonl, edn, json (elle-cli's), jepsen-log
+    /// The format of the files, if detection is not wanted: jsonl, edn, json (elle-cli's), porcupine, jepsen-log
     #[arg(long, value_name = "FORMAT", value_parser = format_named)]
     format: Option<Format>,
     /// Values are [key value] pairs, as Jepsen's independent workloads write them: check each key by itself
@@ -167,7 +167,7 @@ fn show(file: &Path, history: &History, verdict: &Verdict, arguments: &Arguments
 }
 
 fn format_named(name: &str) -> Result<Format, String> {
-    let known = || Format::ALL.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+    let known = || Format::names(Format::ALL);
     Format::named(name).ok_or_else(|| format!("there is no format `{name}`; there are {}", known()))
 }
 

@@ -256,7 +256,7 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
 }
 
 /// Reads an integer from 0.
-struct CountSeed(&'static str);
+pub(crate) struct CountSeed(pub(crate) &'static str);
 
 impl<'de> DeserializeSeed<'de> for CountSeed {
     type Value = u64;
@@ -301,7 +301,7 @@ impl Visitor<'_> for NameSeed<'_> {
 }
 
 /// Reads `[[name, value], …]`, each value with the whole depth that a value may have.
-struct ExtraSeed;
+pub(crate) struct ExtraSeed;
 
 impl<'de> DeserializeSeed<'de> for ExtraSeed {
     type Value = Vec<(Box<str>, Value)>;

@@ -34,7 +34,8 @@ mod message;
 pub(crate) mod objects;
 mod value;
 
-pub(crate) use event::EventSeed;
+pub(crate) use event::{CountSeed, EventSeed, ExtraSeed};
+pub(crate) use value::ValueSeed;
 
 use crate::{Event, MAX_DEPTH};
 
@@ -54,6 +55,6 @@ pub(crate) fn write_line(buffer: &mut Vec<u8>, event: &Event) -> Result<(), serd
 }
 
 /// What is said of a value that is nested too deeply.
-fn too_deep() -> String {
+pub(crate) fn too_deep() -> String {
     format!("expected a value nested at most {MAX_DEPTH} deep")
 }

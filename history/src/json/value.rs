@@ -117,12 +117,12 @@ impl<'de> de::Deserialize<'de> for Value {
 
 /// Reads a value that may be nested `depth` deep.
 #[derive(Clone, Copy)]
-pub(super) struct ValueSeed {
+pub(crate) struct ValueSeed {
     depth: usize,
 }
 
 impl ValueSeed {
-    pub(super) const TOP: ValueSeed = ValueSeed { depth: MAX_DEPTH };
+    pub(crate) const TOP: ValueSeed = ValueSeed { depth: MAX_DEPTH };
 
     /// What reads a value inside this one.
     fn inside<E: de::Error>(self) -> Result<ValueSeed, E> {

@@ -1,10 +1,12 @@
 //! Nothing is lost: what was written is read again as the same, in both formats.
 
 use labrys_history::{
-    Event, Format, MAX_DEPTH, ReadOptions, Value, read_bytes, read_value, write_edn, write_json_lines,
+    Event, Format, History, MAX_DEPTH, ReadOptions, Value, read_bytes, read_value, write_edn, write_history,
+    write_json_lines,
 };
 use proptest::prelude::*;
 
+use crate::fuzzed::checks::said_by;
 use crate::strategies;
 
 pub fn json_lines<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<u8> {
@@ -16,6 +18,12 @@ pub fn json_lines<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<u8> {
 pub fn edn<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<u8> {
     let mut text = Vec::new();
     write_edn(&mut text, events).expect("memory takes everything");
+    text
+}
+
+pub fn written(history: &History, format: Format) -> Vec<u8> {
+    let mut text = Vec::new();
+    write_history(&mut text, history, format).expect("memory takes everything");
     text
 }
 
@@ -68,6 +76,29 @@ proptest! {
         let from_edn = read(&edn(&from_json), Format::Edn);
         let again = read(&json_lines(&from_edn), Format::JsonLines);
         prop_assert_eq!(history.events(), &again);
+    }
+
+    #[test]
+    fn any_history_is_the_same_after_each_format_but_for_what_the_format_cannot_say(
+        history in strategies::history(60),
+    ) {
+        for format in Format::WRITABLE.iter().copied() {
+            let again = read(&written(&history, format), format);
+            prop_assert_eq!(again, said_by(format, &history).into_events(), "{}", format);
+        }
+    }
+
+    #[test]
+    fn the_written_formats_are_found_out_from_their_content(history in strategies::history(6)) {
+        for format in Format::WRITABLE.iter().copied() {
+            let history = said_by(format, &history);
+            if history.events().is_empty() {
+                continue;
+            }
+            let report = read_bytes(&written(&history, format), "x", ReadOptions::default()).unwrap();
+            prop_assert_eq!(report.format, format);
+            prop_assert_eq!(report.history, history);
+        }
     }
 }
 
