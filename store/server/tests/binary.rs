@@ -10,7 +10,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use labrys_store::api::MessageBatch;
+use labrys_store::api::peer_client::PeerClient;
 use labrys_store::client::{ClientOptions, StatusClient, StoreClient};
+use labrys_store::raft::{LogIndex, Message, MessageBody, NodeId, Term};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -50,7 +53,21 @@ impl Node {
         if defects_allowed {
             command.env("LABRYS_DEFECTS", "1");
         }
-        let mut child = command.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        command.args(arguments);
+        Node::spawn(command)
+    }
+
+    /// Starts the binary by `script`, a shell script in which `exec "$@"` becomes the node.
+    fn start_in_shell(prefix: &[&str], script: &str, arguments: &[String]) -> Node {
+        let words = [prefix, &["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_labrys-store")]].concat();
+        let mut command = Command::new(words[0]);
+        command.env_remove("LABRYS_DEFECTS").env_remove("LABRYS_LOG").stdin(Stdio::null());
+        command.args(&words[1..]).args(arguments);
+        Node::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Node {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (sender, lines) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -110,6 +127,34 @@ fn single(address: &str, data_dir: &Path) -> Vec<String> {
 
 fn client(address: &str) -> StoreClient {
     StoreClient::connect(vec![address.to_owned()], 0, ClientOptions::default()).unwrap()
+}
+
+/// Writes until the node answers no more; gives how many writes it acknowledged.
+fn write_until_it_ends(address: &str) -> usize {
+    block_on(async {
+        let mut client = client(address);
+        let mut acknowledged = 0;
+        // The node goes while a write waits for it, which ends that write by its lost connection.
+        while client.put(format!("{acknowledged}"), vec![7; 4096], Duration::from_secs(5)).await.is_ok() {
+            acknowledged += 1;
+            assert!(acknowledged < 10_000, "the limit of the disk is not one");
+        }
+        acknowledged
+    })
+}
+
+/// Asserts that a node starts from `data_dir` and has what was acknowledged there, the writes numbered from 0.
+fn has_everything(data_dir: &Path, acknowledged: usize) {
+    let address = free_address();
+    let node = Node::start(&single(&address, data_dir), false);
+    node.event("leader");
+    block_on(async {
+        let mut client = client(&address);
+        for number in 0..acknowledged {
+            let found = client.get(format!("{number}"), PATIENCE).await.unwrap();
+            assert_eq!(found.as_deref(), Some(&[7; 4096][..]), "write {number} of {acknowledged}");
+        }
+    });
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -221,6 +266,85 @@ fn a_damaged_log_is_exit_code_5_and_names_file_and_offset() {
     let fatal = node.event("fatal");
     assert!(fatal["error"].as_str().unwrap().contains("wal-0000000001.log at byte"), "{fatal}");
     assert_eq!(node.child.wait().unwrap().code(), Some(5));
+}
+
+/// In namespaces of its own (users, mounts, processes, so that nothing outlives it), with a small tmpfs as its disk. What was acknowledged is copied out before the
+/// namespace ends with it.
+#[test]
+fn a_full_disk_is_exit_code_6_and_loses_nothing_acknowledged() {
+    const NAMESPACE: [&str; 3] = ["unshare", "-rmpf", "--kill-child"];
+    let directory = tempfile::tempdir().unwrap();
+    let (disk, copy) = (directory.path().join("disk"), directory.path().join("copy"));
+    fs::create_dir_all(&disk).unwrap();
+    fs::create_dir_all(&copy).unwrap();
+    let mount = format!("mount -t tmpfs -o size=256k none {disk:?}");
+    let possible = Command::new(NAMESPACE[0]).args(&NAMESPACE[1..]).args(["sh", "-c", &mount]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        eprintln!(
+            "SKIPPED: a full disk is exit code 6: `unshare -rmpf` and a tmpfs in it are not to be had here"
+        );
+        return;
+    }
+    let address = free_address();
+    let script = format!("{mount} && {{ \"$@\"; code=$?; cp {disk:?}/* {copy:?}; exit $code; }}");
+    let mut node = Node::start_in_shell(&NAMESPACE, &script, &single(&address, &disk));
+    node.event("leader");
+    let acknowledged = write_until_it_ends(&address);
+    let fatal = node.event("fatal");
+    assert!(fatal["error"].as_str().unwrap().contains("the disk is full"), "{fatal}");
+    assert_eq!((&fatal["exit_code"], node.child.wait().unwrap().code()), (&serde_json::json!(6), Some(6)));
+    assert!(acknowledged > 20, "256 KiB hold more than {acknowledged} writes of 4 KiB");
+    has_everything(&copy, acknowledged);
+}
+
+/// A limit on the size of files is a disk that refuses to write, although it is not full.
+#[test]
+fn a_disk_that_fails_is_exit_code_7_and_loses_nothing_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = free_address();
+    // The signal is ignored so that the write itself fails. The unit is 512 bytes or 1024, depending on the shell.
+    let script = "trap '' XFSZ; ulimit -f 256; exec \"$@\"";
+    let mut node = Node::start_in_shell(&[], script, &single(&address, directory.path()));
+    node.event("leader");
+    let acknowledged = write_until_it_ends(&address);
+    let fatal = node.event("fatal");
+    assert!(fatal["error"].as_str().unwrap().contains("cannot append to wal-0000000001.log"), "{fatal}");
+    assert_eq!((&fatal["exit_code"], node.child.wait().unwrap().code()), (&serde_json::json!(7), Some(7)));
+    assert!(acknowledged > 20, "128 KiB hold more than {acknowledged} writes of 4 KiB");
+    has_everything(directory.path(), acknowledged);
+}
+
+/// Two peers that both claim to lead term 5: whatever this node did next could be wrong, so it ends.
+#[test]
+fn a_broken_invariant_is_exit_code_8() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let peers = format!("1={address},2={},3={}", free_address(), free_address());
+    let data_dir = directory.path().display().to_string();
+    let arguments = ["--id", "1", "--peers", &peers, "--data-dir", &data_dir].map(str::to_owned);
+    let mut node = Node::start(&arguments, false);
+    node.event("listening");
+    let claim = |from| Message {
+        from: NodeId(from),
+        to: NodeId(1),
+        term: Term(5),
+        body: MessageBody::Append {
+            prev_index: LogIndex(0),
+            prev_term: Term(0),
+            entries: Vec::new(),
+            commit: LogIndex(0),
+            round: 1,
+        },
+    };
+    let messages = postcard::to_stdvec(&[2, 3].map(claim)[..]).unwrap().into();
+    block_on(async {
+        let mut peer = PeerClient::connect(format!("http://{address}")).await.unwrap();
+        // The node may end before it answers.
+        let _ = peer.deliver(tokio_stream::once(MessageBatch { messages })).await;
+    });
+    let fatal = node.event("fatal");
+    assert!(fatal["error"].as_str().unwrap().contains("term 5 has two leaders"), "{fatal}");
+    assert_eq!((&fatal["exit_code"], node.child.wait().unwrap().code()), (&serde_json::json!(8), Some(8)));
 }
 
 #[test]

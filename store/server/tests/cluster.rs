@@ -196,51 +196,42 @@ fn without_a_majority_a_write_ends_indefinite_and_a_read_definite() {
     });
 }
 
-#[test]
-fn an_expired_request_is_not_proposed() {
-    runtime().block_on(async {
-        let cluster = Cluster::start(1);
-        cluster.leader().await;
-        let before = cluster.settled().await[0].last_index;
-        let mut raw = KvClient::connect(format!("http://{}", cluster.peers[&1])).await.unwrap();
-        let session =
-            Some(api::SessionRequest { session_id: vec![1; 16].into(), sequence: 1, established: false });
-        let put = api::PutRequest { request_id: 1, session, key: bytes("x"), value: bytes("1") };
-        let mut request = tonic::Request::new(put);
-        request.metadata_mut().insert("grpc-timeout", "0m".parse().unwrap());
-        // Whether the server's reply or tonic's own timer comes first is a race; that nothing is proposed is not.
-        if let Ok(reply) = raw.put(request).await {
-            match reply.into_inner().outcome {
-                Some(api::put_reply::Outcome::Refused(refused)) => {
-                    assert_eq!((refused.code(), refused.definite), (api::RefusalCode::DeadlineExpired, true));
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        // A later request on the same connection goes through the same queue, behind it.
-        let reply = raw.get(api::GetRequest { request_id: 2, key: bytes("x") }).await.unwrap().into_inner();
-        match reply.outcome {
-            Some(api::get_reply::Outcome::Ok(ok)) => assert_eq!(ok.value, None),
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(cluster.settled().await[0].last_index, before);
-    });
-}
-
+/// The client's first choice is a follower. A correct one would send it on to the leader for good; this one answers reads,
+/// and the client, which has its writes carried out by the leader, goes on asking it and only it.
 #[test]
 fn with_follower_read_a_client_stays_with_its_follower() {
     runtime().block_on(async {
-        let cluster = Cluster::start_with(3, Defects::NONE.with(Defect::FollowerRead));
+        let mut cluster = Cluster::start_with(3, Defects::NONE.with(Defect::FollowerRead));
         let leader = cluster.leader().await;
         let follower = usize::try_from(leader % 3).unwrap();
         let mut client = cluster.client(follower);
         client.put("x", "1", PATIENCE).await.unwrap();
-        let raw_follower = &cluster.peers[&(leader % 3 + 1)];
-        let mut raw = KvClient::connect(format!("http://{raw_follower}")).await.unwrap();
-        let reply = raw.get(api::GetRequest { request_id: 1, key: bytes("x") }).await.unwrap().into_inner();
-        assert!(matches!(reply.outcome, Some(api::get_reply::Outcome::Ok(_))), "{reply:?}");
-        let read = client.perform(Request::Get { key: bytes("x") }, PATIENCE).await.unwrap();
-        assert!(matches!(read, Success::Value { .. }));
+        let settled = cluster.settled().await[0].applied_index;
+        assert_eq!(client.get("x", PATIENCE).await.unwrap(), Some(bytes("1")));
+        // Without the others nobody can lead, and only a node that reads its own state without asking can answer.
+        let others: Vec<u64> = (1..=3).filter(|id| *id != leader % 3 + 1).collect();
+        others.into_iter().for_each(|id| cluster.kill(id));
+        for _ in 0..20 {
+            let read = client.perform(Request::Get { key: bytes("x") }, PATIENCE).await.unwrap();
+            let Success::Value { value, applied_index } = read else { panic!("{read:?}") };
+            assert_eq!((value, applied_index), (Some(bytes("1")), settled));
+        }
+    });
+}
+
+/// The same without the defect: the follower sends the client on, so that its reads end with the leader.
+#[test]
+fn a_client_of_a_correct_follower_goes_on_to_the_leader() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start(3);
+        let leader = cluster.leader().await;
+        let mut client = cluster.client(usize::try_from(leader % 3).unwrap());
+        client.put("x", "1", PATIENCE).await.unwrap();
+        cluster.settled().await;
+        let others: Vec<u64> = (1..=3).filter(|id| *id != leader % 3 + 1).collect();
+        others.into_iter().for_each(|id| cluster.kill(id));
+        let error = client.get("x", Duration::from_millis(500)).await.unwrap_err();
+        assert!(error.definite, "{error}");
     });
 }
 

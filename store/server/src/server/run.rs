@@ -312,3 +312,26 @@ async fn serve(
         let _ = fatal.send(Fatal::Serve { detail: crate::client::transport::chain(&error) });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    /// What a thread of the node that ends so reports.
+    fn reported(body: impl FnOnce() -> Result<(), Fatal> + Send + 'static) -> Option<Fatal> {
+        let (sender, mut fatal) = mpsc::unbounded_channel();
+        spawn("disk", sender, body).unwrap().join().unwrap();
+        fatal.try_recv().ok()
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_exit_code_9_and_one_that_ends_as_asked_is_none() {
+        let fatal = reported(|| panic!("a bug")).unwrap();
+        assert_eq!(Exit::from(&fatal) as u8, 9);
+        assert_eq!(fatal.to_string(), "the disk thread panicked; this is a bug");
+        let broken = reported(|| Err(Fatal::InvariantBroken { what: "order".to_owned() })).unwrap();
+        assert_eq!(Exit::from(&broken) as u8, 8);
+        assert!(reported(|| Ok(())).is_none());
+    }
+}

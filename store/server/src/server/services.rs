@@ -316,7 +316,16 @@ impl api::admin_server::Admin for Services {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk_thread::{self, DiskQueue};
+    use super::super::node_loop::{NodeLoop, NodeLoopParts};
+    use super::super::replica::Replica;
     use super::*;
+    use crate::api::admin_server::Admin;
+    use crate::api::kv_server::Kv;
+    use crate::api::put_reply::Outcome as PutOutcome;
+    use crate::disk::SimulatedDisk;
+    use crate::machine::MachineOptions;
+    use crate::wal::{Wal, WalOptions};
 
     fn timeout_of(text: &str) -> Option<Duration> {
         let mut metadata = MetadataMap::new();
@@ -336,6 +345,78 @@ mod tests {
         for nonsense in ["", "m", "5", "5x", "-5m", "+5m", "123456789m", "5 m"] {
             assert_eq!(timeout_of(nonsense), None, "{nonsense}");
         }
+    }
+
+    /// A single node whose disk is always quick, behind its services; its loop and its disk run on threads of their own and
+    /// end with it.
+    fn single_node() -> Services {
+        let config = labrys_raft::Config {
+            id: NodeId(1),
+            voters: vec![NodeId(1)],
+            election_timeout_ms: 20,
+            heartbeat_interval_ms: 5,
+            max_batch_entries: 64,
+            max_batch_bytes: 1 << 20,
+            max_inflight_batches: 8,
+            max_pending: 64,
+            pre_vote: true,
+            check_quorum: true,
+            seed: 5,
+            defects: Defects::NONE,
+        };
+        let disk = DiskQueue::new();
+        let wal = Wal::open(Box::new(SimulatedDisk::new()), NodeId(1), WalOptions::default()).unwrap().wal;
+        let recovered = labrys_raft::Recovered::default();
+        let (node_loop, handle) = NodeLoop::new(NodeLoopParts {
+            id: NodeId(1),
+            replica: Replica::new(config, recovered, MachineOptions::default(), 0).unwrap(),
+            disk: Arc::clone(&disk),
+            links: BTreeMap::new(),
+            tick_interval: Duration::from_millis(1),
+            has_defects: false,
+            started: Instant::now(),
+        });
+        let waker = handle.clone();
+        std::thread::spawn(move || disk_thread::run(wal, &disk, || waker.wake()));
+        std::thread::spawn(move || node_loop.run());
+        Services::new(NodeId(1), handle, BTreeMap::new(), Defects::NONE)
+    }
+
+    async fn put(services: &Services, sequence: u64, timeout: Option<&'static str>) -> PutOutcome {
+        let session_id = Bytes::from(vec![1; 16]);
+        let session = Some(api::SessionRequest { session_id, sequence, established: false });
+        let (key, value) = (Bytes::from_static(b"x"), Bytes::from_static(b"1"));
+        let mut request = Request::new(api::PutRequest { request_id: 1, session, key, value });
+        if let Some(timeout) = timeout {
+            request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
+        }
+        services.put(request).await.unwrap().into_inner().outcome.unwrap()
+    }
+
+    /// Asked without tonic around it, whose own timer would answer first and hang up.
+    #[tokio::test]
+    async fn an_expired_request_is_not_proposed() {
+        let services = single_node();
+        let leads = |status: api::StatusReply| status.role == i32::from(NodeRole::Leader);
+        let status = || async {
+            services.status(Request::new(api::StatusRequest::default())).await.unwrap().into_inner()
+        };
+        while !leads(status().await) {
+            tokio::task::yield_now().await;
+        }
+        let PutOutcome::Ok(first) = put(&services, 1, None).await else { panic!("the node leads") };
+        for timeout in ["0m", "0n", "0H"] {
+            match put(&services, 2, Some(timeout)).await {
+                PutOutcome::Refused(refused) => {
+                    assert_eq!((refused.code(), refused.definite), (RefusalCode::DeadlineExpired, true));
+                }
+                other => panic!("{timeout}: {other:?}"),
+            }
+        }
+        assert_eq!(status().await.last_index, first.index);
+        // The same write in time takes the very next place, by its first proposal.
+        let second = put(&services, 2, Some("60S")).await;
+        assert_eq!(second, PutOutcome::Ok(api::PutOk { index: first.index + 1 }));
     }
 
     #[test]
