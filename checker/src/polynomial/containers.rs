@@ -36,11 +36,9 @@ use super::Classed;
 use super::ranks::{Ranked, Span};
 use crate::class::Role;
 
-/// A value with its insertion and its removal, both of which happen.
+/// A value's insertion and removal, both of which happen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Element<'c> {
-    /// What it is.
-    pub value: &'c Value,
+pub(super) struct Element {
     /// Position of the operation that inserts it.
     pub insert: u32,
     /// Position of the operation that removes it; none was added to remove it at the end of time.
@@ -51,7 +49,7 @@ pub(super) struct Element<'c> {
     pub leaves: Span,
 }
 
-impl Element<'_> {
+impl Element {
     /// The open interval in which it is certainly there.
     pub fn core(&self) -> Option<Span> {
         let core = Span { from: self.enters.by, by: self.leaves.from };
@@ -70,126 +68,141 @@ pub(super) struct Emptiness {
 
 /// A history of a container in which all operations happen and all values leave.
 #[derive(Debug)]
-pub(super) struct Container<'c> {
-    /// In order of the first mention.
-    pub elements: Vec<Element<'c>>,
+pub(super) struct Container {
+    /// In the order in which the values are prepared.
+    pub elements: Vec<Element>,
     /// In order of position.
     pub empties: Vec<Emptiness>,
     /// The end of time.
     pub end: u32,
 }
 
-/// What [`Container::gather`] makes of a history.
+/// What [`Values::gather`] makes of a history.
 #[derive(Debug)]
-pub(super) enum Gathered<'c> {
+pub(super) enum Gathered {
     /// To be decided.
-    Container(Container<'c>),
-    /// A value left that was never inserted, or twice, or before it was inserted: there is no order for any container.
+    Container(Container),
+    /// A value left that was never inserted, or left twice, or before it was inserted: there is no order for any container.
     Contradiction,
 }
 
-/// What is known of a value.
+/// The operations of a history by the value that they are on.
+#[derive(Debug)]
+pub(super) struct Values<'c> {
+    /// In order of the first mention.
+    mentions: Vec<Mentions<'c>>,
+    /// The calls that found nothing.
+    empties: Vec<u32>,
+}
+
+/// The operations on a value, by position.
 #[derive(Debug)]
 struct Mentions<'c> {
     value: &'c Value,
     insert: Option<u32>,
-    /// Completed removals: one, and whether there are more.
-    removed: Option<u32>,
-    removed_again: bool,
-    /// The removal invoked first among those that did not complete.
-    may_remove: Option<u32>,
+    remove: Option<u32>,
+    /// Further removals.
+    remove_again: Vec<u32>,
 }
 
-impl<'c> Container<'c> {
-    /// Gathers what `operations` say of each value; `None` if they are not of the kind above. O(n log n).
-    pub fn gather(operations: &[Classed<'c>]) -> Option<Gathered<'c>> {
-        let ranked = Ranked::new(operations);
-        let (values, empties) = mentions(operations, &ranked)?;
-        let mut elements = Vec::with_capacity(values.len());
-        for mentions in values {
-            match mentions.element(operations, &ranked) {
-                Ok(element) => elements.extend(element),
-                Err(Contradiction) => return Some(Gathered::Contradiction),
+impl<'c> Values<'c> {
+    /// Sorts `operations` by value; `None` if they are not of the kind above. O(n).
+    pub fn new(operations: &[Classed<'c>]) -> Option<Values<'c>> {
+        let mut mentions: Vec<Mentions<'c>> = Vec::new();
+        let mut by_value: FxHashMap<&'c Value, usize> = FxHashMap::default();
+        let mut empties = Vec::new();
+        for (position, operation) in (0_u32..).zip(operations) {
+            let (Role::Insert(value) | Role::Remove(value)) = operation.role else {
+                if operation.role != Role::Empty {
+                    return None;
+                }
+                empties.push(position);
+                continue;
+            };
+            let number = *by_value.entry(value).or_insert(mentions.len());
+            if number == mentions.len() {
+                mentions.push(Mentions { value, insert: None, remove: None, remove_again: Vec::new() });
+            }
+            let of_value = &mut mentions[number];
+            let is_insert = matches!(operation.role, Role::Insert(_));
+            match if is_insert { &mut of_value.insert } else { &mut of_value.remove } {
+                first @ None => *first = Some(position),
+                Some(_) if is_insert => return None,
+                Some(_) => of_value.remove_again.push(position),
             }
         }
-        Some(Gathered::Container(Container { elements, empties, end: ranked.end }))
+        Some(Values { mentions, empties })
     }
 
-    /// Where the container may be empty, by the cores of all elements. O(n).
-    pub fn gaps(&self) -> Gaps {
-        Gaps::between(self.elements.iter().filter_map(Element::core), self.end)
+    /// The same in order of value, as are then the elements gathered.
+    pub fn ascending(mut self) -> Values<'c> {
+        self.mentions.sort_unstable_by_key(|mentions| mentions.value);
+        self
+    }
+
+    /// The container that they make, as far as they are there and completed. O(n).
+    pub fn gather(&self, ranked: &Ranked) -> Gathered {
+        let mut elements = Vec::with_capacity(self.mentions.len());
+        for mentions in &self.mentions {
+            match mentions.element(ranked) {
+                Ok(element) => elements.extend(element),
+                Err(Contradiction) => return Gathered::Contradiction,
+            }
+        }
+        let empty = |&operation: &u32| Some(Emptiness { operation, span: ranked.completed(operation)? });
+        let empties = self.empties.iter().filter_map(empty).collect();
+        Gathered::Container(Container { elements, empties, end: ranked.end })
     }
 }
 
 /// No order exists.
 struct Contradiction;
 
-/// The values of `operations` with their operations, and the calls that found nothing.
-fn mentions<'c>(operations: &[Classed<'c>], ranked: &Ranked) -> Option<(Vec<Mentions<'c>>, Vec<Emptiness>)> {
-    let mut values: Vec<Mentions<'c>> = Vec::new();
-    let mut by_value: FxHashMap<&'c Value, usize> = FxHashMap::default();
-    let mut empties = Vec::new();
-    for ((position, operation), &span) in (0_u32..).zip(operations).zip(&ranked.spans) {
-        let (Role::Insert(value) | Role::Remove(value)) = operation.role else {
-            if operation.role != Role::Empty {
-                return None;
-            }
-            if operation.completed_ns.is_some() {
-                empties.push(Emptiness { operation: position, span });
-            }
-            continue;
-        };
-        let number = *by_value.entry(value).or_insert(values.len());
-        if number == values.len() {
-            values.push(Mentions {
-                value,
-                insert: None,
-                removed: None,
-                removed_again: false,
-                may_remove: None,
-            });
-        }
-        let mentions = &mut values[number];
-        if let Role::Insert(_) = operation.role {
-            if mentions.insert.replace(position).is_some() {
-                return None;
-            }
-        } else if operation.completed_ns.is_some() {
-            mentions.removed_again |= mentions.removed.replace(position).is_some();
-        } else if mentions.may_remove.is_none_or(|other| span.from < ranked.spans[other as usize].from) {
-            mentions.may_remove = Some(position);
-        }
-    }
-    Some((values, empties))
-}
-
 impl<'c> Mentions<'c> {
     /// The element that it is, if it was ever there.
-    fn element(
-        &self,
-        operations: &[Classed<'_>],
-        ranked: &Ranked,
-    ) -> Result<Option<Element<'c>>, Contradiction> {
-        let Some(insert) = self.insert else {
-            return if self.removed.is_some() { Err(Contradiction) } else { Ok(None) };
+    fn element(&self, ranked: &Ranked) -> Result<Option<Element>, Contradiction> {
+        let enters = self.insert.and_then(|insert| ranked.span(insert));
+        let removal = self.removal(ranked)?;
+        let was_removed = removal.is_some_and(|(_, leaves)| leaves.by < ranked.end);
+        let (Some(enters), Some(insert)) = (enters, self.insert) else {
+            return if was_removed { Err(Contradiction) } else { Ok(None) };
         };
-        if self.removed.is_none() && operations[insert as usize].completed_ns.is_none() {
+        if !was_removed && enters.by == ranked.end {
             return Ok(None);
         }
-        let span_of = |position: u32| ranked.spans[position as usize];
-        let remove = self.removed.or(self.may_remove);
-        let enters = span_of(insert);
-        let leaves = remove.map_or(Span { from: ranked.end, by: ranked.end }, span_of);
-        if self.removed_again || leaves.precedes(enters) {
+        let leaves = removal.map_or(Span { from: ranked.end, by: ranked.end }, |(_, leaves)| leaves);
+        if leaves.precedes(enters) {
             return Err(Contradiction);
         }
         Ok(Some(Element {
-            value: self.value,
             insert,
-            remove,
+            remove: removal.map(|(remove, _)| remove),
             enters: Span { by: enters.by.min(leaves.by), ..enters },
             leaves: Span { from: leaves.from.max(enters.from), ..leaves },
         }))
+    }
+
+    /// The removal that happened, or of those that did not complete the one invoked first, which can do what any other can.
+    fn removal(&self, ranked: &Ranked) -> Result<Option<(u32, Span)>, Contradiction> {
+        let mut best: Option<(u32, Span)> = None;
+        for &remove in self.remove.iter().chain(&self.remove_again) {
+            let Some(span) = ranked.span(remove) else { continue };
+            best = match best {
+                Some((_, other)) if other.by < ranked.end && span.by < ranked.end => {
+                    return Err(Contradiction);
+                }
+                Some((_, other)) if (other.by, other.from) < (span.by, span.from) => best,
+                _ => Some((remove, span)),
+            };
+        }
+        Ok(best)
+    }
+}
+
+impl Container {
+    /// Where the container may be empty, by the cores of all elements. O(n).
+    pub fn gaps(&self) -> Gaps {
+        Gaps::between(self.elements.iter().filter_map(Element::core), self.end)
     }
 }
 

@@ -5,7 +5,7 @@
 //! ([`Model::class`], [`Model::role`]); [`decide`] hands a partition to the algorithm of that class. Whether the history is of
 //! the right kind is the algorithm's question: `None` is "not mine", and the general search decides.
 //!
-//! One file per class, each with `decide(operations) -> Option<Answer>`, and a line in [`decide_class`]. [`explain`] finds the
+//! One file per class or two, and a line in [`by_rank`] (but for registers, which have their own preparation). [`explain`] finds the
 //! shortest prefix and its evidence for all classes alike, by asking the algorithm again for prefixes.
 
 mod containers;
@@ -24,6 +24,7 @@ use crate::class::{Class, Role};
 use crate::linearizable::Interval;
 use crate::model::Model;
 use crate::verdict::NonLinearizable;
+use ranks::Ranked;
 use register::Register;
 
 /// What an algorithm says of a partition.
@@ -73,7 +74,7 @@ pub(crate) fn judge<M: Model>(
     let Some(class) = model.class().filter(|class| algorithm(class).is_some()) else { return Ok(None) };
     let mut account = Account::open(meter);
     account.set(intervals.len() * BYTES_PER_OPERATION)?;
-    let Some(partition) = Partition::of(model, class, intervals) else { return Ok(None) };
+    let Some(partition) = Partition::of(model, &class, intervals) else { return Ok(None) };
     let Some(answer) = partition.decide() else { return Ok(None) };
     let outcome = match answer {
         Answer::Linearizable(order) => Ok(order),
@@ -99,22 +100,32 @@ pub(crate) fn decide<M: Model>(
     let Some(class) = model.class().filter(|class| algorithm(class).is_some()) else { return Ok(None) };
     let mut account = Account::open(meter);
     account.set(intervals.len() * BYTES_PER_OPERATION)?;
-    let partition = Partition::of(model, class, intervals);
+    let partition = Partition::of(model, &class, intervals);
     Ok(partition.and_then(|partition| Some((partition.algorithm, partition.decide()?))))
 }
 
 /// A partition, prepared for the algorithm of its class.
 struct Partition<'c> {
     algorithm: &'static str,
-    class: Class,
     operations: Vec<Classed<'c>>,
-    /// Registers keep what can be kept from one prefix to the next.
-    register: Option<Register>,
+    prepared: Prepared<'c>,
+}
+
+/// What is kept from one prefix to the next.
+enum Prepared<'c> {
+    Register(Register),
+    Ranked(Ranked, Box<dyn ByRank + 'c>),
+}
+
+/// An algorithm that sees times as ranks, and knows the operations of the whole history.
+trait ByRank {
+    /// Decides what is there of the operations, and completed, as `ranked` says.
+    fn decide(&self, ranked: &Ranked) -> Option<Answer>;
 }
 
 impl<'c> Partition<'c> {
     /// `None` if the history is not of the kind that the algorithm needs.
-    fn of<M: Model>(model: &M, class: Class, intervals: &'c [Interval<M::Call>]) -> Option<Partition<'c>> {
+    fn of<M: Model>(model: &M, class: &Class, intervals: &'c [Interval<M::Call>]) -> Option<Partition<'c>> {
         let of = |interval: &'c Interval<M::Call>| {
             Some(Classed {
                 role: model.role(&interval.call)?,
@@ -123,40 +134,30 @@ impl<'c> Partition<'c> {
             })
         };
         let operations: Vec<Classed<'_>> = intervals.iter().map(of).collect::<Option<_>>()?;
-        let algorithm = algorithm(&class)?;
-        let register = match &class {
-            Class::Register { initial } => Some(Register::new(initial, &operations)?),
-            _ => None,
+        let algorithm = algorithm(class)?;
+        let prepared = match class {
+            Class::Register { initial } => Prepared::Register(Register::new(initial, &operations)?),
+            _ => Prepared::Ranked(Ranked::new(&operations), by_rank(class, &operations)?),
         };
-        Some(Partition { algorithm, class, operations, register })
+        Some(Partition { algorithm, operations, prepared })
     }
 
     fn decide(&self) -> Option<Answer> {
-        match &self.register {
-            Some(register) => register.decide(),
-            None => decide_class(&self.class, &self.operations),
+        match &self.prepared {
+            Prepared::Register(register) => register.decide(),
+            Prepared::Ranked(ranked, algorithm) => algorithm.decide(ranked),
         }
     }
 
     /// The answer on the prefix of all that is invoked until `end_ns`, of which some is required.
     fn decide_prefix(&self, end_ns: u64, is_required: impl Fn(u32) -> bool) -> Option<Answer> {
-        if let Some(register) = &self.register {
-            return register.decide_prefix(end_ns, is_required);
-        }
-        let (mut positions, mut prefix) = (Vec::new(), Vec::new());
-        for (position, operation) in (0..).zip(&self.operations) {
-            if operation.invoked_ns <= end_ns {
-                let completed_ns = operation.completed_ns.filter(|_| is_required(position));
-                positions.push(position);
-                prefix.push(Classed { completed_ns, ..*operation });
+        match &self.prepared {
+            Prepared::Register(register) => register.decide_prefix(end_ns, is_required),
+            Prepared::Ranked(ranked, algorithm) => {
+                let is_there = |position: u32| self.operations[position as usize].invoked_ns <= end_ns;
+                algorithm.decide(&ranked.prefix(is_there, is_required))
             }
         }
-        Some(match decide_class(&self.class, &prefix)? {
-            Answer::Linearizable(order) => Answer::Linearizable(
-                order.into_iter().map(|of_prefix| positions[of_prefix as usize]).collect(),
-            ),
-            Answer::NonLinearizable => Answer::NonLinearizable,
-        })
     }
 }
 
@@ -175,13 +176,13 @@ fn algorithm(class: &Class) -> Option<&'static str> {
     }
 }
 
-/// The table of algorithms that see nothing but the operations of a partition.
-fn decide_class(class: &Class, operations: &[Classed<'_>]) -> Option<Answer> {
-    match class {
-        Class::Queue => queue::decide(operations),
-        Class::Stack => stack::decide(operations),
-        Class::Bag => priority_queue::decide_bag(operations),
-        Class::PriorityQueue => priority_queue::decide(operations),
-        Class::Register { .. } | Class::Set | Class::Counter => None,
-    }
+/// The table of algorithms that see times as ranks.
+fn by_rank<'c>(class: &Class, operations: &[Classed<'c>]) -> Option<Box<dyn ByRank + 'c>> {
+    Some(match class {
+        Class::Queue => Box::new(queue::Queue::new(operations)?),
+        Class::Stack => Box::new(stack::Stack::new(operations)?),
+        Class::Bag => Box::new(priority_queue::Bag::new(operations)?),
+        Class::PriorityQueue => Box::new(priority_queue::PriorityQueue::new(operations)?),
+        Class::Register { .. } | Class::Set | Class::Counter => return None,
+    })
 }

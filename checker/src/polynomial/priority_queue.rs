@@ -25,43 +25,66 @@
 //!
 //! For a bag (a) is always true, and yᵥ is the beginning of `v.leaves`.
 
-use super::containers::{Container, Gaps, Gathered, GrowingGaps};
-use super::{Answer, Classed};
+use super::containers::{Container, Gaps, Gathered, GrowingGaps, Values};
+use super::ranks::Ranked;
+use super::{Answer, ByRank, Classed};
 
-/// Decides a history of a priority queue; `None` if it is not of the kind that can be.
-pub(crate) fn decide(operations: &[Classed<'_>]) -> Option<Answer> {
-    decide_by(operations, |container| {
-        container.elements.sort_unstable_by_key(|element| element.value);
-        let mut gaps = GrowingGaps::new(container.end);
-        let removals = container.elements.iter().map(|element| {
-            let removed_at = gaps.first_in(element.leaves)?;
-            if let Some(core) = element.core() {
-                gaps.cover(core);
-            }
-            Some(removed_at)
-        });
-        removals.collect()
-    })
+/// The algorithm for priority queues.
+pub(super) struct PriorityQueue<'c>(Values<'c>);
+
+/// The algorithm for bags.
+pub(super) struct Bag<'c>(Values<'c>);
+
+impl<'c> PriorityQueue<'c> {
+    /// Prepares a history of a priority queue; `None` if it is not of the kind that can be decided.
+    pub fn new(operations: &[Classed<'c>]) -> Option<PriorityQueue<'c>> {
+        Values::new(operations).map(|values| PriorityQueue(values.ascending()))
+    }
 }
 
-/// Decides a history of a bag; `None` if it is not of the kind that can be.
-pub(crate) fn decide_bag(operations: &[Classed<'_>]) -> Option<Answer> {
-    decide_by(operations, |container| {
-        Some(container.elements.iter().map(|element| element.leaves.from).collect())
-    })
+impl<'c> Bag<'c> {
+    /// Prepares a history of a bag; `None` if it is not of the kind that can be decided.
+    pub fn new(operations: &[Classed<'c>]) -> Option<Bag<'c>> {
+        Values::new(operations).map(Bag)
+    }
 }
 
-/// The same when `removals` brings the elements into order and says when each is removed, if it can be.
+impl ByRank for PriorityQueue<'_> {
+    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+        decide_by(&self.0, ranked, |container| {
+            let mut gaps = GrowingGaps::new(container.end);
+            let removals = container.elements.iter().map(|element| {
+                let removed_at = gaps.first_in(element.leaves)?;
+                if let Some(core) = element.core() {
+                    gaps.cover(core);
+                }
+                Some(removed_at)
+            });
+            removals.collect()
+        })
+    }
+}
+
+impl ByRank for Bag<'_> {
+    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+        decide_by(&self.0, ranked, |container| {
+            Some(container.elements.iter().map(|element| element.leaves.from).collect())
+        })
+    }
+}
+
+/// Decides when `removals` says at which rank each element is removed, if it can be.
 fn decide_by(
-    operations: &[Classed<'_>],
-    removals: impl FnOnce(&mut Container<'_>) -> Option<Vec<u32>>,
+    values: &Values<'_>,
+    ranked: &Ranked,
+    removals: impl FnOnce(&Container) -> Option<Vec<u32>>,
 ) -> Option<Answer> {
-    let mut container = match Container::gather(operations)? {
+    let container = match values.gather(ranked) {
         Gathered::Container(container) => container,
         Gathered::Contradiction => return Some(Answer::NonLinearizable),
     };
     let gaps = container.gaps();
-    let order = removals(&mut container).and_then(|removals| read_off(&container, &removals, &gaps));
+    let order = removals(&container).and_then(|removals| read_off(&container, &removals, &gaps));
     Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
 }
 
@@ -79,7 +102,7 @@ enum Step {
 }
 
 /// The operations, placed as in the theorem, up to the end of time; nothing if an `Empty` has no place.
-fn read_off(container: &Container<'_>, removals: &[u32], gaps: &Gaps) -> Option<Vec<u32>> {
+fn read_off(container: &Container, removals: &[u32], gaps: &Gaps) -> Option<Vec<u32>> {
     let mut steps = Vec::with_capacity(2 * removals.len() + container.empties.len());
     for ((number, element), &removed_at) in (0..).zip(&container.elements).zip(removals) {
         let inserted_at = element.enters.by.min(removed_at);

@@ -33,19 +33,31 @@
 //! `enters` that remains, and likewise its `leaves`. Both bounds only grow, so each of four sorted lists is walked once. If
 //! none can come next although some remain, ▷ has a cycle.
 
-use super::containers::{Container, Gathered};
-use super::ranks::Span;
-use super::{Answer, Classed};
+use super::containers::{Container, Gathered, Values};
+use super::ranks::{Ranked, Span, sorted_by_rank};
+use super::{Answer, ByRank, Classed};
 
-/// Decides a history of a queue; `None` if it is not of the kind that can be.
-pub(crate) fn decide(operations: &[Classed<'_>]) -> Option<Answer> {
-    let container = match Container::gather(operations)? {
-        Gathered::Container(container) => container,
-        Gathered::Contradiction => return Some(Answer::NonLinearizable),
-    };
-    let order =
-        items(&container).and_then(|items| Some(read_off(&items, &enumeration(&items)?, container.end)));
-    Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
+/// The algorithm for queues.
+pub(super) struct Queue<'c>(Values<'c>);
+
+impl<'c> Queue<'c> {
+    /// Prepares a history of a queue; `None` if it is not of the kind that can be decided.
+    pub fn new(operations: &[Classed<'c>]) -> Option<Queue<'c>> {
+        Values::new(operations).map(Queue)
+    }
+}
+
+impl ByRank for Queue<'_> {
+    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+        let container = match self.0.gather(ranked) {
+            Gathered::Container(container) => container,
+            Gathered::Contradiction => return Some(Answer::NonLinearizable),
+        };
+        let end = container.end;
+        let order =
+            items(&container).and_then(|items| Some(read_off(&items, &enumeration(&items, end)?, end)));
+        Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
+    }
 }
 
 /// A value, or an `Empty`.
@@ -60,7 +72,7 @@ struct Item {
 }
 
 /// The items, unless an `Empty` has no place.
-fn items(container: &Container<'_>) -> Option<Vec<Item>> {
+fn items(container: &Container) -> Option<Vec<Item>> {
     let values = container.elements.iter().map(|element| Item {
         insert: Some(element.insert),
         remove: element.remove,
@@ -90,13 +102,9 @@ struct Half {
 }
 
 impl Half {
-    fn new(spans: Vec<Span>) -> Half {
-        let sorted_by = |key: fn(&Span) -> u32| {
-            let mut items: Vec<u32> = (0..spans.len() as u32).collect();
-            items.sort_unstable_by_key(|&item| key(&spans[item as usize]));
-            items
-        };
-        let (by_beginning, by_end) = (sorted_by(|span| span.from), sorted_by(|span| span.by));
+    fn new(spans: Vec<Span>, end: u32) -> Half {
+        let by_beginning = sorted_by_rank(spans.len(), end, |item| spans[item].from);
+        let by_end = sorted_by_rank(spans.len(), end, |item| spans[item].by);
         Half { spans, by_beginning, open: 0, by_end, gone: 0 }
     }
 
@@ -115,10 +123,10 @@ impl Half {
 }
 
 /// The items in an order that extends the relation, if it has no cycle.
-fn enumeration(items: &[Item]) -> Option<Vec<u32>> {
+fn enumeration(items: &[Item], end: u32) -> Option<Vec<u32>> {
     let mut halves = [
-        Half::new(items.iter().map(|item| item.enters).collect()),
-        Half::new(items.iter().map(|item| item.leaves).collect()),
+        Half::new(items.iter().map(|item| item.enters).collect(), end),
+        Half::new(items.iter().map(|item| item.leaves).collect(), end),
     ];
     let mut is_gone = vec![false; items.len()];
     let mut is_open_in_one = vec![false; items.len()];

@@ -18,6 +18,9 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// Of an operation that is not there.
+    pub const ABSENT: Span = Span { from: u32::MAX, by: u32::MAX };
+
     /// Whether it ends before `other` begins.
     pub fn precedes(self, other: Span) -> bool {
         self.by < other.from
@@ -28,7 +31,7 @@ impl Span {
 #[derive(Debug)]
 pub(super) struct Ranked {
     /// By position. The span of an operation that did not complete ends with [`Ranked::end`].
-    pub spans: Vec<Span>,
+    spans: Vec<Span>,
     /// After every event.
     pub end: u32,
 }
@@ -51,4 +54,42 @@ impl Ranked {
         }
         Ranked { spans, end }
     }
+
+    /// The same with only those operations that are there (by position), of which those that are not required did not complete.
+    pub fn prefix(&self, is_there: impl Fn(u32) -> bool, is_required: impl Fn(u32) -> bool) -> Ranked {
+        let in_prefix = (0..).zip(&self.spans).map(|(position, &span)| match span {
+            _ if !is_there(position) => Span::ABSENT,
+            span if !is_required(position) => Span { by: self.end, ..span },
+            span => span,
+        });
+        Ranked { spans: in_prefix.collect(), end: self.end }
+    }
+
+    /// The span of the operation at a position, if it is there.
+    pub fn span(&self, position: u32) -> Option<Span> {
+        Some(self.spans[position as usize]).filter(|&span| span != Span::ABSENT)
+    }
+
+    /// The span of the operation at a position, if it is there and completed.
+    pub fn completed(&self, position: u32) -> Option<Span> {
+        self.span(position).filter(|span| span.by < self.end)
+    }
+}
+
+/// The numbers below `length` in order of their ranks, which are at most `end`. O(length + end).
+pub(super) fn sorted_by_rank(length: usize, end: u32, rank: impl Fn(usize) -> u32) -> Vec<u32> {
+    let mut next = vec![0_u32; end as usize + 2];
+    for number in 0..length {
+        next[rank(number) as usize + 1] += 1;
+    }
+    for position in 1..next.len() {
+        next[position] += next[position - 1];
+    }
+    let mut sorted = vec![0; length];
+    for number in 0..length {
+        let place = &mut next[rank(number) as usize];
+        sorted[*place as usize] = number as u32;
+        *place += 1;
+    }
+    sorted
 }

@@ -33,30 +33,42 @@
 //! end in it belongs to the value to be taken, if any does. Where a part ends is found in a tree of how many cores cover what is
 //! between a rank and the next.
 
-use super::containers::{Container, Element, Gathered};
+use super::containers::{Container, Element, Gathered, Values};
+use super::ranks::{Ranked, sorted_by_rank};
 use super::trees::{Cover, Maxima};
-use super::{Answer, Classed};
+use super::{Answer, ByRank, Classed};
 
-/// Decides a history of a stack; `None` if it is not of the kind that can be.
-pub(crate) fn decide(operations: &[Classed<'_>]) -> Option<Answer> {
-    let container = match Container::gather(operations)? {
-        Gathered::Container(container) => container,
-        Gathered::Contradiction => return Some(Answer::NonLinearizable),
-    };
-    let order = stays(&container).and_then(|steps| read_off(&container, steps));
-    Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
+/// The algorithm for stacks.
+pub(super) struct Stack<'c>(Values<'c>);
+
+impl<'c> Stack<'c> {
+    /// Prepares a history of a stack; `None` if it is not of the kind that can be decided.
+    pub fn new(operations: &[Classed<'c>]) -> Option<Stack<'c>> {
+        Values::new(operations).map(Stack)
+    }
+}
+
+impl ByRank for Stack<'_> {
+    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+        let container = match self.0.gather(ranked) {
+            Gathered::Container(container) => container,
+            Gathered::Contradiction => return Some(Answer::NonLinearizable),
+        };
+        let order = stays(&container).and_then(|steps| read_off(&container, steps));
+        Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
+    }
 }
 
 /// What stands at one rank, in this order.
 #[derive(Clone, Copy, Debug)]
-enum Step<'a, 'c> {
-    Removal(&'a Element<'c>),
-    Visit(&'a Element<'c>),
+enum Step<'a> {
+    Removal(&'a Element),
+    Visit(&'a Element),
     Empty(u32),
-    Insertion(&'a Element<'c>),
+    Insertion(&'a Element),
 }
 
-impl Step<'_, '_> {
+impl Step<'_> {
     fn turn(&self) -> u8 {
         match self {
             Step::Removal(_) => 0,
@@ -67,11 +79,11 @@ impl Step<'_, '_> {
 }
 
 /// Insertions and removals of the values with cores, in a legal order and with their ranks; nothing if there is none.
-fn stays<'a, 'c>(container: &'a Container<'c>) -> Option<Vec<(u32, Step<'a, 'c>)>> {
+fn stays(container: &Container) -> Option<Vec<(u32, Step<'_>)>> {
     let mut parts = Parts::of(container);
     let mut steps = Vec::with_capacity(2 * container.elements.len());
     // The stays that have begun, each within the one before, with their ends.
-    let mut begun: Vec<(u32, &Element<'_>)> = Vec::new();
+    let mut begun: Vec<(u32, &Element)> = Vec::new();
     while let Some(part) = parts.next() {
         while let Some((end, element)) = begun.pop_if(|&mut (end, _)| end <= part.begins) {
             steps.push((end, Step::Removal(element)));
@@ -85,7 +97,7 @@ fn stays<'a, 'c>(container: &'a Container<'c>) -> Option<Vec<(u32, Step<'a, 'c>)
 }
 
 /// The operations, placed as in the lemmas, up to the end of time; nothing if an `Empty` has no place.
-fn read_off<'a, 'c>(container: &'a Container<'c>, mut steps: Vec<(u32, Step<'a, 'c>)>) -> Option<Vec<u32>> {
+fn read_off<'a>(container: &'a Container, mut steps: Vec<(u32, Step<'a>)>) -> Option<Vec<u32>> {
     let visits = container.elements.iter().filter(|element| element.core().is_none());
     steps.extend(visits.map(|element| (element.leaves.from, Step::Visit(element))));
     let gaps = container.gaps();
@@ -117,9 +129,9 @@ struct Part {
 }
 
 /// What remains to be ordered.
-struct Parts<'a, 'c> {
+struct Parts<'a> {
     /// Values with cores, in order of the cores' beginnings.
-    by_core: Vec<&'a Element<'c>>,
+    by_core: Vec<&'a Element>,
     /// Numbers in `by_core`, in order of the beginnings of `enters`, and how many of them are in `bottoms`, or were.
     by_entering: Vec<u32>,
     entering: usize,
@@ -130,13 +142,13 @@ struct Parts<'a, 'c> {
     cover: Cover,
 }
 
-impl<'a, 'c> Parts<'a, 'c> {
-    fn of(container: &'a Container<'c>) -> Parts<'a, 'c> {
-        let mut by_core: Vec<&Element<'c>> =
-            container.elements.iter().filter(|element| element.core().is_some()).collect();
-        by_core.sort_unstable_by_key(|element| element.enters.by);
-        let mut by_entering: Vec<u32> = (0..by_core.len() as u32).collect();
-        by_entering.sort_unstable_by_key(|&number| by_core[number as usize].enters.from);
+impl<'a> Parts<'a> {
+    fn of(container: &'a Container) -> Parts<'a> {
+        let elements = &container.elements;
+        let by_core = sorted_by_rank(elements.len(), container.end, |number| elements[number].enters.by);
+        let by_core = by_core.into_iter().map(|number| &elements[number as usize]);
+        let by_core: Vec<&Element> = by_core.filter(|element| element.core().is_some()).collect();
+        let by_entering = sorted_by_rank(by_core.len(), container.end, |number| by_core[number].enters.from);
         let mut change = vec![0; container.end as usize + 1];
         for core in by_core.iter().filter_map(|element| element.core()) {
             change[core.from as usize] += 1;
@@ -163,7 +175,7 @@ impl<'a, 'c> Parts<'a, 'c> {
     }
 
     /// Takes a value that can lie at the bottom of the part furthest to the left out of it, if there is one.
-    fn take_bottom(&mut self, part: &Part) -> Option<&'a Element<'c>> {
+    fn take_bottom(&mut self, part: &Part) -> Option<&'a Element> {
         while let Some(&number) = self.by_entering.get(self.entering) {
             let element = self.by_core[number as usize];
             if element.enters.from > part.begins {

@@ -268,7 +268,7 @@ fn large_history(step: Step, operations: u64, rng: &mut Rng) -> Vec<Timed<Call>>
         let at = 100 + 10 * number;
         let call = loop {
             let call = match (rng.random_range(0..9), content.len()) {
-                (0..4, _) => Call::Insert(inserted * 7_919 % 10_007),
+                (0..4, _) => Call::Insert(inserted * 7_919 % 1_000_003),
                 (4, 0) => Call::Empty,
                 (4, _) | (_, 0) => continue,
                 // What is allowed: one of the few at either end, or the least.
