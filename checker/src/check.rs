@@ -10,7 +10,7 @@ use crate::budget::Budget;
 use crate::invariants::{FaultsOverlapped, NoCrashes, NodeInvariants, OneLeaderPerTerm, ReplicasAgree};
 use crate::linearizable::Linearizable;
 use crate::model::ModelError;
-use crate::models::{self, UnknownModel};
+use crate::models::{self, ModelChoiceError};
 use crate::statistics::Statistics;
 use crate::verdict::{CheckVerdict, Validity, Verdict};
 
@@ -41,9 +41,9 @@ pub enum CheckError {
     /// An operation means nothing to the model.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// There is no such model.
+    /// There is no such model, or not with that initial value.
     #[error(transparent)]
-    UnknownModel(#[from] UnknownModel),
+    ModelChoice(#[from] ModelChoiceError),
     /// An event of the observer or the nemesis is not as the conventions say.
     #[error("event {event}: {f} of {process} wants {expected}, but has {found}")]
     Convention {
@@ -73,8 +73,8 @@ impl<'a> CheckConfig<'a> {
     /// Only linearizability: for a history file of unknown origin.
     ///
     /// # Errors
-    /// [`UnknownModel`].
-    pub fn linearizable(model: &str, initial: Option<Value>) -> Result<CheckConfig<'a>, UnknownModel> {
+    /// [`ModelChoiceError`].
+    pub fn linearizable(model: &str, initial: Option<Value>) -> Result<CheckConfig<'a>, ModelChoiceError> {
         Ok(CheckConfig::default().with(Linearizable::of(models::find(model, initial)?)))
     }
 
@@ -180,6 +180,10 @@ mod tests {
     #[test]
     fn a_model_that_does_not_exist_is_named_with_those_that_do() {
         let error = CheckConfig::linearizable("banana", None).err().unwrap();
-        assert_eq!(error.to_string(), "there is no model \"banana\"; there are cas-register, register");
+        let names: Vec<&str> = models::MODELS.iter().map(|entry| entry.name).collect();
+        assert_eq!(
+            error.to_string(),
+            format!("there is no model \"banana\"; there are {}", names.join(", "))
+        );
     }
 }

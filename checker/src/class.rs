@@ -49,6 +49,9 @@ pub enum Role<'c> {
     Insert(&'c Value),
     /// Queue, stack, bag, priority queue: this came out of it. Set: this was in it or not, and is not from then on.
     Remove(&'c Value),
+    /// Queue, stack, bag, priority queue: something came out of it, and nobody knows what; of an empty one nothing does. Only
+    /// crashed operations have this role.
+    RemoveAny,
     /// Queue, stack, bag, priority queue: nothing was in it.
     Empty,
     /// Set: whether this was in it.

@@ -38,6 +38,7 @@ pub mod linearizable;
 pub mod model;
 pub mod models;
 pub mod observer;
+mod persistent;
 mod polynomial;
 pub mod statistics;
 pub mod verdict;

@@ -93,6 +93,13 @@ pub trait Model: Send + Sync {
         None
     }
 
+    /// About how many bytes `state` holds on the heap for itself, those it shares with other states aside. A search counts
+    /// them against its memory limit, which holds no better than this number is right.
+    fn heap_bytes(&self, state: &Self::State) -> usize {
+        let _ = state;
+        0
+    }
+
     /// The part of the object that `operation` is on, where parts are independent of one another: the history is split by
     /// it (locality: Herlihy and Wing 1990, theorem 1).
     fn partition(&self, operation: &Operation) -> Option<Value> {

@@ -1,13 +1,30 @@
 //! The table of models by name. A new model is a new file and a line of [`MODELS`].
 
+mod bag;
+mod container;
+mod counter;
+mod priority_queue;
+mod queue;
 mod register;
+mod set;
+mod shape;
+mod stack;
 
 use labrys_history::Value;
 use thiserror::Error;
 
+pub use bag::{AnyOut, Bag};
+pub use container::{Container, ContainerCall, ContainerRefusal, Discipline, EMPTY, Words};
+pub use counter::{Counter, CounterCall, CounterRefusal};
+pub use priority_queue::{LeastOut, PriorityQueue};
+pub use queue::{FirstInFirstOut, Queue};
 pub use register::{PRECONDITION_FAILED, Register, RegisterCall, RegisterRefusal};
+pub use set::{Set, SetCall, SetRefusal};
+pub use shape::WrongInitial;
+pub use stack::{LastInFirstOut, Stack};
 
 use crate::linearizable::JudgedByModel;
+use crate::model::Model;
 
 /// A line of the table of models.
 #[derive(Debug)]
@@ -16,30 +33,78 @@ pub struct ModelEntry {
     pub name: &'static str,
     /// One line for `--help`.
     pub description: &'static str,
-    /// Makes it; the value is the initial one.
-    make: fn(Value) -> Box<dyn JudgedByModel>,
+    /// Makes it with the initial value given, or nil.
+    make: fn(Value) -> Made,
+}
+
+type Made = Result<Box<dyn JudgedByModel>, WrongInitial>;
+
+/// The model in a box, for the table.
+fn boxed<M: Model + 'static>(model: Result<M, WrongInitial>) -> Made {
+    Ok(Box::new(model?))
 }
 
 /// All models, by name.
 pub static MODELS: &[ModelEntry] = &[
     ModelEntry {
+        name: "bag",
+        description: "values in no order: add, remove; --initial VALUES ([])",
+        make: |initial| boxed(Bag::with_initial(&initial)),
+    },
+    ModelEntry {
         name: "cas-register",
         description: "one value: read, write, cas [expected new]; --initial VALUE (nil)",
-        make: |initial| Box::new(Register::with_cas(initial)),
+        make: |initial| boxed(Ok(Register::with_cas(initial))),
+    },
+    ModelEntry {
+        name: "counter",
+        description: "a number: add, read, add-and-get; --initial NUMBER (0)",
+        make: |initial| boxed(Counter::with_initial(&initial)),
+    },
+    ModelEntry {
+        name: "priority-queue",
+        description: "least value out first: insert, remove-min; --initial VALUES ([])",
+        make: |initial| boxed(PriorityQueue::with_initial(&initial)),
+    },
+    ModelEntry {
+        name: "queue",
+        description: "first in, first out: enqueue, dequeue; --initial VALUES ([])",
+        make: |initial| boxed(Queue::with_initial(&initial)),
     },
     ModelEntry {
         name: "register",
         description: "one value: read, write; --initial VALUE (nil)",
-        make: |initial| Box::new(Register::new(initial)),
+        make: |initial| boxed(Ok(Register::new(initial))),
+    },
+    ModelEntry {
+        name: "set",
+        description: "members: add, remove, contains, read; --initial MEMBERS (#{})",
+        make: |initial| boxed(Set::with_initial(&initial)),
+    },
+    ModelEntry {
+        name: "stack",
+        description: "last in, first out: push, pop; --initial VALUES ([])",
+        make: |initial| boxed(Stack::with_initial(&initial)),
     },
 ];
 
-/// There is no model of that name.
+/// There is no such model.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("there is no model {name:?}; there are {}", known_names())]
-pub struct UnknownModel {
-    /// The name that was asked for.
-    pub name: String,
+pub enum ModelChoiceError {
+    /// None of that name.
+    #[error("there is no model {name:?}; there are {}", known_names())]
+    UnknownModel {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// None with that initial value.
+    #[error("the initial value of the model {model}: {wrong}")]
+    WrongInitial {
+        /// The name that was asked for.
+        model: String,
+        /// What is wrong.
+        wrong: WrongInitial,
+    },
 }
 
 fn known_names() -> String {
@@ -49,10 +114,24 @@ fn known_names() -> String {
 /// The model called `name`, with the initial value given or nil.
 ///
 /// # Errors
-/// [`UnknownModel`].
-pub fn find(name: &str, initial: Option<Value>) -> Result<Box<dyn JudgedByModel>, UnknownModel> {
+/// If there is none of that name, or not with that initial value.
+pub fn find(name: &str, initial: Option<Value>) -> Result<Box<dyn JudgedByModel>, ModelChoiceError> {
     match MODELS.iter().find(|entry| entry.name == name) {
-        Some(entry) => Ok((entry.make)(initial.unwrap_or_default())),
-        None => Err(UnknownModel { name: name.to_owned() }),
+        Some(entry) => (entry.make)(initial.unwrap_or_default())
+            .map_err(|wrong| ModelChoiceError::WrongInitial { model: name.to_owned(), wrong }),
+        None => Err(ModelChoiceError::UnknownModel { name: name.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_of_names_and_each_line_makes_the_model_that_it_names() {
+        assert!(MODELS.is_sorted_by(|a, b| a.name < b.name));
+        for entry in MODELS {
+            assert_eq!(find(entry.name, None).unwrap().name(), entry.name);
+        }
     }
 }

@@ -4,6 +4,7 @@
 pub mod brute_force;
 pub mod generate;
 pub mod mini;
+pub mod object;
 
 use labrys_history::{Event, EventKind, History, Process, Value};
 
