@@ -3,14 +3,17 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use labrys_history::{History, Value};
+use labrys_history::{History, Process, Value};
 use thiserror::Error;
 
 use crate::budget::Budget;
-use crate::invariants::{FaultsOverlapped, NoCrashes, NodeInvariants, OneLeaderPerTerm, ReplicasAgree};
+use crate::invariants::{
+    FaultsOverlapped, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery, ReplicasAgree,
+};
 use crate::linearizable::Linearizable;
 use crate::model::ModelError;
 use crate::models::{self, ModelChoiceError};
+use crate::observer::{self, FaultAction, FaultSeen};
 use crate::statistics::Statistics;
 use crate::verdict::{CheckVerdict, Validity, Verdict};
 
@@ -33,6 +36,9 @@ pub struct Context<'a> {
     pub budget: Budget<'a>,
     /// Judge every partition even if one is invalid already.
     pub all: bool,
+    /// Whether another program than Labrys wrote the history: models may then look for the conventions of that program
+    /// ([`crate::Model::adapted`]).
+    pub foreign: bool,
 }
 
 /// A history that cannot be judged as asked: exit code 254, not 1.
@@ -82,12 +88,29 @@ impl<'a> CheckConfig<'a> {
     /// observer's events speak of, and, where faults were asked for, whether any met an operation.
     #[must_use]
     pub fn with_run_checkers(self, faults_requested: bool) -> CheckConfig<'a> {
-        self.with(Statistics::default())
-            .with(OneLeaderPerTerm)
+        self.with(Statistics::default()).with_harness_checkers(faults_requested)
+    }
+
+    fn with_harness_checkers(self, faults_requested: bool) -> CheckConfig<'a> {
+        self.with(OneLeaderPerTerm)
             .with(ReplicasAgree)
             .with(NoCrashes)
             .with(NodeInvariants)
             .with(FaultsOverlapped { requested: faults_requested })
+            .with(Recovery)
+    }
+
+    /// The same and, if the harness recorded `history`, all that a run is judged by besides its workload's checkers and the
+    /// statistics, so that whoever judges it later comes to no better verdict than the run did. Only what was asked for is not
+    /// in a history: faults count as asked for if any was applied.
+    #[must_use]
+    pub fn with_checkers_of_harness(self, history: &History) -> CheckConfig<'a> {
+        let has = |process| history.named(process).next().is_some();
+        if !has(Process::NEMESIS) && !has(Process::OBSERVER) {
+            return self;
+        }
+        let is_applied = |step: &FaultSeen| step.action == FaultAction::Apply && step.ends;
+        self.with_harness_checkers(observer::faults(history).iter().any(is_applied))
     }
 
     /// The same and `checker`.
@@ -101,6 +124,13 @@ impl<'a> CheckConfig<'a> {
     #[must_use]
     pub fn within(mut self, budget: Budget<'a>) -> CheckConfig<'a> {
         self.context.budget = budget;
+        self
+    }
+
+    /// The same for a history that another program wrote.
+    #[must_use]
+    pub fn of_another_program(mut self, foreign: bool) -> CheckConfig<'a> {
+        self.context.foreign = foreign;
         self
     }
 

@@ -43,7 +43,8 @@ pub trait Model: Send + Sync {
     fn init(&self) -> Self::State;
 
     /// The same model as this history writes things down, where programs differ in that and the history shows it; `None` if
-    /// there is nothing to adapt. Looked at once, before the first [`Model::meaning`].
+    /// there is nothing to adapt. Asked once, before the first [`Model::meaning`], and only about histories of other programs
+    /// ([`crate::Context::foreign`]): Labrys says what it means.
     fn adapted(&self, operations: &[Operation]) -> Option<Self>
     where
         Self: Sized,

@@ -6,6 +6,7 @@
 //! | `leader` | `{"node": "n1", "term": 5}` | node n1 is leader of term 5 (it said so itself) |
 //! | `digest` | `{"node": "n1", "applied": 123, "digest": "9f86…"}` | n1's state has that digest after the entry with index 123 |
 //! | `exit` | `{"node": "n1", "status": "exit 101", "expected": false, "log": ["…"]}` | n1's process ended; `expected` if the harness ended it; the last lines of its log |
+//! | `recovery` | `{"recovered": true, "what": "…", "after_ms": 812}` | whether the system came back when all faults were undone, in words, and how long it took if it did |
 //! | `invariant` | `{"node": "n1", "what": "…"}` | n1's log says that an invariant of its own is broken |
 //!
 //! Events of the observer with other functions are for other readers and are passed over. One with these functions and
@@ -68,6 +69,19 @@ pub struct InvariantSeen {
     pub node: String,
     /// What it says.
     pub what: String,
+}
+
+/// Whether the system came back, as seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoverySeen {
+    /// Index of the event.
+    pub event: u64,
+    /// Whether it did.
+    pub recovered: bool,
+    /// The same in words: what was missing, if it did not.
+    pub what: String,
+    /// How long it took.
+    pub after_ms: Option<i64>,
 }
 
 /// What the nemesis did to a fault.
@@ -156,6 +170,22 @@ pub fn exits(history: &History) -> Result<Vec<ExitSeen>, CheckError> {
 pub fn invariants(history: &History) -> Result<Vec<InvariantSeen>, CheckError> {
     observed(history, "invariant", "{node: string, what: string}", |event| {
         Some(InvariantSeen { event: event.index, node: text(event, "node")?, what: text(event, "what")? })
+    })
+}
+
+/// All that was seen of recovery: one, or none if the run was cut short.
+///
+/// # Errors
+/// [`CheckError::Convention`].
+pub fn recoveries(history: &History) -> Result<Vec<RecoverySeen>, CheckError> {
+    observed(history, "recovery", "{recovered: boolean, what: string}", |event| {
+        let Some(Value::Bool(recovered)) = event.value.get("recovered") else { return None };
+        Some(RecoverySeen {
+            event: event.index,
+            recovered: *recovered,
+            what: text(event, "what")?,
+            after_ms: event.value.get("after_ms").and_then(Value::as_int),
+        })
     })
 }
 

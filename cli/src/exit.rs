@@ -42,9 +42,24 @@ impl Failure {
 
     /// Says it on standard error, in one paragraph, and gives the code.
     pub fn report(&self) -> ExitCode {
-        eprintln!("labrys: {:#}", self.error);
+        eprintln!("labrys: {}", in_words(&self.error));
         ExitCode::from(self.code)
     }
+}
+
+/// An error and its causes, `what: why: why`. Many errors name their cause in their own text; it is not said again.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !words.is_empty() && words.contains(&cause) {
+            continue;
+        }
+        if !words.is_empty() {
+            words.push_str(": ");
+        }
+        words.push_str(&cause);
+    }
+    words
 }
 
 /// What a command ends with.
@@ -55,4 +70,19 @@ pub fn colour() -> Colour {
     let wanted =
         std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if wanted { Colour::Ansi } else { Colour::Never }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn a_cause_that_an_error_names_itself_is_told_once() {
+        let own = anyhow!("Is a directory").context("/tmp: Is a directory").context("reading the history");
+        assert_eq!(in_words(&own), "reading the history: /tmp: Is a directory");
+        let plain: anyhow::Error = Err::<(), _>(anyhow!("no space")).context("verdict.json").unwrap_err();
+        assert_eq!(in_words(&plain), "verdict.json: no space");
+    }
 }

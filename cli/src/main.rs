@@ -2,12 +2,18 @@
 //!
 //! Machine output goes to standard output and only with `--json`; everything for people goes to standard error.
 
+// First, for its macros.
+#[macro_use]
+mod output;
+
 mod commands;
 mod exit;
 mod progress;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use labrys_harness::config::TestConfig;
 
@@ -62,9 +68,11 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
-    match run(cli.command) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => failure.report(),
+    // A panic has told its message; it must not end in a code that says something else.
+    match catch_unwind(AssertUnwindSafe(|| run(cli.command))) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(failure)) => failure.report(),
+        Err(_) => Failure::environment(anyhow!("this is a bug in Labrys, please report it")).report(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use labrys_checker::verdict::{CheckVerdict, Validity, Verdict};
+use labrys_checker::verdict::{Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, CheckError, check};
 use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
@@ -141,8 +141,9 @@ pub async fn run(
     warnings.extend(rig.tear_down().await);
 
     enter(Phase::Checking);
-    let verdict =
-        judge(config, directory, stage.checks.clone(), !stage.schedule.faults.is_empty(), &recovery).await?;
+    let (judged_config, judged_directory) = (config.clone(), directory.clone());
+    let judged = tokio::task::spawn_blocking(move || judge(&judged_config, &judged_directory));
+    let verdict = judged.await.map_err(|error| DbError::Interrupted(error.to_string()))??;
     directory.write_verdict(&verdict)?;
     if verdict.validity == Validity::Valid {
         rig.remove_data();
@@ -202,7 +203,6 @@ struct Stage {
     interpreter: Interpreter,
     generator: BoxGenerator,
     final_generator: Option<BoxGenerator>,
-    checks: workload::Checks,
     observer: Option<Observer>,
     faults: Option<FaultDriver>,
     schedule: Schedule,
@@ -210,7 +210,7 @@ struct Stage {
 
 impl Stage {
     fn set(config: &TestConfig, directory: &RunDirectory, rig: &Rig) -> Result<Stage, RunError> {
-        let Workload { generator, final_generator, clients, checks, .. } =
+        let Workload { generator, final_generator, clients, .. } =
             workload::build(&config.workload, &workload_options(config, &*rig.db))?;
         let schedule = planned(config)?;
         let clock = MonotonicClock::start();
@@ -236,7 +236,6 @@ impl Stage {
             interpreter: Interpreter::new(&interpreter_config, equipment),
             generator: any(vec![generator, steps]).boxed(),
             final_generator,
-            checks,
             observer: Some(observer),
             faults,
             schedule,
@@ -284,8 +283,9 @@ impl Stage {
             Ok(after) => format!("recovered after {} ms", after.as_millis()),
             Err(error) => error.clone(),
         };
-        let fields = [("recovered", Value::Bool(outcome.is_ok())), ("what", Value::from(text))];
-        let value = Value::Map(fields.map(|(name, value)| (Value::from(name), value)).into());
+        let mut fields = vec![("recovered", Value::Bool(outcome.is_ok())), ("what", Value::from(text))];
+        fields.extend(outcome.as_ref().ok().map(|after| ("after_ms", Value::Int(after.as_millis() as i64))));
+        let value = Value::Map(fields.into_iter().map(|(name, value)| (Value::from(name), value)).collect());
         self.recorder.record(Draft::new(Process::observer(), EventKind::Info, "recovery", value))?;
         Ok(outcome)
     }
@@ -398,47 +398,23 @@ async fn tell(
     }
 }
 
-/// Judges what is on the disk, so that anybody can do it again.
-async fn judge(
-    config: &TestConfig,
-    directory: &RunDirectory,
-    checks: workload::Checks,
-    faults_requested: bool,
-    recovery: &Result<Duration, String>,
-) -> Result<Verdict, RunError> {
-    let report = read_history(directory.history(), ReadOptions::default())?;
-    let time_limit = config.check_time_limit;
-    let judged = tokio::task::spawn_blocking(move || {
-        let started = Instant::now();
-        let clock = || started.elapsed();
-        let budget = Budget::unlimited()
-            .with_time_limit(&clock, time_limit)
-            .with_memory_limit_bytes(half_of_the_memory_bytes());
-        let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))
-            .map_err(CheckError::from)?
-            .with_run_checkers(faults_requested)
-            .within(budget);
-        check(&report.history, &check_config)
-    });
-    let mut verdict = judged.await.map_err(|error| DbError::Interrupted(error.to_string()))??;
-    verdict.checks.push(recovery_check(recovery));
-    Ok(Verdict::of(verdict.checks))
-}
-
-/// A system that does not come back is not known to be right: what it would have answered was never seen.
-fn recovery_check(recovery: &Result<Duration, String>) -> CheckVerdict {
-    let mut statistics = BTreeMap::new();
-    if let Ok(after) = recovery {
-        statistics.insert("recovery_ms".to_owned(), (after.as_millis() as u64).into());
-    }
-    CheckVerdict {
-        checker: "recovery".to_owned(),
-        validity: if recovery.is_ok() { Validity::Valid } else { Validity::Unknown },
-        reason: recovery.as_ref().err().cloned().unwrap_or_default(),
-        partitions: Vec::new(),
-        evidence: Vec::new(),
-        statistics,
-    }
+/// Judges what is on the disk, as anybody can do again, after a run that was cut short for the first time.
+///
+/// # Errors
+/// If the history cannot be read, or the workload's checkers cannot judge it.
+pub fn judge(config: &TestConfig, directory: &RunDirectory) -> Result<Verdict, RunError> {
+    let history = read_history(directory.history(), ReadOptions::default())?.history;
+    let checks = workload::checks(&config.workload)?;
+    let started = Instant::now();
+    let clock = || started.elapsed();
+    let budget = Budget::unlimited()
+        .with_time_limit(&clock, config.check_time_limit)
+        .with_memory_limit_bytes(half_of_the_memory_bytes());
+    let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))
+        .map_err(CheckError::from)?
+        .with_run_checkers(!config.fault_kinds()?.is_empty())
+        .within(budget);
+    Ok(check(&history, &check_config)?)
 }
 
 /// Half of the machine's memory; 1 GiB where the system does not say how much it has.

@@ -57,6 +57,10 @@ fn check_what_was_recorded(folder: &std::path::Path, seed: u64, moment: u64) -> 
     let expected = if any { 0 } else { 2 };
     let saved = || format!("seed {seed}, moment {moment}: {finished:?}");
     assert_eq!(finished.code, Some(expected), "{}", saved());
+    // No verdict was left, and the report comes to one: unknown, where no fault or no read was seen yet.
+    let report = finish(&mut labrys(folder, &["report", run.to_str().unwrap()]));
+    assert!(matches!(report.code, Some(0 | 2)), "{}: {report:?}", saved());
+    assert!(run.join("report/index.html").is_file(), "{}: {report:?}", saved());
     let heal = finish(&mut labrys(folder, &["heal", run.to_str().unwrap()]));
     assert_eq!(heal.code, Some(0), "seed {seed}, moment {moment}: {heal:?}");
     any

@@ -82,8 +82,14 @@ pub fn build(options: &WorkloadOptions) -> Result<Workload, WorkloadError> {
         generator: main_generator(options, Arc::clone(&touched)),
         final_generator: Some(final_reads(touched)),
         clients: clients::factory(&options.system, options)?,
-        checks: Checks { model: "cas-register", initial: Value::Nil, independent_keys: true },
+        checks: checks(),
     })
+}
+
+/// How the histories of this workload are judged.
+#[must_use]
+pub fn checks() -> Checks {
+    Checks { model: "cas-register", initial: Value::Nil, independent_keys: true }
 }
 
 /// Keys in order of use; `touched` counts those that have been given out.

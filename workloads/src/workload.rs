@@ -225,6 +225,8 @@ pub struct WorkloadEntry {
     pub summary: &'static str,
     /// Builds it. The options have been validated.
     pub build: fn(&WorkloadOptions) -> Result<Workload, WorkloadError>,
+    /// How its histories are judged.
+    pub checks: fn() -> Checks,
 }
 
 /// The workloads.
@@ -232,6 +234,7 @@ pub const WORKLOADS: &[WorkloadEntry] = &[WorkloadEntry {
     name: register::NAME,
     summary: "reads, writes and compare-and-set on independent keys; must be linearizable",
     build: register::build,
+    checks: register::checks,
 }];
 
 /// The names in [`WORKLOADS`], for messages and completions of a command line.
@@ -239,12 +242,24 @@ pub const NAMES: &[&str] = &[register::NAME];
 
 /// The workload called `name`.
 pub fn build(name: &str, options: &WorkloadOptions) -> Result<Workload, WorkloadError> {
-    let entry = WORKLOADS
-        .iter()
-        .find(|entry| entry.name == name)
-        .ok_or_else(|| WorkloadError::UnknownWorkload { name: name.to_owned(), known: NAMES.to_vec() })?;
+    let entry = entry(name)?;
     options.validate()?;
     (entry.build)(options)
+}
+
+/// How the histories of the workload called `name` are judged.
+///
+/// # Errors
+/// If there is no such workload.
+pub fn checks(name: &str) -> Result<Checks, WorkloadError> {
+    Ok((entry(name)?.checks)())
+}
+
+fn entry(name: &str) -> Result<&'static WorkloadEntry, WorkloadError> {
+    WORKLOADS
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| WorkloadError::UnknownWorkload { name: name.to_owned(), known: NAMES.to_vec() })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod faults_overlapped;
 mod no_crashes;
 mod node_invariants;
 mod one_leader_per_term;
+mod recovery;
 mod replicas_agree;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use faults_overlapped::FaultsOverlapped;
 pub use no_crashes::NoCrashes;
 pub use node_invariants::NodeInvariants;
 pub use one_leader_per_term::OneLeaderPerTerm;
+pub use recovery::Recovery;
 pub use replicas_agree::ReplicasAgree;
 
 use crate::verdict::{CheckVerdict, Evidence, Validity};

@@ -63,7 +63,7 @@ impl<M: Model> JudgedByModel for M {
     }
 
     fn judge(&self, operations: &[Operation], context: &Context<'_>) -> Result<CheckVerdict, ModelError> {
-        let adapted = self.adapted(operations);
+        let adapted = if context.foreign { self.adapted(operations) } else { None };
         let model = adapted.as_ref().unwrap_or(self);
         let parts = split(model, operations)?;
         Ok(judge_parts(model, &parts, context))

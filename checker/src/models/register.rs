@@ -26,6 +26,9 @@
 //! with another initial value never holds it, and programs that read nil from one (Knossos's recorded histories) mean "no
 //! value known": such reads say nothing.
 //!
+//! These doubts are about histories of other programs. In one of Labrys's own format every nil that was read is an observation,
+//! and every plain failure of a `cas` that still carries the pair compared unequal.
+//!
 //! Both are looked at once for the whole history ([`Model::adapted`]) and stand in the verdict ([`Model::conventions`]). Leaving
 //! out an observation can hide a violation and never invents one.
 

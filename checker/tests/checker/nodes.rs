@@ -1,7 +1,7 @@
 //! The checkers of what the observer and the nemesis recorded.
 
 use labrys_checker::invariants::{
-    FaultsOverlapped, NoCrashes, NodeInvariants, OneLeaderPerTerm, ReplicasAgree,
+    FaultsOverlapped, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery, ReplicasAgree,
 };
 use labrys_checker::verdict::{CheckVerdict, Evidence, Validity};
 use labrys_checker::{CheckConfig, Checker, check};
@@ -51,6 +51,20 @@ fn two_nodes_that_lead_one_term_are_found() {
     assert_eq!(judged(&observed(fine), OneLeaderPerTerm).validity, Validity::Valid);
     let history = observed([leader("n1", 1), leader("n2", 2), leader("n2", 2), leader("n3", 2)]);
     assert_broken(&history, OneLeaderPerTerm, "term 2 had 2 leaders: n2, n3", &[1, 3]);
+}
+
+#[test]
+fn a_system_that_did_not_come_back_is_not_known_to_be_right() {
+    let recovery = |recovered, what: &str| {
+        let fields =
+            [("recovered", Value::Bool(recovered)), ("what", what.into()), ("after_ms", Value::Int(7))];
+        observed([("recovery", map(fields))])
+    };
+    let back = judged(&recovery(true, "recovered after 7 ms"), Recovery);
+    assert_eq!((back.validity, back.reason.as_str()), (Validity::Valid, ""));
+    assert_eq!(back.statistics["recovery_ms"], 7);
+    let lost = judged(&recovery(false, "n3 is not there"), Recovery);
+    assert_eq!((lost.validity, lost.reason.as_str()), (Validity::Unknown, "n3 is not there"));
 }
 
 #[test]
@@ -186,7 +200,8 @@ fn a_run_is_judged_by_all_of_them() {
             "replicas-agree",
             "no-crashes",
             "node-invariants",
-            "faults-overlapped"
+            "faults-overlapped",
+            "recovery"
         ]
     );
 }

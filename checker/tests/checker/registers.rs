@@ -1,6 +1,7 @@
 //! What the register models take the operations of a history for.
 
 use labrys_checker::models::{PRECONDITION_FAILED, Register, RegisterCall};
+use labrys_checker::verdict::Validity;
 use labrys_checker::{CheckConfig, Meaning, Model, check};
 use labrys_history::{Completion, History, Operation, Value};
 use proptest::prelude::*;
@@ -86,9 +87,9 @@ fn a_cas_without_a_pair_is_named_with_what_it_has() {
     );
 }
 
-/// What the model makes of conventions in a history, from the verdict.
+/// What the model makes of conventions in a history of another program, from the verdict.
 fn conventions(text: &str, initial: Value) -> (String, String) {
-    let config = CheckConfig::linearizable("cas-register", Some(initial)).unwrap();
+    let config = CheckConfig::linearizable("cas-register", Some(initial)).unwrap().of_another_program(true);
     let verdict = check(&mini::history(text), &config).unwrap();
     let statistic = |name: &str| verdict.checks[0].statistics[name].as_str().unwrap().to_owned();
     (statistic("convention.read-nil"), statistic("convention.cas-failed-without-error"))
@@ -121,6 +122,18 @@ fn the_history_shows_whether_a_plain_failure_is_an_answer_and_nil_a_value() {
     ] {
         let expected = (read_nil.to_owned(), cas_failed.to_owned());
         assert_eq!(conventions(&text, initial.clone()), expected, "{text} from {initial}");
+    }
+}
+
+#[test]
+fn in_our_own_format_nothing_read_is_what_was_read_and_a_plain_failure_of_a_cas_is_an_answer() {
+    for text in ["0 inv w1; 0 ok; 1 inv r; 1 ok nil", "0 inv w1; 0 ok; 1 inv c1>2; 1 fail; 1 inv r; 1 fail"] {
+        let config = |foreign| {
+            let config = CheckConfig::linearizable("cas-register", Some(Value::Int(0))).unwrap();
+            config.of_another_program(foreign)
+        };
+        let validity = |foreign| check(&mini::history(text), &config(foreign)).unwrap().validity;
+        assert_eq!((validity(false), validity(true)), (Validity::Invalid, Validity::Valid), "{text}");
     }
 }
 

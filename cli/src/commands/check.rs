@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use labrys_checker::statistics::Statistics;
 use labrys_checker::verdict::{Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, check};
 use labrys_harness::runner::half_of_the_memory_bytes;
-use labrys_history::{Format, History, ReadOptions, Value, read_history, read_value};
+use labrys_history::{
+    Completion, Format, History, Operation, ReadOptions, ReadReport, Value, read_history, read_value,
+};
 use labrys_reports::{Inputs, RunDescription, report, summary};
 use serde::Serialize;
 
 use crate::exit::{self, Failure, Outcome};
+use crate::output::print_json;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,7 +92,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let rows: Vec<FileVerdict> =
         arguments.files.iter().map(|file| judge(file, arguments, &initial)).collect();
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::environment)?);
+        print_json(&rows)?;
     }
     if rows.len() > 1 {
         eprint!("{}", table(&rows));
@@ -109,9 +112,9 @@ fn gravity(code: u8) -> u8 {
 
 fn judge(file: &Path, arguments: &Arguments, initial: &Value) -> FileVerdict {
     let started = Instant::now();
-    let outcome = read(file, arguments).and_then(|history| {
-        let verdict = verdict_of(&history, arguments, initial).with_context(|| file.display().to_string());
-        Ok((history, verdict?))
+    let outcome = read(file, arguments).and_then(|ReadReport { history, format, .. }| {
+        let verdict = verdict_of(&history, format, arguments, initial);
+        Ok((history, verdict.with_context(|| file.display().to_string())?))
     });
     let mut row = FileVerdict {
         file: file.to_owned(),
@@ -132,18 +135,49 @@ fn judge(file: &Path, arguments: &Arguments, initial: &Value) -> FileVerdict {
                 row.operations,
                 row.milliseconds
             );
+            for note in unused(&history, &verdict) {
+                eprintln!("labrys: note: {note}");
+            }
             if let Err(error) = show(file, &history, &verdict, arguments) {
-                eprintln!("labrys: {error:#}");
+                eprintln!("labrys: {}", exit::in_words(&error));
                 row.code = exit::ENVIRONMENT;
             }
             row.verdict = Some(verdict);
         }
         Err(error) => {
-            eprintln!("labrys: {error:#}");
-            row.error = Some(format!("{error:#}"));
+            let words = exit::in_words(&error);
+            eprintln!("labrys: {words}");
+            row.error = Some(words);
         }
     }
     row
+}
+
+/// What the model's reading of a foreign history passes over, which a person should know of.
+fn unused(history: &History, verdict: &Verdict) -> Vec<String> {
+    let convention = |name: &str, how: &str| {
+        verdict.checks.iter().any(|check| check.statistics.get(name).is_some_and(|found| found == how))
+    };
+    let operations = history.operations();
+    let count =
+        |is_it: &dyn Fn(&Operation) -> bool| operations.iter().filter(|&operation| is_it(operation)).count();
+    let nil_reads = count(&|operation| {
+        matches!(&*operation.f, "read" | "r")
+            && matches!(&operation.completion, Completion::Ok { value: Value::Nil, .. })
+    });
+    let plain_failures = count(&|operation| {
+        &*operation.f == "cas" && matches!(&operation.completion, Completion::Fail { error: None, .. })
+    });
+    let mut notes = Vec::new();
+    if nil_reads > 0 && convention("convention.read-nil", "not known") {
+        notes.push(format!(
+            "{nil_reads} reads of nil, which is never written, are taken to mean \"no answer\""
+        ));
+    }
+    if plain_failures > 0 && convention("convention.cas-failed-without-error", "not executed") {
+        notes.push(format!("{plain_failures} cas that failed without an error are taken as not executed"));
+    }
+    notes
 }
 
 /// The explanation of what is not valid, and the report where one was asked for.
@@ -171,16 +205,36 @@ fn format_named(name: &str) -> Result<Format, String> {
     Format::named(name).ok_or_else(|| format!("there is no format `{name}`; there are {}", known()))
 }
 
-fn read(file: &Path, arguments: &Arguments) -> anyhow::Result<History> {
+fn read(file: &Path, arguments: &Arguments) -> anyhow::Result<ReadReport> {
     let options = ReadOptions { format: arguments.format, independent: arguments.independent };
     let report = read_history(file, options)?;
     for warning in &report.warnings {
         eprintln!("labrys: warning: {warning}");
     }
-    Ok(report.history)
+    if !arguments.independent && looks_independent(&report.history) {
+        bail!(
+            "{}: the value of every operation is a pair, as in Jepsen's independent workloads: say --independent to check \
+             each key by itself",
+            file.display()
+        );
+    }
+    Ok(report)
 }
 
-fn verdict_of(history: &History, arguments: &Arguments, initial: &Value) -> anyhow::Result<Verdict> {
+/// Whether the file can only be one of `[key value]` pairs: even reads are invoked with a pair, and nothing has a key.
+fn looks_independent(history: &History) -> bool {
+    let operations = history.operations();
+    let is_pair = |value: &Value| value.as_sequence().is_some_and(|values| values.len() == 2);
+    operations.iter().any(|operation| matches!(&*operation.f, "read" | "r"))
+        && operations.iter().all(|operation| operation.key.is_none() && is_pair(&operation.value))
+}
+
+fn verdict_of(
+    history: &History,
+    format: Format,
+    arguments: &Arguments,
+    initial: &Value,
+) -> anyhow::Result<Verdict> {
     let started = Instant::now();
     let clock = || started.elapsed();
     let memory_limit =
@@ -188,10 +242,12 @@ fn verdict_of(history: &History, arguments: &Arguments, initial: &Value) -> anyh
     let budget = Budget::unlimited()
         .with_time_limit(&clock, arguments.time_limit)
         .with_memory_limit_bytes(memory_limit);
-    let mut config = CheckConfig::linearizable(&arguments.model, Some(initial.clone()))?;
+    let mut config = CheckConfig::linearizable(&arguments.model, Some(initial.clone()))?
+        .of_another_program(format != Format::JsonLines);
     if !arguments.allow_vacuous {
         config = config.with(Statistics::default());
     }
+    let config = config.with_checkers_of_harness(history);
     Ok(check(history, &config.within(budget).judging_all(arguments.all))?)
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::commands::test::Report;
 use crate::exit::{Failure, Outcome};
+use crate::output::print_json;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -106,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         replace_generated_part(file, &table).map_err(Failure::environment)?;
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&results).map_err(Failure::environment)?);
+        print_json(&results)?;
     }
     Ok(u8::from(results.found < results.runs || results.false_alarms > 0))
 }
@@ -134,7 +135,7 @@ fn list(campaigns: &[DefectCampaign], json: bool) -> Outcome {
             .iter()
             .map(|campaign| serde_json::json!({"defect": campaign.defect, "explanation": campaign.explanation()}))
             .collect();
-        println!("{}", serde_json::to_string_pretty(&rows).map_err(Failure::environment)?);
+        print_json(&rows)?;
     } else {
         for campaign in campaigns {
             eprintln!("{}\n    {}", campaign.defect, campaign.explanation());

@@ -6,6 +6,7 @@ use labrys_harness::doctor::{Diagnosis, Probe, ProbeStatus, examine};
 use labrys_harness::isolation::{self, Entered, IsolationOptions};
 
 use crate::exit::{Failure, Outcome};
+use crate::output::print_json;
 
 const NOTE: &str = "\
 Every probe tries the thing itself, in namespaces that end with it.
@@ -35,7 +36,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 
 fn tell(diagnosis: &Diagnosis, json: bool) -> Outcome {
     if json {
-        println!("{}", serde_json::to_string_pretty(diagnosis).map_err(Failure::environment)?);
+        print_json(diagnosis)?;
     } else {
         diagnosis.probes.iter().for_each(show);
         let verdict = if diagnosis.is_fit() { "can run here" } else { "cannot run here yet" };

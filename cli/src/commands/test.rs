@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::commands::describe_run;
 use crate::exit::{self, Failure, Outcome};
+use crate::output::print_json;
 use crate::progress;
 
 const EXAMPLES: &str = "\
@@ -126,7 +127,7 @@ fn inside_the_isolation(config: &TestConfig, enclosure: &Enclosure, json: bool) 
     for warning in &outcome.warnings {
         eprintln!("labrys: warning: {warning}");
     }
-    tell(config, &directory, &outcome, json).map_err(Failure::environment)
+    tell(config, &directory, &outcome, json)
 }
 
 fn start_log(directory: &RunDirectory) -> Result<(), Failure> {
@@ -177,17 +178,15 @@ async fn stop_at_a_signal(stop: Stop) {
 }
 
 /// Report, summary, JSON, exit code.
-fn tell(
-    config: &TestConfig,
-    directory: &RunDirectory,
-    outcome: &RunOutcome,
-    json: bool,
-) -> anyhow::Result<u8> {
-    let history = read_history(directory.history(), ReadOptions::default())?.history;
+fn tell(config: &TestConfig, directory: &RunDirectory, outcome: &RunOutcome, json: bool) -> Outcome {
+    let history =
+        read_history(directory.history(), ReadOptions::default()).map_err(Failure::environment)?.history;
     let run = describe_run(config, directory);
     let verdict = &outcome.verdict;
     let inputs = Inputs { history: &history, verdict, run: &run };
-    let paths = report::write(&directory.report(), &inputs).context("writing the report")?;
+    let paths = report::write(&directory.report(), &inputs)
+        .context("writing the report")
+        .map_err(Failure::environment)?;
     eprint!("{}", summary::text(&inputs, Some(&paths), exit::colour()));
     if json {
         let detected = first_violation(&history, verdict);
@@ -205,7 +204,7 @@ fn tell(
             detected_after_s: detected.as_ref().map(|(time_ns, _)| *time_ns as f64 / 1e9),
             detected_by: detected.map(|(_, checker)| checker),
         };
-        println!("{}", serde_json::to_string_pretty(&printed)?);
+        print_json(&printed)?;
     }
     Ok(exit::of(verdict.validity))
 }

@@ -1,5 +1,6 @@
 //! Other people's recorded histories, where they are at hand.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use labrys_history::{
@@ -12,7 +13,9 @@ use crate::round_trips::{edn, json_lines};
 fn folder() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/histories");
     if !folder.is_dir() {
-        eprintln!("SKIPPED: there is no folder {}", folder.display());
+        // Not the macro, whose words a test that passes keeps to itself.
+        let skipped = format!("SKIPPED: there is no folder {}\n", folder.display());
+        let _ = std::io::stderr().write_all(skipped.as_bytes());
         return None;
     }
     Some(folder)
