@@ -12,12 +12,14 @@
 //!
 //! Keys are stored as EDN text, values as decimal integers; this client writes nothing else.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use labrys_history::Value;
+use labrys_seed::Seed;
 use labrys_store::client::{ClientError, ClientOptions, CompareAndSet, StoreClient};
 
 use crate::register::{PRECONDITION_FAILED, RegisterOp};
@@ -28,17 +30,38 @@ use crate::{Client, ClientFactory, Op, OpenError, Outcome};
 pub const NAME: &str = "labrys-store";
 
 /// Opens sessions with the store.
-#[derive(Clone, Debug)]
+///
+/// Their ids are functions of the run's seed, like everything else that is random in a run. The n-th opening of a process
+/// (of a thread, that is, and its generation: no two share a process) has an id of its own. They are unique in the life of a
+/// cluster because every run has a cluster of its own; two runs of one seed against one cluster would share sessions, and
+/// the second would have its writes answered by the first's.
+#[derive(Debug)]
 pub struct LabrysStore {
     addresses: Vec<String>,
     options: ClientOptions,
+    sessions: Seed,
+    /// How often each process has been opened.
+    openings: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl LabrysStore {
-    /// Of the nodes with these client addresses (`host:port`), in the order of the nodes.
+    /// Of the nodes with these client addresses (`host:port`), in the order of the nodes. `seed` is the run's; a session in
+    /// `options` is not used.
     #[must_use]
-    pub fn new(addresses: Vec<String>, options: ClientOptions) -> LabrysStore {
-        LabrysStore { addresses, options }
+    pub fn new(addresses: Vec<String>, options: ClientOptions, seed: Seed) -> LabrysStore {
+        let openings = Mutex::new(BTreeMap::new());
+        LabrysStore { addresses, options, sessions: seed.fork("labrys-store-sessions"), openings }
+    }
+
+    /// The session of the next opening of `process`. The halves are bijections of the process and of the number of the
+    /// opening ([`Seed::fork_index`]), so two sessions of a run never share an id.
+    fn next_session(&self, process: u64) -> u128 {
+        let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
+        let opening = openings.entry(process).or_insert(0);
+        let of_process = self.sessions.fork("process").fork_index(process);
+        let of_opening = self.sessions.fork("opening").fork_index(*opening);
+        *opening += 1;
+        u128::from(of_process.0) << 64 | u128::from(of_opening.0)
     }
 }
 
@@ -50,7 +73,7 @@ pub(super) fn factory(options: &WorkloadOptions) -> Result<Arc<dyn ClientFactory
             "the store's clients need at least one node",
         ));
     }
-    Ok(Arc::new(LabrysStore::new(options.node_addresses.clone(), ClientOptions::default())))
+    Ok(Arc::new(LabrysStore::new(options.node_addresses.clone(), ClientOptions::default(), options.seed)))
 }
 
 #[async_trait]
@@ -58,7 +81,8 @@ impl ClientFactory for LabrysStore {
     /// Connects to nothing yet: the library does so with the first operation, and an operation that could not be sent is
     /// `fail`.
     async fn open(&self, process: u64, node: usize) -> Result<Box<dyn Client>, OpenError> {
-        let opened = StoreClient::connect(self.addresses.clone(), node, self.options.clone());
+        let options = ClientOptions { session: Some(self.next_session(process)), ..self.options.clone() };
+        let opened = StoreClient::connect(self.addresses.clone(), node, options);
         match opened {
             Ok(session) => Ok(Box::new(LabrysStoreClient { session })),
             Err(error) => {

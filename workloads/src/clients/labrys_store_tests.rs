@@ -1,6 +1,7 @@
 //! A test per row of `docs/client-errors.md`, and one against a node that is not there.
 
 use labrys_store::client::AttemptError;
+use tokio::io::AsyncReadExt;
 
 use super::*;
 
@@ -61,6 +62,45 @@ fn values_come_back_as_they_were_written_and_others_as_text() {
     assert_eq!(read_outcome(Ok(None)), Outcome::Ok(Value::Nil));
 }
 
+#[test]
+fn sessions_are_functions_of_seed_process_and_opening_and_none_is_like_another() {
+    let sessions = |seed: u64, processes: &[u64]| -> Vec<u128> {
+        let factory = LabrysStore::new(vec!["127.0.0.1:1".to_owned()], ClientOptions::default(), Seed(seed));
+        processes.iter().map(|process| factory.next_session(*process)).collect()
+    };
+    let order = [0, 1, 2, 1, 10, 0, 1, 1 << 40];
+    assert_eq!(sessions(7, &order), sessions(7, &order));
+    // Whoever else is opened in between, and when: the second opening of process 1 is what it is.
+    assert_eq!(sessions(7, &[1, 1])[1], sessions(7, &order)[3]);
+    let of_many: Vec<u64> = (0..3).flat_map(|_| 0..1000).collect();
+    let all: std::collections::BTreeSet<u128> =
+        [7, 8].into_iter().flat_map(|seed| sessions(seed, &of_many)).collect();
+    assert_eq!(all.len(), 2 * of_many.len());
+}
+
+/// A server that never says anything, and reads until it has seen the bytes of the session that the seed gives.
+#[tokio::test]
+async fn the_session_that_is_sent_is_the_seed_s() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("the loopback has free ports");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let sessions = || LabrysStore::new(vec![address.clone()], ClientOptions::default(), Seed(7));
+    let expected = sessions().next_session(3).to_be_bytes();
+    let seen = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.expect("the client connects");
+        let mut bytes = Vec::new();
+        while !bytes.windows(expected.len()).any(|window| window == expected) {
+            let count = connection.read_buf(&mut bytes).await.expect("the connection is whole");
+            assert!(count > 0, "the client has hung up after {} bytes without the session", bytes.len());
+        }
+    });
+    let mut client = sessions().open(3, 0).await.expect("opening connects to nothing");
+    let write = Op::new("write", Value::Int(1));
+    tokio::select! {
+        outcome = client.invoke(&write, Duration::from_secs(30)) => panic!("{outcome:?}"),
+        seen = seen => seen.expect("the session was sent"),
+    }
+}
+
 fn refused_port() -> String {
     // Bound and closed again: nobody listens there.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the loopback has free ports");
@@ -68,7 +108,7 @@ fn refused_port() -> String {
 }
 
 async fn client(addresses: Vec<String>) -> Box<dyn Client> {
-    let factory = LabrysStore::new(addresses, ClientOptions::default());
+    let factory = LabrysStore::new(addresses, ClientOptions::default(), Seed(1));
     factory.open(0, 0).await.expect("opening connects to nothing")
 }
 
@@ -98,7 +138,7 @@ async fn what_cannot_be_sent_fails() {
 
 #[tokio::test]
 async fn an_address_that_is_none_is_an_error_of_opening() {
-    let factory = LabrysStore::new(vec!["nowhere".to_owned()], ClientOptions::default());
+    let factory = LabrysStore::new(vec!["nowhere".to_owned()], ClientOptions::default(), Seed(1));
     let error = factory.open(7, 0).await.err().expect("it has no port");
     assert!(error.to_string().contains("nowhere"), "{error}");
 }

@@ -6,11 +6,33 @@ use labrys_raft::{Entry, HardState, LogIndex, PersistBatch, Sequence, Term};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
+/// What a lying disk never writes, although it says that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    Entries,
+    /// The vote; the term arrives.
+    Vote,
+    /// Term and vote.
+    HardState,
+}
+
+impl Loss {
+    fn take_from(self, batch: &mut PersistBatch) {
+        match self {
+            Loss::Entries => batch.entries.clear(),
+            Loss::Vote => batch.hard_state.iter_mut().for_each(|hard_state| hard_state.voted_for = None),
+            Loss::HardState => batch.hard_state = None,
+        }
+    }
+}
+
 /// What a node has on disk.
 #[derive(Debug, Default)]
 pub struct Disk {
     pub hard_state: HardState,
     pub entries: Vec<Entry>,
+    /// `None`: it is honest.
+    pub loses: Option<Loss>,
     /// Written, but not yet synced.
     unsynced: VecDeque<PersistBatch>,
 }
@@ -27,8 +49,9 @@ impl Disk {
     /// Syncs the oldest `count` batches; returns the number to report.
     pub fn sync(&mut self, count: usize) -> Option<Sequence> {
         let mut last = None;
-        for batch in self.unsynced.drain(..count.min(self.unsynced.len())) {
+        for mut batch in self.unsynced.drain(..count.min(self.unsynced.len())) {
             last = Some(batch.sequence);
+            self.loses.iter().for_each(|loss| loss.take_from(&mut batch));
             take(&mut self.hard_state, &mut self.entries, batch, None);
         }
         last

@@ -1,7 +1,10 @@
 //! Random schedules must keep every property of `oracle`; each defect must break one.
 
+use std::collections::BTreeSet;
+
 use labrys_raft::{Defect, Defects};
 
+use crate::disk::Loss;
 use crate::oracle::Property;
 use crate::simulation::{self, Exercised, Setting};
 
@@ -35,7 +38,7 @@ const DEFECT_BUDGET: u64 = 2000;
 
 /// The first schedule in which `defect` breaks something, and what.
 fn first_violation(defect: Defect, ignores_disk: bool) -> Option<(u64, Property)> {
-    let setting = Setting { defects: Defects::NONE.with(defect), ignores_disk, traces: false };
+    let setting = Setting { defects: Defects::NONE.with(defect), ignores_disk, ..Setting::default() };
     let violation_of =
         |seed| simulation::run(seed, setting).err().map(|violation| (seed, violation.property));
     (0..DEFECT_BUDGET).find_map(violation_of)
@@ -75,6 +78,31 @@ fn a_leader_that_reads_without_confirmation_is_noticed_as_a_stale_read() {
 #[test]
 fn a_follower_that_reads_its_own_state_is_noticed_as_a_stale_read() {
     is_noticed(Defect::FollowerRead, false, &[Property::ReadsAreCurrent]);
+}
+
+/// The first words of the broken promises that schedules begin with in which the disk of node 1 lies in this way. What a
+/// leader counts of its own disk is a promise to itself and no message; it may show first as an incomplete leader instead.
+fn noticed_with_a_disk_that_loses(loss: Loss) -> BTreeSet<String> {
+    let setting = Setting { first_disk_loses: Some(loss), ..Setting::default() };
+    let noticed = (0..100).filter_map(|seed| {
+        let violation = simulation::run(seed, setting).err()?;
+        if violation.property != Property::DurableBeforePromised {
+            return None;
+        }
+        let words = violation.detail.split_whitespace().skip(2).take(3);
+        let words = words.filter(|word| word.parse::<u64>().is_err()).collect::<Vec<&str>>();
+        Some(words.join(" "))
+    });
+    noticed.collect()
+}
+
+/// The node keeps its promises as far as it knows; the oracle compares them with what is really on disk.
+#[test]
+fn a_promise_that_is_not_on_disk_is_noticed_whether_it_is_a_term_a_vote_or_an_entry() {
+    let expected = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(noticed_with_a_disk_that_loses(Loss::HardState), expected(&["speaks in term"]));
+    assert_eq!(noticed_with_a_disk_that_loses(Loss::Vote), expected(&["campaigns in term", "votes for"]));
+    assert_eq!(noticed_with_a_disk_that_loses(Loss::Entries), expected(&["acknowledges entry"]));
 }
 
 #[test]

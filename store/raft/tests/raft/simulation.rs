@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::cluster::{Cluster, config};
+use crate::disk::Loss;
 use crate::oracle::{Property, Violation, violated};
 
 /// How many steps the stormy part has.
@@ -43,6 +44,8 @@ pub struct Setting {
     pub defects: Defects,
     /// See [`crate::oracle::Oracle::watches_disk`].
     pub ignores_disk: bool,
+    /// What the disk of node 1 loses of what it says is durable.
+    pub first_disk_loses: Option<Loss>,
     /// Keep a trace.
     pub traces: bool,
 }
@@ -95,6 +98,7 @@ impl Simulation {
         cluster.oracle.watches_disk = !setting.ignores_disk;
         cluster.oracle.trusts_assertions = setting.defects.is_empty();
         cluster.trace = setting.traces.then(Vec::new);
+        cluster.servers[0].disk.loses = setting.first_disk_loses;
         for place in 0..cluster.servers.len() {
             cluster.servers[place].clock_ms = rng.random_range(0..1000);
             cluster.start(place, LogIndex(0));
