@@ -90,7 +90,8 @@ fn noticed_with_a_disk_that_loses(loss: Loss) -> BTreeSet<String> {
             return None;
         }
         let words = violation.detail.split_whitespace().skip(2).take(3);
-        let words = words.filter(|word| word.parse::<u64>().is_err()).collect::<Vec<&str>>();
+        let words =
+            words.filter(|word| word.trim_end_matches(',').parse::<u64>().is_err()).collect::<Vec<&str>>();
         Some(words.join(" "))
     });
     noticed.collect()
