@@ -25,6 +25,7 @@ Examples:
   labrys test --nodes 3 --nemesis partition-leader --time-limit 1m
   labrys test --defect local-leader-read             a bug switched on: ends invalid, and shows why
   labrys check history.edn --model cas-register --initial 0
+  labrys convert history.edn history.jsonl           between the formats of Labrys, Jepsen, elle-cli and Porcupine
   labrys doctor                                      what this machine can do
 
 Exit codes: 0 valid, 1 invalid, 2 unknown, 254 wrong usage or configuration, 255 the harness or the environment failed.";
@@ -43,6 +44,8 @@ enum Command {
     Test(Box<commands::test::Arguments>),
     /// Check recorded histories
     Check(commands::check::Arguments),
+    /// Convert a history from one format to another
+    Convert(commands::convert::Arguments),
     /// Rebuild the report of a run directory
     Report(commands::report::Arguments),
     /// Say what this machine can do, and how to mend what is missing
@@ -104,6 +107,7 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Test(arguments) => commands::test::run(*arguments),
         Command::Check(arguments) => commands::check::run(&arguments),
+        Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Report(arguments) => commands::report::run(&arguments),
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Heal(arguments) => commands::heal::run(&arguments),

@@ -1,7 +1,8 @@
 //! `cargo bench -p labrys-history`: how fast histories are read, written and recorded, on one core.
 //!
 //! Prints the best of a few rounds, in MB/s (10^6 bytes of the file) and events/s: the best, because everything else that
-//! a machine does only ever makes it slower. The histories are made here, the same each time: `register` is a cas-register
+//! a machine does only ever makes it slower. What one thread does is measured by the time that the thread had a core; what
+//! several do (recording), by the clock on the wall. The histories are made here, the same each time: `register` is a cas-register
 //! with independent keys, `transactions` has lists of reads and appends, as Elle's workloads have.
 
 use std::hint::black_box;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use labrys_history::{
     Clock, Draft, Event, EventKind, Format, History, MonotonicClock, Process, ReadOptions, Recorder, Sink,
-    Value, read_bytes, write_edn, write_json_lines,
+    Value, read_bytes, write_history,
 };
 
 const ROUNDS: u32 = 5;
@@ -21,28 +22,20 @@ fn main() {
     measure_stay_in_memory_at_leisure(events as u64 / 200);
     println!("{:<34} {:>9} {:>12}", "", "MB/s", "events/s");
     for (name, history) in [("register", register(events)), ("transactions", transactions(events / 4))] {
-        let mut json = Vec::new();
-        write_json_lines(&mut json, history.events()).expect("memory takes everything");
-        let mut edn = Vec::new();
-        write_edn(&mut edn, history.events()).expect("memory takes everything");
+        let json = written(&history, Format::JsonLines);
         let count = history.events().len();
-        measure(&format!("{name}: read JSON Lines"), json.len(), count, || read(&json, Format::JsonLines));
-        measure(&format!("{name}: read EDN"), edn.len(), count, || read(&edn, Format::Edn));
-        measure(&format!("{name}: write JSON Lines"), json.len(), count, || {
-            let mut text = Vec::with_capacity(json.len());
-            write_json_lines(&mut text, history.events()).expect("memory takes everything");
-            text
-        });
-        measure(&format!("{name}: write EDN"), edn.len(), count, || {
-            let mut text = Vec::with_capacity(edn.len());
-            write_edn(&mut text, history.events()).expect("memory takes everything");
-            text
-        });
+        for format in Format::ALL.iter().copied() {
+            let text = written(&history, format);
+            measure(&format!("{name}: read {format}"), text.len(), count, || read(&text, format));
+            if Format::WRITABLE.contains(&format) {
+                measure(&format!("{name}: write {format}"), text.len(), count, || written(&history, format));
+            }
+        }
         measure(&format!("{name}: operations"), json.len(), count, || history.operations());
         measure(&format!("{name}: operations by key"), json.len(), count, || history.by_key());
         for threads in [1, 4] {
             measure_stay_in_memory(&history, threads);
-            measure(&format!("{name}: record, {threads} thread(s)"), json.len(), count, || {
+            measure_by(wall_ns, &format!("{name}: record, {threads} thread(s)"), json.len(), count, || {
                 record(&history, threads)
             });
         }
@@ -54,14 +47,61 @@ fn read(text: &[u8], format: Format) -> History {
     read_bytes(text, "bench", options).expect("it was written by us").history
 }
 
+/// The history in that format; those that Labrys only reads are made here.
+fn written(history: &History, format: Format) -> Vec<u8> {
+    let mut text = Vec::new();
+    match format {
+        Format::Json => write_elle_cli(&mut text, history),
+        Format::JepsenLog => write_log(&mut text, history),
+        _ => write_history(&mut text, history, format).map(drop).expect("memory takes everything"),
+    }
+    text
+}
+
+fn write_elle_cli(text: &mut Vec<u8>, history: &History) {
+    for (position, event) in history.events().iter().enumerate() {
+        let separator = if position == 0 { '[' } else { ',' };
+        let Event { index, time_ns, process, kind, f, .. } = event;
+        write!(text, "{separator}{{\"index\":{index},\"time\":{time_ns},\"process\":{process},\"type\":\"{kind}\",\"f\":\"{f}\"")
+            .expect("memory takes everything");
+        let value = event.value.to_string().replace("nil", "null").replace(' ', ",");
+        let value = value.replace(":append", "\"append\"").replace(":r", "\"r\"");
+        writeln!(text, ",\"value\":{value}}}").expect("memory takes everything");
+    }
+    text.push(b']');
+}
+
+fn write_log(text: &mut Vec<u8>, history: &History) {
+    for Event { process, kind, f, value, .. } in history.events() {
+        writeln!(text, "INFO  jepsen.util - {process}\t:{kind}\t:{f}\t{value}")
+            .expect("memory takes everything");
+    }
+}
+
+/// Nanoseconds that this thread has had a core.
+fn thread_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+/// Nanoseconds on the wall.
+fn wall_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+/// Runs `work`, of one thread, some times and prints the best.
+fn measure<T>(name: &str, bytes: usize, events: usize, work: impl FnMut() -> T) {
+    measure_by(thread_ns, name, bytes, events, work);
+}
+
 /// Runs `work` some times and prints the best.
-fn measure<T>(name: &str, bytes: usize, events: usize, mut work: impl FnMut() -> T) {
-    let clock = MonotonicClock::start();
+fn measure_by<T>(now_ns: fn() -> u64, name: &str, bytes: usize, events: usize, mut work: impl FnMut() -> T) {
     let mut best_ns = u64::MAX;
     for _ in 0..ROUNDS {
-        let start_ns = clock.now_ns();
+        let start_ns = now_ns();
         let result = black_box(work());
-        best_ns = best_ns.min(clock.now_ns() - start_ns);
+        best_ns = best_ns.min(now_ns() - start_ns);
         // Freeing is not what is measured.
         drop(result);
     }

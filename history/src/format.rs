@@ -1,6 +1,7 @@
 //! [`Format`]: the formats of history files. `docs/formats.md` has an example of each.
 
 use std::fmt;
+use std::path::Path;
 
 /// The formats of history files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +35,17 @@ impl Format {
             Format::Json => "json",
             Format::JepsenLog => "jepsen-log",
             Format::Porcupine => "porcupine",
+        }
+    }
+
+    /// The format that a file with such a name is to be written in, if its extension says one: `.json` is Porcupine's.
+    #[must_use]
+    pub fn written_by_extension(path: &Path) -> Option<Format> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "jsonl" | "ndjson" => Some(Format::JsonLines),
+            "edn" => Some(Format::Edn),
+            "json" => Some(Format::Porcupine),
+            _ => None,
         }
     }
 

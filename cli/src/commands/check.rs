@@ -14,6 +14,7 @@ use labrys_history::{
 use labrys_reports::{Inputs, RunDescription, report, summary};
 use serde::Serialize;
 
+use crate::commands::format_named;
 use crate::exit::{self, Failure, Outcome};
 use crate::output::print_json;
 
@@ -198,11 +199,6 @@ fn show(file: &Path, history: &History, verdict: &Verdict, arguments: &Arguments
         eprint!("{}", summary::text(&inputs, paths.as_ref(), exit::colour()));
     }
     Ok(())
-}
-
-fn format_named(name: &str) -> Result<Format, String> {
-    let known = || Format::names(Format::ALL);
-    Format::named(name).ok_or_else(|| format!("there is no format `{name}`; there are {}", known()))
 }
 
 fn read(file: &Path, arguments: &Arguments) -> anyhow::Result<ReadReport> {

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod check;
+pub mod convert;
 pub mod defects;
 pub mod doctor;
 pub mod heal;
@@ -10,7 +11,14 @@ pub mod test;
 
 use labrys_harness::config::TestConfig;
 use labrys_harness::run_directory::RunDirectory;
+use labrys_history::Format;
 use labrys_reports::RunDescription;
+
+/// The format of history files with that name, for options.
+pub fn format_named(name: &str) -> Result<Format, String> {
+    let known = || Format::names(Format::ALL);
+    Format::named(name).ok_or_else(|| format!("there is no format `{name}`; there are {}", known()))
+}
 
 /// What a report says of a run.
 pub fn describe_run(config: &TestConfig, directory: &RunDirectory) -> RunDescription {

@@ -9,6 +9,7 @@ mod foreign;
 mod fuzzed;
 mod jepsen_log;
 mod json_lines;
+mod malformed;
 mod mutations;
 mod porcupine;
 mod recorder;

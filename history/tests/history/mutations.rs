@@ -122,7 +122,7 @@ fn mutate(text: &mut Vec<u8>, mutation: &Mutation) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    #![proptest_config(ProptestConfig::with_cases(700))]
 
     #[test]
     fn random_bytes_are_read_or_refused(text in prop::collection::vec(any::<u8>(), 0..200)) {
