@@ -253,17 +253,18 @@ impl Node {
         Ok(())
     }
 
-    /// Lets the sender of a request of an old term know that it is old.
+    /// Lets the sender of a request of an old term know that it is old. The answer is of the present term, which the sender
+    /// may come to lead; so it must not carry the old leadership's round, which would confirm the new one's of that number.
     fn answer_outdated(&mut self, from: NodeId, body: &MessageBody) {
         match body {
             MessageBody::Vote { .. } => self.send(from, MessageBody::VoteReply { granted: false }),
-            MessageBody::Append { prev_index, round, .. } => {
+            MessageBody::Append { prev_index, .. } => {
                 let rejection = crate::types::AppendRejection {
                     rejected: *prev_index,
                     hint_index: LogIndex(0),
                     hint_term: Term(0),
                 };
-                self.send(from, MessageBody::AppendReply { round: *round, outcome: Err(rejection) });
+                self.send(from, MessageBody::AppendReply { round: 0, outcome: Err(rejection) });
             }
             _ => {}
         }
