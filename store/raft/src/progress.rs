@@ -7,6 +7,15 @@
 //! No timer resends anything: every heartbeat names the place before the next entry to be sent, so a follower that lost a
 //! message on the way refuses the next heartbeat, and the leader probes and streams again from where the logs agree.
 //!
+//! # Followers that lose what they acknowledged
+//!
+//! Raft forbids it, and a disk that is emptied or replaced does it all the same. A rejection at or below `matched` is either
+//! old news, delayed on the way, or its proof; rounds tell which. An append is never sent from before `matched`, so one that
+//! was sent in a later round than the one in which `matched` was learnt, and is refused there, was refused by a log that is
+//! shorter than it was. (A refusal for being of an old term names round 0 and proves nothing.) Then `matched` counts for nothing any more, neither for commits (it would make a majority of copies
+//! that are not there) nor as the place from which to send (the follower would refuse it for ever), and neither does anything
+//! that was acknowledged up to that round. What this does not mend is in `docs/decisions/004-lost-logs.md`.
+//!
 //! Complexity: O(1) amortised per message.
 
 use std::collections::VecDeque;
@@ -26,8 +35,21 @@ pub(crate) struct Progress {
     pub(crate) heard_ms: u64,
     /// The newest round that the follower has answered.
     pub(crate) answered_round: u64,
+    /// The leader's round when `matched` was learnt.
+    matched_in_round: u64,
+    /// Acknowledgements of earlier rounds come from a log that is lost.
+    trusted_from_round: u64,
     /// What kind of message comes next.
     state: State,
+}
+
+/// When an answer was asked for, and when it is handled, counted in the leader's rounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounds {
+    /// The round of the append that is answered.
+    pub(crate) answered: u64,
+    /// The leader's round now.
+    pub(crate) present: u64,
 }
 
 #[derive(Debug)]
@@ -42,7 +64,15 @@ impl Progress {
     /// Nothing is known but where to ask first.
     pub(crate) fn probing(next: LogIndex, now_ms: u64) -> Progress {
         let state = State::Probing { ask: true };
-        Progress { matched: LogIndex(0), next, heard_ms: now_ms, answered_round: 0, state }
+        Progress {
+            matched: LogIndex(0),
+            next,
+            heard_ms: now_ms,
+            answered_round: 0,
+            matched_in_round: 0,
+            trusted_from_round: 0,
+            state,
+        }
     }
 
     /// Whether entries may be sent now.
@@ -72,9 +102,15 @@ impl Progress {
         self.answered_round = self.answered_round.max(round);
     }
 
-    /// The logs agree up to `matched`. Returns whether that was news.
-    pub(crate) fn accepted(&mut self, matched: LogIndex) -> bool {
+    /// The logs agree up to `matched`, says the answer to an append of `rounds.answered`. Returns whether that was news.
+    pub(crate) fn accepted(&mut self, matched: LogIndex, rounds: Rounds) -> bool {
+        if rounds.answered < self.trusted_from_round {
+            return false;
+        }
         let is_news = matched > self.matched;
+        if is_news {
+            self.matched_in_round = rounds.present;
+        }
         self.matched = self.matched.max(matched);
         match &mut self.state {
             State::Probing { .. } => {
@@ -91,17 +127,34 @@ impl Progress {
 
     /// The logs differ at `rejection.rejected`. Goes back by whole terms (paper, end of section 5.3; the hint is read as
     /// etcd reads it: the follower's part above the hint cannot agree, nor can the leader's part of a higher term).
-    pub(crate) fn rejected(&mut self, rejection: AppendRejection, log: &Log) {
+    ///
+    /// Returns what was acknowledged before, if this proves that the follower has lost it; see the module.
+    pub(crate) fn rejected(
+        &mut self,
+        rejection: AppendRejection,
+        rounds: Rounds,
+        log: &Log,
+    ) -> Option<LogIndex> {
+        if rejection.rejected.0 == 0 {
+            return None;
+        }
+        let lost = (rejection.rejected <= self.matched).then_some(self.matched);
         let is_stale = match &self.state {
+            _ if lost.is_some() => rounds.answered <= self.matched_in_round,
             State::Probing { .. } => rejection.rejected.next() != self.next,
-            State::Streaming { .. } => rejection.rejected <= self.matched,
+            State::Streaming { .. } => false,
         };
-        if is_stale || rejection.rejected.0 == 0 {
-            return;
+        if is_stale {
+            return None;
+        }
+        if lost.is_some() {
+            self.matched = LogIndex(0);
+            self.trusted_from_round = rounds.present + 1;
         }
         let before_rejected = LogIndex(rejection.rejected.0 - 1);
         let candidate = log.last_at_or_below(rejection.hint_index, rejection.hint_term).min(before_rejected);
         self.probe_after(candidate.max(self.matched));
+        lost
     }
 
     /// The follower was silent for too long: forget what was on its way.
@@ -114,5 +167,41 @@ impl Progress {
     fn probe_after(&mut self, index: LogIndex) {
         self.next = index.next();
         self.state = State::Probing { ask: true };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Entry, Payload, Term};
+
+    fn in_round(answered: u64, present: u64) -> Rounds {
+        Rounds { answered, present }
+    }
+
+    fn refusal_at(index: u64) -> AppendRejection {
+        AppendRejection { rejected: LogIndex(index), hint_index: LogIndex(0), hint_term: Term(0) }
+    }
+
+    #[test]
+    fn only_a_refusal_of_a_later_round_proves_a_loss_and_then_older_acknowledgements_are_worth_nothing() {
+        let entry = |index| Entry { term: Term(1), index: LogIndex(index), payload: Payload::Noop };
+        let log = Log::recovered((1..=9).map(entry).collect());
+        for is_probing in [false, true] {
+            let mut progress = Progress::probing(LogIndex(6), 0);
+            assert!(progress.accepted(LogIndex(5), in_round(1, 3)));
+            if is_probing {
+                progress.became_unreachable();
+            }
+            for delayed in 1..=3 {
+                assert_eq!(progress.rejected(refusal_at(5), in_round(delayed, 4), &log), None);
+            }
+            assert_eq!((progress.matched, progress.next), (LogIndex(5), LogIndex(6)));
+            assert_eq!(progress.rejected(refusal_at(5), in_round(4, 6), &log), Some(LogIndex(5)));
+            assert_eq!((progress.matched, progress.next), (LogIndex(0), LogIndex(1)));
+            assert!(!progress.accepted(LogIndex(5), in_round(6, 7)), "this may be from before the loss");
+            assert!(progress.accepted(LogIndex(2), in_round(7, 7)));
+            assert_eq!(progress.matched, LogIndex(2));
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! Complexity: O(n) per proposal and per answer, n the number of members; O(1) amortised per entry and follower.
 
 use crate::node::{Halted, Node, PendingProposal, RoleState};
-use crate::progress::Progress;
+use crate::progress::{Progress, Rounds};
 use crate::types::{
     AppendRejection, Effect, LogIndex, MessageBody, NodeId, Payload, RefusalReason, Term, Token,
 };
@@ -134,11 +134,12 @@ impl Node {
     ) -> Result<(), Halted> {
         let last_index = self.log.last_index();
         let RoleState::Leader(leadership) = &mut self.role_state else { return Ok(()) };
+        let rounds = Rounds { answered: round, present: leadership.round };
         let Some(progress) = leadership.progress_of_mut(from) else { return Ok(()) };
         progress.heard(self.now_ms, round);
         match outcome {
             Ok(matched) => {
-                let is_news = progress.accepted(matched.min(last_index));
+                let is_news = progress.accepted(matched.min(last_index), rounds);
                 if matched > last_index {
                     self.broken(format!(
                         "node {from} acknowledges entry {matched} in a term whose leader has only {last_index}"
@@ -148,7 +149,11 @@ impl Node {
                     self.advance_commit();
                 }
             }
-            Err(rejection) => progress.rejected(rejection, &self.log),
+            Err(rejection) => {
+                if let Some(acknowledged) = progress.rejected(rejection, rounds, &self.log) {
+                    self.effects.push(Effect::FollowerLostLog { follower: from, acknowledged });
+                }
+            }
         }
         self.confirm_reads();
         Ok(())

@@ -227,6 +227,15 @@ pub enum Effect {
         /// What was violated.
         what: String,
     },
+    /// A follower no longer has what it acknowledged to this leader: its disk was emptied or replaced, or lies. The leader
+    /// sends it everything anew; but what was committed with its help may have too few copies, and it may vote for a
+    /// candidate without it. The driver tells the operator.
+    FollowerLostLog {
+        /// Which.
+        follower: NodeId,
+        /// It had acknowledged everything up to here.
+        acknowledged: LogIndex,
+    },
 }
 
 /// Why a proposal or read was not carried out.
@@ -324,7 +333,7 @@ pub enum MessageBody {
     },
     /// Answer to an append.
     AppendReply {
-        /// The round of the append that it answers.
+        /// The round of the append that it answers; 0, which is before the first, if that was of an older term.
         round: u64,
         /// `Ok(match)`: the logs agree up to and including `match`, durably here. `Err`: they differ at `prev_index`.
         outcome: Result<LogIndex, AppendRejection>,

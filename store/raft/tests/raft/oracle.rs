@@ -79,6 +79,8 @@ pub struct Oracle {
     pub watches_disk: bool,
     /// Whether the node's own assertions count. Off for defects, with which a node reports and carries on.
     pub trusts_assertions: bool,
+    /// Whether a disk was emptied behind Raft's back.
+    pub has_lost_logs: bool,
     leaders: BTreeMap<Term, (NodeId, u64)>,
     by_position: BTreeMap<(LogIndex, Term), (Term, Payload)>,
     /// The committed log, with the term in which each entry was first seen committed.
@@ -314,6 +316,13 @@ impl Oracle {
                     self.definitely_refused.insert(*token, ());
                 }
                 Ok(())
+            }
+            // Its own proof must be one: nothing else may look like it.
+            Effect::FollowerLostLog { follower, .. } if self.trusts_assertions && !self.has_lost_logs => {
+                violated(
+                    Property::OwnAssertions,
+                    format!("node {id} says that node {follower} has lost its log"),
+                )
             }
             Effect::InvariantBroken { what } => {
                 self.assertions_broken += 1;

@@ -87,6 +87,9 @@ pub fn effect(node: NodeId, effect: &Effect) -> String {
             let leader = leader.map_or("unknown".to_owned(), |leader| leader.to_string());
             format!("{node} is {} in term {term}, leader {leader}", role(*new_role))
         }
+        Effect::FollowerLostLog { follower, acknowledged } => {
+            format!("{node} sees that {follower} has lost its log, acknowledged up to {acknowledged}")
+        }
         Effect::InvariantBroken { what } => format!("{node} INVARIANT BROKEN: {what}"),
     }
 }

@@ -14,6 +14,7 @@
 //! | `sync`, `apply` | the disk, the state machine of `node=` or all; `count=` batches or entries |
 //! | `propose node=N command=TEXT`, `read node=N` | what a client does |
 //! | `crash`, `start` | `node=` loses all that is not synced; starts from its disk; `applied=` survives |
+//! | `wipe` | the disk of `node=`, which is down, is emptied |
 //! | `pause`, `resume` | `node=` is stopped; goes on, `by=` ms later |
 //! | `partition a=(1,2) b=(3)` | nothing passes between the two sides any more; `one-way`: not from a to b |
 //! | `reconnect` | all links are whole |
@@ -26,6 +27,7 @@ use datadriven::{DataDrivenError, TestCase, walk};
 use labrys_raft::{Config, Defect, Defects, Entry, HardState, LogIndex, NodeId, Payload, Term};
 
 use crate::cluster::{Cluster, config};
+use crate::disk::Disk;
 use crate::oracle::{Property, Violation, violated};
 use crate::render;
 
@@ -176,6 +178,11 @@ impl Script {
                     self.cluster.stop(place);
                     self.cluster.servers[place].disk.crash_losing_everything_unsynced();
                 }
+                Ok(Ok(()))
+            }
+            "wipe" => {
+                self.cluster.oracle.has_lost_logs = true;
+                places.iter().for_each(|place| self.cluster.servers[*place].disk = Disk::default());
                 Ok(Ok(()))
             }
             "start" => {

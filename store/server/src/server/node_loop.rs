@@ -269,6 +269,14 @@ impl NodeLoop {
                     }
                 }
                 ReplicaOutput::RoleChanged { term, role, leader } => self.role_changed(term, role, leader),
+                ReplicaOutput::FollowerLostLog { follower, acknowledged } => error!(
+                    event = "follower_lost_log",
+                    node = self.id.0,
+                    follower = follower.0,
+                    acknowledged = acknowledged.0,
+                    "a follower no longer has what it acknowledged: was its data directory emptied? It is sent \
+                     everything anew, but what it helped to commit or to elect is no longer safe"
+                ),
                 ReplicaOutput::InvariantBroken { what } => {
                     let fatal = !self.has_defects;
                     error!(

@@ -80,6 +80,13 @@ pub enum ReplicaOutput {
         /// What was violated.
         what: String,
     },
+    /// Tell the operator; see [`Effect::FollowerLostLog`].
+    FollowerLostLog {
+        /// Which.
+        follower: NodeId,
+        /// It had acknowledged everything up to here.
+        acknowledged: LogIndex,
+    },
 }
 
 /// The answer to a request.
@@ -255,6 +262,9 @@ impl Replica {
                 outputs.push(ReplicaOutput::RoleChanged { term, role, leader });
             }
             Effect::InvariantBroken { what } => outputs.push(ReplicaOutput::InvariantBroken { what }),
+            Effect::FollowerLostLog { follower, acknowledged } => {
+                outputs.push(ReplicaOutput::FollowerLostLog { follower, acknowledged });
+            }
         }
     }
 

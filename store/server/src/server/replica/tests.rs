@@ -61,6 +61,7 @@ impl Cluster {
                     }
                     ReplicaOutput::RoleChanged { .. } => {}
                     ReplicaOutput::InvariantBroken { what } => panic!("{what}"),
+                    ReplicaOutput::FollowerLostLog { follower, .. } => panic!("node {follower} lost its log"),
                 }
             }
         }
