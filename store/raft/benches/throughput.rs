@@ -53,6 +53,7 @@ impl Cluster {
                     Effect::Refused { reason, .. } => panic!("refused: {reason:?}"),
                     Effect::RoleChanged { .. } => {}
                     Effect::InvariantBroken { what } => panic!("{what}"),
+                    Effect::FollowerLostLog { follower, .. } => panic!("node {follower} lost its log"),
                 }
             }
         }

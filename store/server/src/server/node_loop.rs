@@ -219,10 +219,10 @@ impl NodeLoop {
         }
     }
 
-    /// Takes one input into the batch; true: the end has been asked for.
+    /// Takes one input into the batch, which began at `now`; true: the end has been asked for.
     fn take(&mut self, input: LoopInput, now: Instant) -> bool {
         match input {
-            LoopInput::Client { deadline, reply, .. } if deadline.is_some_and(|deadline| deadline <= now) => {
+            LoopInput::Client { deadline, reply, .. } if deadline.is_some_and(has_passed) => {
                 let _ = reply.send(Answer::Refused {
                     definite: true,
                     code: RefusalCode::DeadlineExpired,
@@ -319,6 +319,11 @@ impl NodeLoop {
             self.leader_changes.push_back(LeaderChange { term, leader, uptime: self.started.elapsed() });
         }
     }
+}
+
+/// Read anew for each request: those that arrive while a batch is being collected may be later than its beginning.
+fn has_passed(deadline: Instant) -> bool {
+    deadline <= Instant::now()
 }
 
 fn role_name(role: Role) -> &'static str {
