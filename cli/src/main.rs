@@ -1,6 +1,7 @@
 //! The `labrys` command: arguments, progress, exit codes. What it does is in the libraries.
 //!
-//! Machine output goes to standard output and only with `--json`; everything for people goes to standard error.
+//! Machine output goes to standard output and only with `--json`; everything for people goes to standard error, but for the
+//! table of `labrys bench`, which is what one asks it for.
 
 // First, for its macros.
 #[macro_use]
@@ -54,6 +55,11 @@ enum Command {
     Heal(commands::heal::Arguments),
     /// Test the harness: is every known defect of the reference store still found?
     Defects(commands::defects::Arguments),
+    /// Measure how fast the checker is
+    Bench(commands::bench::Arguments),
+    /// One measurement in a process of its own; started by `labrys bench`
+    #[command(name = labrys_bench::ROW_COMMAND, hide = true)]
+    BenchRow,
     /// The process that applies and undoes faults; started by `labrys test`
     #[command(name = "nemesis-process", hide = true)]
     NemesisProcess(commands::nemesis_process::Arguments),
@@ -112,6 +118,8 @@ fn run(command: Command) -> Outcome {
         Command::Doctor(arguments) => commands::doctor::run(&arguments),
         Command::Heal(arguments) => commands::heal::run(&arguments),
         Command::Defects(arguments) => commands::defects::run(&arguments),
+        Command::Bench(arguments) => commands::bench::run(&arguments),
+        Command::BenchRow => commands::bench::run_row(),
         Command::NemesisProcess(arguments) => commands::nemesis_process::run(&arguments),
     }
 }

@@ -54,3 +54,8 @@ fn registers_with_few_values_are_judged_as_they_were_made() {
     let object = Object::Register { values: Values::Below(2), has_cas: false };
     assert_judged_as_made("register", &recipes(object, 1));
 }
+
+#[test]
+fn queues_are_judged_as_they_were_made() {
+    assert_judged_as_made("queue", &recipes(Object::Queue, 1));
+}

@@ -8,6 +8,7 @@ use labrys_checker::verdict::Validity;
 use labrys_harness::campaigns::{DEFECTS, DefectCampaign};
 use serde::Serialize;
 
+use crate::commands::generated_part;
 use crate::commands::test::Report;
 use crate::exit::{Failure, Outcome};
 use crate::output::print_json;
@@ -104,7 +105,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let table = markdown(&results);
     eprintln!("\n{table}");
     if let Some(file) = &arguments.markdown {
-        replace_generated_part(file, &table).map_err(Failure::environment)?;
+        generated_part::replace(file, "labrys defects", &table).map_err(Failure::environment)?;
     }
     if arguments.json {
         print_json(&results)?;
@@ -261,19 +262,4 @@ fn markdown(results: &Results) -> String {
     }
     text.push('\n');
     text
-}
-
-const BEGIN: &str = "<!-- made by `labrys defects`: begin -->\n";
-const END: &str = "<!-- made by `labrys defects`: end -->";
-
-fn replace_generated_part(file: &Path, table: &str) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let replaced = (|| {
-        let (before, rest) = text.split_once(BEGIN)?;
-        let (_, after) = rest.split_once(END)?;
-        Some(format!("{before}{BEGIN}{table}{END}{after}"))
-    })();
-    let replaced =
-        replaced.with_context(|| format!("{}: no lines `{}` and `{END}`", file.display(), BEGIN.trim()))?;
-    std::fs::write(file, replaced).with_context(|| file.display().to_string())
 }

@@ -1,9 +1,11 @@
 //! One file per command.
 
+pub mod bench;
 pub mod check;
 pub mod convert;
 pub mod defects;
 pub mod doctor;
+mod generated_part;
 pub mod heal;
 pub mod nemesis_process;
 pub mod report;
