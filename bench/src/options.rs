@@ -71,7 +71,7 @@ pub struct CheckOptions {
     /// Run this command of the shell on the same histories: {} is the file, {model} the model's name (repeatable)
     #[arg(long, value_name = "COMMAND")]
     pub against: Vec<String>,
-    /// The format of the files for --against: edn, jsonl
+    /// The format of the files for --against: edn, jsonl, porcupine
     #[arg(long, value_name = "FORMAT", default_value = "edn", value_parser = written_format)]
     pub against_format: Format,
     /// Only say which rows there are
@@ -107,12 +107,11 @@ impl CheckOptions {
     }
 }
 
-/// The formats that histories are written in.
+/// A format that histories are written in.
 fn written_format(name: &str) -> Result<Format, String> {
-    match Format::named(name) {
-        Some(format @ (Format::Edn | Format::JsonLines)) => Ok(format),
-        _ => Err(format!("histories are written as edn or jsonl, not as `{name}`")),
-    }
+    Format::named(name).filter(|format| Format::WRITABLE.contains(format)).ok_or_else(|| {
+        format!("histories are written as {}, not as `{name}`", Format::names(Format::WRITABLE))
+    })
 }
 
 /// Measures what `options` choose and prints the table row by row; nothing if only the names of the rows were asked for.

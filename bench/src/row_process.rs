@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use labrys_checker::verdict::{Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, check};
-use labrys_history::{Format, History, write_edn, write_json_lines};
+use labrys_history::{Format, History, write_history};
 use labrys_seed::Seed;
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::signal::{Signal, killpg};
@@ -113,11 +113,8 @@ fn carry_out(job: Job) -> anyhow::Result<Reply> {
         Job::Write { row, seed, format, file } => {
             let history = row.recipe().history(Seed(seed))?;
             let mut out = BufWriter::new(File::create(&file).context("creating the file")?);
-            match Format::named(&format) {
-                Some(Format::Edn) => write_edn(&mut out, history.events())?,
-                Some(Format::JsonLines) => write_json_lines(&mut out, history.events())?,
-                _ => bail!("histories are not written as {format}"),
-            }
+            let format = Format::named(&format).ok_or_else(|| anyhow!("there is no format {format}"))?;
+            write_history(&mut out, &history, format)?;
             out.flush()?;
             Ok(Reply::Written)
         }
