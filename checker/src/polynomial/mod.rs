@@ -9,11 +9,13 @@
 //! shortest prefix and its evidence for all classes alike, by asking the algorithm again for prefixes.
 
 mod containers;
+mod counter;
 mod explain;
 mod priority_queue;
 mod queue;
 mod ranks;
 mod register;
+mod set;
 mod stack;
 mod trees;
 mod unequal;
@@ -172,7 +174,8 @@ fn algorithm(class: &Class) -> Option<&'static str> {
         Class::Stack => Some("stack"),
         Class::Bag => Some("bag"),
         Class::PriorityQueue => Some("priority-queue"),
-        Class::Set | Class::Counter => None,
+        Class::Set => Some("set"),
+        Class::Counter => Some("counter"),
     }
 }
 
@@ -183,6 +186,8 @@ fn by_rank<'c>(class: &Class, operations: &[Classed<'c>]) -> Option<Box<dyn ByRa
         Class::Stack => Box::new(stack::Stack::new(operations)?),
         Class::Bag => Box::new(priority_queue::Bag::new(operations)?),
         Class::PriorityQueue => Box::new(priority_queue::PriorityQueue::new(operations)?),
-        Class::Register { .. } | Class::Set | Class::Counter => return None,
+        Class::Set => Box::new(set::Set::new(operations)?),
+        Class::Counter => Box::new(counter::Counter::new(operations)?),
+        Class::Register { .. } => return None,
     })
 }

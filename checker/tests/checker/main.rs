@@ -10,6 +10,7 @@ mod models;
 mod nodes;
 mod own_models;
 mod registers;
+mod sets_and_counters;
 mod statistics;
 mod support;
 mod synthetic;

@@ -5,6 +5,7 @@ pub mod brute_force;
 pub mod generate;
 pub mod mini;
 pub mod object;
+pub mod toy;
 
 use labrys_history::{Event, EventKind, History, Process, Value};
 
