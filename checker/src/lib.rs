@@ -35,11 +35,13 @@ pub mod class;
 pub mod invariants;
 mod json;
 pub mod linearizable;
+mod minimal;
 pub mod model;
 pub mod models;
 pub mod observer;
 mod persistent;
 mod polynomial;
+pub mod removal;
 pub mod statistics;
 pub mod verdict;
 
@@ -48,3 +50,4 @@ pub use check::{CheckConfig, CheckError, Checker, Context, check};
 pub use class::{Class, Role};
 pub use linearizable::Linearizable;
 pub use model::{Meaning, Model, ModelError};
+pub use removal::Removal;

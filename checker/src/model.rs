@@ -14,6 +14,8 @@ use labrys_history::{Operation, Value};
 use thiserror::Error;
 
 use crate::class::{Class, Role};
+use crate::linearizable::Interval;
+use crate::removal::Removal;
 
 /// What an operation of a history means to a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +101,18 @@ pub trait Model: Send + Sync {
     fn heap_bytes(&self, state: &Self::State) -> usize {
         let _ = state;
         0
+    }
+
+    /// Which operations of a history may be left out without making a violation where there was none, and what must go with
+    /// them: what minimal counterexamples rest on. The statement that is made is that of [`Removal`].
+    ///
+    /// What the model's class allows, unless overridden; for a model without one: every pure call by itself. That is sound: a
+    /// call that leaves every state as it is can be taken out of any linearization.
+    fn removal(&self, intervals: &[Interval<Self::Call>]) -> Removal
+    where
+        Self: Sized,
+    {
+        Removal::by_class(self, intervals)
     }
 
     /// The part of the object that `operation` is on, where parts are independent of one another: the history is split by

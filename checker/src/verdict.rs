@@ -129,6 +129,37 @@ pub struct NonLinearizable {
     pub state: String,
     /// For every operation that could come next: why the model refuses it, or why it leads nowhere.
     pub candidates: Vec<Candidate>,
+    /// A small part of the history that cannot be linearized either, and whose violation is one of the whole; if one was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimal: Option<MinimalHistory>,
+}
+
+/// A part of a history that cannot be linearized, from which nothing can be left out: see [`crate::removal`] for what may be left
+/// out at all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MinimalHistory {
+    /// The operations, in order of invocation.
+    pub operations: Vec<MinimalOperation>,
+    /// Whether it was tried for each operation whether it can be left out, with whatever has to go with it. If not, a budget ran out.
+    pub is_minimal: bool,
+}
+
+/// An operation of a minimal counterexample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MinimalOperation {
+    /// Index of the invocation.
+    pub operation: u64,
+    /// The operation in words.
+    pub description: String,
+    /// When it was invoked.
+    pub invoked_ns: u64,
+    /// Index of the completion; none if it crashed, or completed behind the end of the shortest prefix that cannot be linearized:
+    /// the part cannot be linearized even if such operations may be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<u64>,
+    /// When it completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_ns: Option<u64>,
 }
 
 fn is_zero(number: &u64) -> bool {

@@ -49,6 +49,7 @@ pub(crate) fn explain<M: Model>(
         omitted_steps: omitted as u64,
         state,
         candidates,
+        minimal: None,
     };
     (evidence, reason)
 }

@@ -33,6 +33,7 @@ pub use problem::{Completed, Interval};
 use crate::budget::Meter;
 use crate::check::{CheckError, Checker, Context, bug_report};
 use crate::json::to_json;
+use crate::minimal;
 use crate::model::{Meaning, Model, ModelError};
 use crate::polynomial::{self, Judged};
 use crate::verdict::{CheckVerdict, Evidence, NonLinearizable, PartitionVerdict, Validity};
@@ -118,13 +119,21 @@ pub enum Decision {
 #[must_use]
 pub fn decide<M: Model>(model: &M, intervals: &[Interval<M::Call>], context: &Context<'_>) -> Decision {
     let meter = Meter::new(context.budget);
-    match polynomial::judge(model, intervals, &meter) {
+    let mut decision = decision(model, intervals, &meter);
+    if let Decision::NonLinearizable(evidence) = &mut decision {
+        evidence.minimal = minimal::minimal(model, intervals, &meter, evidence);
+    }
+    decision
+}
+
+fn decision<M: Model>(model: &M, intervals: &[Interval<M::Call>], meter: &Meter<'_>) -> Decision {
+    match polynomial::judge(model, intervals, meter) {
         Ok(None) => {}
         Ok(Some(judged)) => return Decision::of(intervals, judged),
         Err(exhausted) => return Decision::Unknown(exhausted.to_string()),
     }
     let problem = Problem::new(model, intervals);
-    match solve(model, &problem, &meter, &|| true).found {
+    match solve(model, &problem, meter, &|| true).found {
         Found::Linearization(path) => Decision::Linearizable(explain::names(model, &problem, &path)),
         Found::Nothing { level, longest } => {
             Decision::NonLinearizable(Box::new(explain::explain(model, &problem, level, &longest).0))
@@ -141,6 +150,21 @@ impl Decision {
             ),
             Err(evidence) => Decision::NonLinearizable(Box::new(evidence.0)),
         }
+    }
+}
+
+/// Whether it is certain that `intervals` cannot be linearized, by the general search alone; `None` if the budget runs out or
+/// `is_wanted`, which is asked now and then, says no.
+pub(crate) fn is_non_linearizable<M: Model>(
+    model: &M,
+    intervals: &[Interval<M::Call>],
+    meter: &Meter<'_>,
+    is_wanted: &dyn Fn() -> bool,
+) -> Option<bool> {
+    match solve(model, &Problem::new(model, intervals), meter, is_wanted).found {
+        Found::Linearization(_) => Some(false),
+        Found::Nothing { .. } => Some(true),
+        Found::GivenUp(_) => None,
     }
 }
 
@@ -229,7 +253,9 @@ impl<M: Model> Queue<'_, M> {
             }
             let part = &self.parts[self.by_size[rank]];
             let judged = catch_unwind(AssertUnwindSafe(|| {
-                judge_part(self.model, part, self.meter, &|| self.is_wanted(rank))
+                let mut verdict = judge_part(self.model, part, self.meter, &|| self.is_wanted(rank));
+                minimal::add(self.model, &part.intervals, self.meter, &mut verdict.evidence);
+                verdict
             }));
             let verdict = judged.unwrap_or_else(|panic| part.verdict(Validity::Unknown, bug_report(&*panic)));
             if verdict.validity == Validity::Invalid {

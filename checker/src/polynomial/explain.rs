@@ -195,6 +195,7 @@ impl<'r, M: Model> Replay<'r, M> {
             omitted_steps: self.omitted,
             state,
             candidates,
+            minimal: None,
         };
         (evidence, reason)
     }

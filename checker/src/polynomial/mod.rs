@@ -93,7 +93,6 @@ pub(crate) fn judge<M: Model>(
 ///
 /// # Errors
 /// What ran out before there was an answer.
-#[expect(dead_code, reason = "for minimal counterexamples, which land next")]
 pub(crate) fn decide<M: Model>(
     model: &M,
     intervals: &[Interval<M::Call>],

@@ -6,6 +6,7 @@ mod containers;
 mod examples;
 mod explanation;
 mod manifest;
+mod minimal;
 mod models;
 mod nodes;
 mod own_models;

@@ -1,8 +1,8 @@
 //! Registers in which every value is written once are decided in polynomial time, and rightly: against brute force, with
 //! every order replayed.
 
-use labrys_checker::linearizable::{Completed, Decision, Interval, decide};
-use labrys_checker::models::{Register, RegisterCall};
+use labrys_checker::linearizable::{Decision, decide};
+use labrys_checker::models::Register;
 use labrys_checker::verdict::Validity;
 use labrys_checker::{CheckConfig, Context, check};
 use labrys_history::Value;
@@ -11,7 +11,7 @@ use rand::Rng as _;
 
 use crate::support::brute_force::{self, Timed};
 use crate::support::generate::{self, Shape};
-use crate::support::{Call, Op, histories, history_of};
+use crate::support::{Call, Op, histories, history_of, interval_of};
 
 /// The number of random histories, if the environment does not say otherwise.
 const HISTORIES: u64 = 40_000;
@@ -91,22 +91,7 @@ fn judged(ops: &[Op]) -> (Validity, String) {
 
 /// The order by which the checker proves that `ops` are linearizable, as positions.
 fn witness(ops: &[Op]) -> Option<Vec<usize>> {
-    let intervals: Vec<Interval<RegisterCall>> = (0..)
-        .zip(ops)
-        .map(|(position, op)| Interval {
-            call: match op.call {
-                Call::Read(value) => RegisterCall::Read(Value::Int(value)),
-                Call::Write(value) => RegisterCall::Write(Value::Int(value)),
-                Call::Cas(expected, new) => {
-                    RegisterCall::Cas { expected: Value::Int(expected), new: Value::Int(new) }
-                }
-                Call::CasUnequal(expected, _) => RegisterCall::CasUnequal(Value::Int(expected)),
-            },
-            operation: position,
-            invoked_ns: op.invoked,
-            completed: op.completed.map(|time_ns| Completed { time_ns, index: 1_000 + position }),
-        })
-        .collect();
+    let intervals: Vec<_> = (0..).zip(ops).map(|(position, op)| interval_of(position, op)).collect();
     match decide(&Register::with_cas(Value::Int(0)), &intervals, &Context::default()) {
         Decision::Linearizable(order) => Some(order.into_iter().map(|name| name as usize).collect()),
         Decision::NonLinearizable(_) => None,

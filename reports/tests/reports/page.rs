@@ -134,6 +134,7 @@ fn hostile_run() -> (History, Verdict, RunDescription) {
         longest_linearization: vec![Step { operation: 0, description: words.clone(), state: words.clone() }],
         state: words.clone(),
         candidates: vec![Candidate { operation: 0, description: words.clone(), reason: words.clone() }],
+        minimal: None,
     };
     let partition = PartitionVerdict {
         key: HOSTILE.into(),

@@ -410,6 +410,7 @@ fn proof(made: &[Made], order: &[usize], at: usize, value: i64, index_of: &[(u64
         longest_linearization: before.iter().map(step).collect(),
         state: format!("the register holds {state}"),
         candidates,
+        minimal: None,
     })
 }
 

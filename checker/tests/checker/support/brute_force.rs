@@ -35,6 +35,15 @@ pub fn step(state: i64, call: Call) -> Option<i64> {
     }
 }
 
+/// Whether a call can change a state.
+pub fn is_write(call: Call) -> bool {
+    match call {
+        Call::Write(_) => true,
+        Call::Cas(expected, new) => expected != new,
+        Call::Read(_) | Call::CasUnequal(..) => false,
+    }
+}
+
 /// Whether some order of all operations (optional ones may be left out) is legal and respects real time: an operation that
 /// completed strictly before another was invoked comes before it.
 pub fn is_linearizable(ops: &[Timed], initial: i64) -> bool {

@@ -7,6 +7,8 @@ pub mod mini;
 pub mod object;
 pub mod toy;
 
+use labrys_checker::linearizable::{Completed, Interval};
+use labrys_checker::models::RegisterCall;
 use labrys_history::{Event, EventKind, History, Process, Value};
 
 /// What was called, with its result.
@@ -67,6 +69,23 @@ fn event_of(index: u64, time: u64, process: u64, is_completion: bool, op: &Op) -
     let mut event = Event::new(index, time, Process::Client(process), kind, f, value);
     event.key = Some(Value::Int(op.key));
     event
+}
+
+/// The operation as the checker's front door without histories takes it: named by its position.
+pub fn interval_of(position: u64, op: &Op) -> Interval<RegisterCall> {
+    Interval {
+        call: match op.call {
+            Call::Read(value) => RegisterCall::Read(Value::Int(value)),
+            Call::Write(value) => RegisterCall::Write(Value::Int(value)),
+            Call::Cas(expected, new) => {
+                RegisterCall::Cas { expected: Value::Int(expected), new: Value::Int(new) }
+            }
+            Call::CasUnequal(expected, _) => RegisterCall::CasUnequal(Value::Int(expected)),
+        },
+        operation: position,
+        invoked_ns: op.invoked,
+        completed: op.completed.map(|time_ns| Completed { time_ns, index: 1_000 + position }),
+    }
 }
 
 /// The number of random histories of a test: `default`, if the environment does not say otherwise:
