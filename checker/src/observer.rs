@@ -13,8 +13,9 @@
 //! another shape is an error of whoever wrote the history, not a violation.
 //!
 //! Nemesis events come in pairs around the work of applying or undoing a fault:
-//! `{"fault": 3, "action": "apply" | "undo", "phase": "invoke" | "complete", …}`; the `fault` is whatever names it within the
-//! run. An event without a phase counts as both, one with an
+//! `{"fault": 3, "action": "apply" | "undo", "phase": "invoke" | "complete", "bit": true, …}`; the `fault` is whatever names it
+//! within the run, and `bit`, at the end of a step, whether the fault has been seen to have an effect so far (a pause shows
+//! when it is applied, a partition by the packets that it has dropped when it is undone). An event without a phase counts as both, one with an
 //! error (the fault could not be applied) as neither.
 
 use labrys_history::{Event, History, Process, Value};
@@ -108,6 +109,8 @@ pub struct FaultSeen {
     pub begins: bool,
     /// Whether this is (also) the end of doing it.
     pub ends: bool,
+    /// Whether the fault had been seen to have an effect; `None` if the event does not say.
+    pub bit: Option<bool>,
 }
 
 /// All leaderships seen.
@@ -212,7 +215,11 @@ fn fault(event: &Event) -> Option<FaultSeen> {
         Some(_) => return None,
     };
     let fault = event.value.get("fault")?.clone();
-    Some(FaultSeen { event: event.index, time_ns: event.time_ns, fault, action, begins, ends })
+    let bit = match event.value.get("bit") {
+        Some(Value::Bool(bit)) => Some(*bit),
+        _ => None,
+    };
+    Some(FaultSeen { event: event.index, time_ns: event.time_ns, fault, action, begins, ends, bit })
 }
 
 fn observed<T>(

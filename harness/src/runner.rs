@@ -16,7 +16,7 @@ use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
     read_history,
 };
-use labrys_nemesis::{BadRunTag, PlanConfig, Schedule, plan};
+use labrys_nemesis::{BadRunTag, PlanConfig, Schedule, kinds_without_faults, plan};
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any, nemesis};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
@@ -94,7 +94,7 @@ pub struct RunOutcome {
     pub verdict: Verdict,
     /// How long the system needed to recover when all faults were undone; `None` if it did not within the time allowed.
     pub recovery: Option<Duration>,
-    /// What went wrong without costing the verdict: a teardown that failed.
+    /// What went wrong without costing the verdict: a teardown that failed, a kind of fault that could not be planned.
     pub warnings: Vec<String>,
 }
 
@@ -118,6 +118,8 @@ pub async fn run(
         tracing::info!("{phase}");
         progress.send_modify(|progress| progress.phase = phase);
     };
+    let mut warnings = unplanned_faults(config)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     enter(Phase::SettingUp);
     let mut rig = Rig::build(config, enclosure, directory)?;
     enter(Phase::Starting);
@@ -131,7 +133,6 @@ pub async fn run(
     ran?;
 
     enter(Phase::Recovering);
-    let mut warnings = Vec::new();
     stage.heal(&mut warnings);
     let recovery = stage.wait_for_recovery(&*rig.db, config.recovery_timeout).await?;
     enter(Phase::FinalReads);
@@ -331,14 +332,23 @@ fn workload_options(config: &TestConfig, db: &dyn Db) -> WorkloadOptions {
 }
 
 fn planned(config: &TestConfig) -> Result<Schedule, RunError> {
+    Ok(plan(config.seed.fork("nemesis"), &plan_config(config)?))
+}
+
+/// The kinds of faults that were asked for and will not come, in words. What they were to test stays untested.
+fn unplanned_faults(config: &TestConfig) -> Result<Vec<String>, ConfigError> {
+    let missing = kinds_without_faults(config.seed.fork("nemesis"), &plan_config(config)?);
+    Ok(missing.into_iter().map(|(kind, why)| format!("no {kind} will happen in this run: {why}")).collect())
+}
+
+fn plan_config(config: &TestConfig) -> Result<PlanConfig, ConfigError> {
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let plan_config = PlanConfig::new(
+    Ok(PlanConfig::new(
         config.fault_kinds()?,
         milliseconds(config.nemesis_interval),
         milliseconds(config.time_limit),
         config.nodes,
-    );
-    Ok(plan(config.seed.fork("nemesis"), &plan_config))
+    ))
 }
 
 /// The nemesis process, if there is anything for it to do.
@@ -424,4 +434,42 @@ pub fn half_of_the_memory_bytes() -> usize {
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kibibytes = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<usize>().ok());
     kibibytes.map_or(1 << 30, |kibibytes| kibibytes * 1024 / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TestOptions;
+    use labrys_seed::Seed;
+
+    fn config(toml: &str, seed: u64) -> TestConfig {
+        let options = TestOptions::parse(toml, std::path::Path::new("test.toml")).expect("options");
+        options.resolve(Seed(seed)).expect("a configuration")
+    }
+
+    #[test]
+    fn the_default_run_has_a_fault_of_each_kind_on_every_seed() {
+        for seed in 0..100 {
+            let config = config("", seed);
+            assert_eq!(unplanned_faults(&config).expect("known kinds"), Vec::<String>::new());
+            let faults = planned(&config).expect("known kinds").faults;
+            for kind in &config.nemesis {
+                let count = faults.iter().filter(|fault| fault.fault.family().to_string() == *kind).count();
+                assert!(count >= 2, "seed {seed}: {count} of {kind}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_kind_that_cannot_come_is_told_with_the_reason() {
+        let told = |toml: &str| unplanned_faults(&config(toml, 1)).expect("known kinds");
+        assert_eq!(
+            told("nodes = 1\nnemesis = [\"partition\", \"kill\"]"),
+            ["no partition will happen in this run: the cluster is too small for one"]
+        );
+        assert_eq!(
+            told("time-limit = \"10ms\"\nnemesis = [\"pause\"]"),
+            ["no pause will happen in this run: the time limit is too short for one"]
+        );
+    }
 }

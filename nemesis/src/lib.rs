@@ -43,7 +43,7 @@ pub use journal::{
     read_journal,
 };
 pub use kinds::{Family, FaultKind, UnknownFaultKind, parse_fault_kinds};
-pub use planner::{MINIMUM_INTERVAL_MS, PlanConfig, plan};
+pub use planner::{MINIMUM_INTERVAL_MS, NoFaults, PlanConfig, kinds_without_faults, plan};
 pub use poll::Patience;
 pub use process::{ServeConfig, ServeError, outlive_the_terminal, serve};
 pub use protocol::{

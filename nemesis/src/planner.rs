@@ -4,13 +4,19 @@
 //! ending it, at random times around a common interval; kinds overlap freely. Each kind draws from its own sub-stream of
 //! the seed, so that naming one more kind leaves the faults of the others as they were.
 //!
+//! Every kind that a cluster of this size can have gets at least one fault, however short the run, as long as there are
+//! [`MINIMUM_INTERVAL_MS`] between the quiet periods ([`kinds_without_faults`] says which got none, and why): a kind that was
+//! asked for and never comes tests nothing.
+//!
 //! Nothing happens in the quiet periods: at the start, at the end, and in a *lull* after every *storm*. In a lull the system
 //! must recover by itself, which is where a cluster that got stuck shows.
 //!
 //! Pure: no clock, no randomness but the seed. O(f log f) for f faults.
 //!
 //! Invariants (property-tested): faults are in order of `at_ms`, their ids count from 0 in that order; two faults of one
-//! kind never overlap; none touches a quiet period.
+//! kind never overlap; none touches a quiet period; a kind without faults is one that [`kinds_without_faults`] names.
+
+use std::fmt;
 
 use labrys_seed::{Rng, Seed};
 use rand::Rng as _;
@@ -102,6 +108,39 @@ pub fn plan(seed: Seed, config: &PlanConfig) -> Schedule {
     Schedule { faults: numbered.collect() }
 }
 
+/// Why a kind that was asked for is not in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoFaults {
+    /// A cluster of this size has no such fault: a single node cannot be partitioned.
+    ClusterTooSmall,
+    /// There is no time for one between the quiet periods.
+    RunTooShort,
+}
+
+impl fmt::Display for NoFaults {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            NoFaults::ClusterTooSmall => "the cluster is too small for one",
+            NoFaults::RunTooShort => "the time limit is too short for one",
+        })
+    }
+}
+
+/// The kinds that were asked for and of which the plan of `seed` has no fault, each with the reason.
+#[must_use]
+pub fn kinds_without_faults(seed: Seed, config: &PlanConfig) -> Vec<(FaultKind, NoFaults)> {
+    let has_none = |kind: &FaultKind| {
+        let alone = PlanConfig { kinds: vec![*kind], ..config.clone() };
+        plan(seed, &alone).faults.is_empty()
+    };
+    let reason = |kind: FaultKind| match kind.generate(&mut seed.rng(), config.node_count) {
+        None => NoFaults::ClusterTooSmall,
+        Some(_) => NoFaults::RunTooShort,
+    };
+    let asked_for = config.kinds.iter().copied().filter(|kind| kind.name() != "none");
+    asked_for.filter(has_none).map(|kind| (kind, reason(kind))).collect()
+}
+
 /// The faults of one kind, in order, not yet numbered.
 fn plan_kind(kind: FaultKind, rng: &mut Rng, config: &PlanConfig) -> Vec<Scheduled> {
     let interval_ms = config.interval_ms();
@@ -125,7 +164,20 @@ fn plan_kind(kind: FaultKind, rng: &mut Rng, config: &PlanConfig) -> Vec<Schedul
         faults.push(Scheduled { id: 0, at_ms, duration_ms, fault });
         free_from_ms = at_ms.saturating_add(duration_ms).saturating_add(around(interval_ms, rng));
     }
+    if faults.is_empty() {
+        faults.extend(only_fault(kind, rng, config));
+    }
     faults
+}
+
+/// A fault for a run in which the dice left no room for one: somewhere in the first storm, which is the longest.
+fn only_fault(kind: FaultKind, rng: &mut Rng, config: &PlanConfig) -> Option<Scheduled> {
+    let (from_ms, until_ms) = config.storm_at(0)?;
+    let room_ms = (until_ms - from_ms).checked_sub(MINIMUM_INTERVAL_MS)?;
+    let fault = kind.generate(rng, config.node_count)?;
+    let at_ms = from_ms + rng.random_range(0..=room_ms / 2);
+    let duration_ms = around(config.interval_ms(), rng).min(until_ms - at_ms);
+    Some(Scheduled { id: 0, at_ms, duration_ms, fault })
 }
 
 /// Uniformly from half of `interval_ms` to one and a half.
@@ -146,9 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn the_default_run_has_several_faults_of_each_kind_on_every_seed() {
-        for seed in 0..50 {
-            let schedule = plan(Seed(seed), &config("partition,pause,kill", 3_000, 30_000));
+    fn a_run_of_thirty_seconds_has_several_faults_of_each_kind_on_every_seed() {
+        // 5 s are the default of `labrys test`; the harness has a test that its defaults have every kind.
+        for (seed, interval_ms) in (0..200).flat_map(|seed| [(seed, 3_000), (seed, 5_000)]) {
+            let schedule = plan(Seed(seed), &config("partition,pause,kill", interval_ms, 30_000));
             for family in ["partition", "pause", "kill"] {
                 let count = schedule.faults.iter().filter(|f| f.fault.family().to_string() == family).count();
                 assert!(count >= 2, "seed {seed}: {count} of {family}: {schedule:?}");
@@ -182,6 +235,32 @@ mod tests {
         assert_eq!(plan(Seed(1), &config("partition,kill", 1_000, 0)), Schedule::default());
         let all_quiet = PlanConfig { quiet_end_ms: 60_000, ..config("partition,kill", 1_000, 60_000) };
         assert_eq!(plan(Seed(1), &all_quiet), Schedule::default());
+    }
+
+    #[test]
+    fn every_kind_that_there_can_be_has_a_fault_in_however_short_a_run() {
+        for (seed, time_limit_ms) in (0..200).flat_map(|seed| [(seed, 40), (seed, 1_000), (seed, 5_000)]) {
+            let config = config("partition,pause,kill", 5_000, time_limit_ms);
+            let faults = plan(Seed(seed), &config).faults;
+            for family in ["partition", "pause", "kill"] {
+                let found = faults.iter().find(|fault| fault.fault.family().to_string() == family);
+                let fault = found.unwrap_or_else(|| panic!("seed {seed}: no {family} in {faults:?}"));
+                assert!(fault.at_ms + fault.duration_ms <= time_limit_ms, "seed {seed}: {fault:?}");
+            }
+            assert_eq!(kinds_without_faults(Seed(seed), &config), []);
+        }
+    }
+
+    #[test]
+    fn a_kind_without_faults_is_named_with_the_reason() {
+        let named = |config: &PlanConfig| -> Vec<(&str, NoFaults)> {
+            let found = kinds_without_faults(Seed(1), config);
+            found.into_iter().map(|(kind, why)| (kind.name(), why)).collect()
+        };
+        let one_node = PlanConfig { node_count: 1, ..config("partition,kill", 1_000, 60_000) };
+        assert_eq!(named(&one_node), [("partition", NoFaults::ClusterTooSmall)]);
+        let short = config("none,kill", 1_000, 10);
+        assert_eq!(named(&short), [("kill", NoFaults::RunTooShort)]);
     }
 
     #[test]
@@ -248,8 +327,11 @@ mod tests {
                 prop_assert!(is_stormy(&config, fault.at_ms + fault.duration_ms - 1), "{fault:?}");
                 prop_assert!(fault.duration_ms <= config.storm_ms || config.storm_ms == 0);
             }
+            let missing = kinds_without_faults(Seed(seed), &config);
             for kind in &config.kinds {
                 let alone = plan(Seed(seed), &PlanConfig { kinds: vec![*kind], ..config.clone() });
+                let is_named = missing.iter().any(|(named, _)| named == kind);
+                prop_assert_eq!(alone.faults.is_empty(), is_named || kind.name() == "none");
                 for pair in alone.faults.windows(2) {
                     prop_assert!(pair[0].at_ms + pair[0].duration_ms < pair[1].at_ms);
                 }

@@ -148,6 +148,17 @@ fn a_run_without_a_single_operation_is_unknown_and_never_valid() {
 }
 
 #[test]
+fn a_run_whose_faults_could_not_come_is_unknown_and_says_so() {
+    let _machine = whole_machine();
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["test", "--nodes", "1", "--time-limit", "1s", "--nemesis", "partition", "--seed", "3"];
+    let finished = finish(&mut labrys(folder.path(), &args)).expect_code(2);
+    for words in ["warning: no partition will happen", "faults were asked for, but none was applied"] {
+        assert!(finished.stderr.contains(words), "no `{words}` in:\n{}", finished.stderr);
+    }
+}
+
+#[test]
 fn a_report_of_a_folder_that_is_no_run_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     finish(&mut labrys(folder.path(), &["report", "."])).expect_one_clear_error(USAGE, &["test.toml"]);

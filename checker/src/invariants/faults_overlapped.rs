@@ -1,6 +1,9 @@
-//! [`FaultsOverlapped`]: faults that were asked for met at least one operation.
+//! [`FaultsOverlapped`]: of the faults that were asked for, at least one had an effect while an operation was under way.
 //!
-//! A run whose faults all fell into pauses of the clients has tested nothing of what it was made for: it is *unknown*.
+//! A run whose faults all fell into pauses of the clients, or hit nothing (a partition over which nobody sent, a kill of a
+//! dead node), has tested nothing of what it was made for: it is *unknown*. A fault that was never seen to bite counts for
+//! nothing, unless its events do not say ([`crate::observer`]).
+//!
 //! A fault is in force from the end of its application to the beginning of its undoing, or to the end of the history. An
 //! operation without an end is open to the end of the history. Both intervals are closed. O((faults + operations) log).
 
@@ -24,6 +27,18 @@ pub struct FaultsOverlapped {
 struct InForce {
     from_ns: u64,
     to_ns: u64,
+    /// Whether it was seen to have an effect; `None` if none of its events says.
+    bit: Option<bool>,
+}
+
+impl InForce {
+    /// Takes over what a step says: what has bitten once, has bitten.
+    fn learn(&mut self, bit: Option<bool>) {
+        self.bit = match (self.bit, bit) {
+            (Some(before), Some(now)) => Some(before || now),
+            (before, now) => before.or(now),
+        };
+    }
 }
 
 impl Checker for FaultsOverlapped {
@@ -47,7 +62,8 @@ impl Checker for FaultsOverlapped {
                 Some(*latest)
             })
             .collect();
-        let overlapping = intervals
+        let biting: Vec<&InForce> = intervals.iter().filter(|interval| interval.bit != Some(false)).collect();
+        let overlapping = biting
             .iter()
             .filter(|interval| {
                 let begun = operations.partition_point(|&(begin, _)| begin <= interval.to_ns);
@@ -55,10 +71,14 @@ impl Checker for FaultsOverlapped {
             })
             .count();
         let missed = self.requested && overlapping == 0;
-        let reason = match (missed, intervals.len()) {
-            (false, _) => String::new(),
-            (true, 0) => "faults were asked for, but none was applied".to_owned(),
-            (true, faults) => format!("none of the {faults} faults overlapped a client operation"),
+        let reason = match (missed, intervals.len(), biting.len()) {
+            (false, ..) => String::new(),
+            (true, 0, _) => "faults were asked for, but none was applied".to_owned(),
+            (true, faults, 0) => format!("none of the {faults} faults had an effect"),
+            (true, faults, biting) if biting < faults => {
+                format!("none of the {biting} faults (of {faults}) that had an effect overlapped a client operation")
+            }
+            (true, faults, _) => format!("none of the {faults} faults overlapped a client operation"),
         };
         Ok(CheckVerdict {
             checker: self.name().to_owned(),
@@ -68,6 +88,7 @@ impl Checker for FaultsOverlapped {
             evidence: Vec::new(),
             statistics: BTreeMap::from([
                 ("faults".to_owned(), intervals.len().into()),
+                ("faults-that-bit".to_owned(), biting.len().into()),
                 ("faults-overlapping-operations".to_owned(), overlapping.into()),
             ]),
         })
@@ -81,17 +102,23 @@ fn in_force(history: &History) -> Vec<InForce> {
     for step in faults(history) {
         match step.action {
             FaultAction::Apply if step.ends => {
-                open.entry(step.fault).or_insert_with(|| {
-                    intervals.push(InForce { from_ns: step.time_ns, to_ns: u64::MAX });
+                let position = *open.entry(step.fault).or_insert_with(|| {
+                    intervals.push(InForce { from_ns: step.time_ns, to_ns: u64::MAX, bit: None });
                     intervals.len() - 1
                 });
+                intervals[position].learn(step.bit);
             }
-            FaultAction::Undo if step.begins => {
-                if let Some(position) = open.remove(&step.fault) {
-                    intervals[position].to_ns = step.time_ns;
+            FaultAction::Undo => {
+                let Some(&position) = open.get(&step.fault) else { continue };
+                intervals[position].learn(step.bit);
+                if step.begins {
+                    intervals[position].to_ns = intervals[position].to_ns.min(step.time_ns);
+                }
+                if step.ends {
+                    open.remove(&step.fault);
                 }
             }
-            FaultAction::Apply | FaultAction::Undo => {}
+            FaultAction::Apply => {}
         }
     }
     intervals

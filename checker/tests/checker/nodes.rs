@@ -188,6 +188,43 @@ fn a_fault_that_could_not_be_applied_meets_nothing() {
     assert_eq!((verdict.validity, &verdict.statistics["faults"]), (Validity::Unknown, &0.into()));
 }
 
+/// The same history, in which the end of applying and of undoing say whether the fault has bitten.
+fn saying(history: &History, at_apply: bool, at_undo: bool) -> History {
+    let events = history.events().iter().cloned().map(|mut event| {
+        let word = |name| event.value.get(name).and_then(Value::as_text).map(str::to_owned);
+        let bit = match (word("action").as_deref(), word("phase").as_deref()) {
+            (Some("apply"), Some("complete")) => Some(at_apply),
+            (Some("undo"), Some("complete")) => Some(at_undo),
+            _ => None,
+        };
+        if let (Value::Map(fields), Some(bit)) = (&mut event.value, bit) {
+            fields.push(("bit".into(), bit.into()));
+        }
+        event
+    });
+    History::from_validated(events.collect())
+}
+
+#[test]
+fn only_a_fault_that_bit_counts_and_a_partition_shows_it_when_it_is_undone() {
+    let undone = with_fault(150, Some(160), false);
+    let never_undone = with_fault(150, None, false);
+    for (history, expected) in [
+        (saying(&undone, false, false), Validity::Unknown),
+        (saying(&undone, false, true), Validity::Valid),
+        (saying(&undone, true, false), Validity::Valid),
+        (saying(&never_undone, false, true), Validity::Unknown),
+        (saying(&never_undone, true, true), Validity::Valid),
+    ] {
+        let verdict = judged(&history, FaultsOverlapped { requested: true });
+        assert_eq!(verdict.validity, expected, "{history:?}");
+        assert_eq!(judged(&history, FaultsOverlapped { requested: false }).validity, Validity::Valid);
+    }
+    let toothless = judged(&saying(&undone, false, false), FaultsOverlapped { requested: true });
+    assert_eq!(toothless.reason, "none of the 1 faults had an effect");
+    assert_eq!(toothless.statistics["faults-that-bit"], 0);
+}
+
 #[test]
 fn a_run_is_judged_by_all_of_them() {
     let config = CheckConfig::default().with_run_checkers(true);
