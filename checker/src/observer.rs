@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | `leader` | `{"node": "n1", "term": 5}` | node n1 is leader of term 5 (it said so itself) |
 //! | `digest` | `{"node": "n1", "applied": 123, "digest": "9f86…"}` | n1's state has that digest after the entry with index 123 |
-//! | `exit` | `{"node": "n1", "status": "exit 101", "expected": false, "log": ["…"]}` | n1's process ended; `expected` if the harness ended it; the last lines of its log |
+//! | `exit` | `{"node": "n1", "status": "exit 101", "expected": false, "log": ["…"]}` | n1's process ended; `expected` if the harness ended it; the last lines of its log. With `"environment": "its disk is full"` the environment was to blame, not the node |
 //! | `recovery` | `{"recovered": true, "what": "…", "after_ms": 812}` | whether the system came back when all faults were undone, in words, and how long it took if it did |
 //! | `invariant` | `{"node": "n1", "what": "…"}` | n1's log says that an invariant of its own is broken |
 //!
@@ -57,6 +57,8 @@ pub struct ExitSeen {
     pub status: String,
     /// Whether the harness ended it.
     pub expected: bool,
+    /// Why the environment is to blame for it, if it is.
+    pub environment: Option<String>,
     /// The last lines of its log.
     pub log: Vec<String>,
 }
@@ -161,6 +163,7 @@ pub fn exits(history: &History) -> Result<Vec<ExitSeen>, CheckError> {
             node: text(event, "node")?,
             status: text(event, "status")?,
             expected: *is_expected,
+            environment: text(event, "environment"),
             log: log.iter().map(|line| line.as_text().map(str::to_owned)).collect::<Option<_>>()?,
         })
     })

@@ -1,7 +1,7 @@
 //! [`run`]: one test from the testbed to the verdict.
 //!
 //! The phases, in order: build the testbed, bring the system up, clients and nemesis at work, undo all faults, wait until
-//! recovery is observed, final reads, last observations, tear down, check. Whatever fails on the way ends the run with a
+//! recovery is observed, final reads, last observations, tear down, how the nodes ended, check. Whatever fails on the way ends the run with a
 //! [`RunError`], which is never a verdict; what was recorded until then stays.
 //!
 //! What it is not: it prints nothing and draws nothing.
@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use labrys_checker::verdict::{Validity, Verdict};
+use labrys_checker::invariants::ENDED_BY_ENVIRONMENT;
+use labrys_checker::verdict::{CheckVerdict, Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, CheckError, check};
 use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
@@ -74,6 +75,9 @@ pub enum RunError {
     /// The history cannot be judged by the workload's checkers: a bug of the workload.
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// A node was ended by its environment, and nothing worse was found. What it would have done is not known.
+    #[error("{0}")]
+    NodeEndedByEnvironment(String),
     /// The run's tag is malformed: a bug of this module.
     #[error(transparent)]
     Tag(#[from] BadRunTag),
@@ -140,12 +144,14 @@ pub async fn run(
     enter(Phase::TearingDown);
     stage.observe_finally(&*rig.db, &mut warnings).await?;
     warnings.extend(rig.tear_down().await);
+    stage.close(&*rig.db).await?;
 
     enter(Phase::Checking);
     let (judged_config, judged_directory) = (config.clone(), directory.clone());
     let judged = tokio::task::spawn_blocking(move || judge(&judged_config, &judged_directory));
     let verdict = judged.await.map_err(|error| DbError::Interrupted(error.to_string()))??;
     directory.write_verdict(&verdict)?;
+    refuse_ends_by_environment(&verdict)?;
     if verdict.validity == Validity::Valid {
         rig.remove_data();
     }
@@ -299,7 +305,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The last observations; ends the nemesis, the observer, and the recording.
+    /// The last observations of living nodes; ends the nemesis and the observer.
     async fn observe_finally(&mut self, db: &dyn Db, warnings: &mut Vec<String>) -> Result<(), RunError> {
         if let Some(observer) = self.observer.take() {
             observer.finish().await?;
@@ -311,6 +317,14 @@ impl Stage {
             // What it could not undo has been told, and the kernel will undo it: that costs no verdict.
             warnings
                 .extend(tokio::task::block_in_place(|| faults.finish()).err().map(|error| error.to_string()));
+        }
+        Ok(())
+    }
+
+    /// When all nodes are gone: how they ended, and the end of the recording.
+    async fn close(&mut self, db: &dyn Db) -> Result<(), RunError> {
+        for observation in db.closing_observations().await? {
+            self.recorder.record(observation.draft())?;
         }
         self.recorder.finish()?;
         Ok(())
@@ -380,6 +394,19 @@ fn start_nemesis(
     let driver =
         FaultDriver::start(&setup, &files, daemons, schedule, Arc::new(move || db.primaries()), clock, seed)?;
     Ok(Some(driver))
+}
+
+/// A node that its environment ended leaves no verdict, unless what the others showed is a violation whatever became of it.
+fn refuse_ends_by_environment(verdict: &Verdict) -> Result<(), RunError> {
+    let is_ended = |check: &&CheckVerdict| {
+        check.statistics.get(ENDED_BY_ENVIRONMENT).is_some_and(|ended| *ended != serde_json::json!(0))
+    };
+    match verdict.checks.iter().find(is_ended) {
+        Some(check) if verdict.validity != Validity::Invalid => {
+            Err(RunError::NodeEndedByEnvironment(check.reason.clone()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tells progress until it is aborted.

@@ -47,6 +47,8 @@ fn a_clean_store_is_valid_under_partitions_pauses_and_kills_and_the_run_director
     for name in ["linearizable", "statistics", "one-leader-per-term", "replicas-agree", "no-crashes"] {
         assert_eq!(check_of(&verdict, name)["validity"], "valid", "{name}");
     }
+    let ends = check_of(&verdict, "no-crashes")["statistics"]["events"].as_u64().unwrap();
+    assert!(ends > 5, "five nodes end in the end, and some are killed before: {ends}");
     assert_all_kinds_of_faults_bit(&run);
     assert!(finished.stderr.contains("11"), "the seed is printed:\n{}", finished.stderr);
     assert_eq!(Traces::look().since(&before), Vec::<String>::new());

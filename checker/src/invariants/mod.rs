@@ -16,7 +16,7 @@ mod replicas_agree;
 use std::collections::BTreeMap;
 
 pub use faults_overlapped::FaultsOverlapped;
-pub use no_crashes::NoCrashes;
+pub use no_crashes::{ENDED_BY_ENVIRONMENT, NoCrashes};
 pub use node_invariants::NodeInvariants;
 pub use one_leader_per_term::OneLeaderPerTerm;
 pub use recovery::Recovery;

@@ -91,6 +91,25 @@ fn a_node_that_ended_by_itself_is_found() {
 }
 
 #[test]
+fn a_node_that_its_environment_ended_makes_a_run_unknown_and_a_crash_beside_it_invalid() {
+    let ended = |node: &str, why: Option<&str>| {
+        let (f, value) = exit(node, "exit code 6", false, &["no space left"]);
+        let Value::Map(mut fields) = value else { panic!("a map") };
+        fields.extend(why.map(|why| ("environment".into(), why.into())));
+        (f, Value::Map(fields))
+    };
+    let by_the_disk = judged(&observed([ended("n1", Some("its disk is full"))]), NoCrashes);
+    assert_eq!(by_the_disk.validity, Validity::Unknown);
+    assert_eq!(
+        by_the_disk.reason,
+        "n1 was ended by its environment (exit code 6: its disk is full); its log ends: no space left"
+    );
+    assert_eq!((by_the_disk.evidence.len(), &by_the_disk.statistics["ended-by-environment"]), (0, &1.into()));
+    let both = judged(&observed([ended("n1", Some("its disk is full")), ended("n2", None)]), NoCrashes);
+    assert_eq!((both.validity, both.evidence.len()), (Validity::Invalid, 1));
+}
+
+#[test]
 fn a_node_that_complains_of_itself_is_found() {
     let complaint = map([("node", "n1".into()), ("what", "commit index went back".into())]);
     let history = observed([("invariant", complaint)]);
@@ -176,18 +195,6 @@ fn faults_that_were_asked_for_and_never_applied_make_a_run_unknown() {
     assert_eq!(verdict.reason, "faults were asked for, but none was applied");
 }
 
-#[test]
-fn a_fault_that_could_not_be_applied_meets_nothing() {
-    let history = with_fault(150, Some(160), false);
-    let spoilt = history.events().iter().cloned().map(|mut event| {
-        let is_applied = event.value.get("phase").and_then(Value::as_text) == Some("complete");
-        event.error = is_applied.then(|| Value::from("no such rule"));
-        event
-    });
-    let verdict = judged(&History::from_validated(spoilt.collect()), FaultsOverlapped { requested: true });
-    assert_eq!((verdict.validity, &verdict.statistics["faults"]), (Validity::Unknown, &0.into()));
-}
-
 /// The same history, in which the end of applying and of undoing say whether the fault has bitten.
 fn saying(history: &History, at_apply: bool, at_undo: bool) -> History {
     let events = history.events().iter().cloned().map(|mut event| {
@@ -223,6 +230,18 @@ fn only_a_fault_that_bit_counts_and_a_partition_shows_it_when_it_is_undone() {
     let toothless = judged(&saying(&undone, false, false), FaultsOverlapped { requested: true });
     assert_eq!(toothless.reason, "none of the 1 faults had an effect");
     assert_eq!(toothless.statistics["faults-that-bit"], 0);
+}
+
+#[test]
+fn a_fault_that_could_not_be_applied_meets_nothing() {
+    let history = with_fault(150, Some(160), false);
+    let spoilt = history.events().iter().cloned().map(|mut event| {
+        let is_applied = event.value.get("phase").and_then(Value::as_text) == Some("complete");
+        event.error = is_applied.then(|| Value::from("no such rule"));
+        event
+    });
+    let verdict = judged(&History::from_validated(spoilt.collect()), FaultsOverlapped { requested: true });
+    assert_eq!((verdict.validity, &verdict.statistics["faults"]), (Validity::Unknown, &0.into()));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use labrys_nemesis::{DaemonSpec, HostError};
 use thiserror::Error;
 
 pub use observation::Observation;
-pub use processes::{NodePlace, Processes};
+pub use processes::{EnvironmentsFault, NodePlace, Processes};
 pub use reference_store::{ReferenceStore, ReferenceStoreOptions, STORE_BINARY_VARIABLE, find_store_binary};
 pub use wait::{set_up_and_start, wait_until_ready, wait_until_recovered};
 
@@ -42,12 +42,14 @@ pub enum DbError {
         mend: String,
     },
     /// A node's process has ended, and nobody asked it to.
-    #[error("{node} ended by itself ({status}); the last lines of {log_file}:{}", indented(log))]
+    #[error("{node} ended by itself ({status}{}); the last lines of {log_file}:{}", because(*environment), indented(log))]
     Ended {
         /// The node.
         node: String,
         /// Exit code or signal.
         status: String,
+        /// Why the environment is to blame for it, if it is.
+        environment: Option<&'static str>,
         /// Its log.
         log_file: PathBuf,
         /// The end of it.
@@ -82,6 +84,10 @@ fn looked_for(places: &[PathBuf]) -> String {
     places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+fn because(environment: Option<&str>) -> String {
+    environment.map(|why| format!(": {why}")).unwrap_or_default()
+}
+
 fn indented(lines: &[String]) -> String {
     if lines.is_empty() {
         return " (empty)".to_owned();
@@ -99,6 +105,10 @@ pub enum Readiness {
 }
 
 /// A system under test on the nodes of a testbed. Nodes are named by position: 0 is `n1`.
+///
+/// Who is to blame for the end of a node that nobody intended is for the `Db` to say, for only it knows what the system's exit
+/// statuses mean: [`DbError::Ended`] and [`Observation::Exit`] have a field for the environment's fault (a full disk, a kill by
+/// somebody else), which must never count against the system.
 #[async_trait]
 pub trait Db: Send + Sync {
     /// Its name, as in `--db`.
@@ -156,7 +166,10 @@ pub trait Db: Send + Sync {
     /// What has been seen since the last call. Quick: the looking goes on in the background from the first call on.
     async fn observe(&self) -> Result<Vec<Observation>, DbError>;
 
-    /// What only the end shows: logs read from the beginning, digests at one index; and what `observe` would return. To be
-    /// asked before the nodes are torn down: afterwards they cannot be asked for digests.
+    /// What only the end of the run shows while the nodes live: digests at one index; and what `observe` would return.
     async fn final_observations(&self) -> Result<Vec<Observation>, DbError>;
+
+    /// What is to be seen when all nodes have been torn down: logs read from the beginning, and how the nodes ended, which
+    /// shows crashes on the way down; and what `observe` would return.
+    async fn closing_observations(&self) -> Result<Vec<Observation>, DbError>;
 }

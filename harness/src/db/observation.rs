@@ -29,6 +29,8 @@ pub enum Observation {
         status: String,
         /// Whether the harness or the nemesis ended it.
         expected: bool,
+        /// Why the environment is to blame for it, if it is.
+        environment: Option<&'static str>,
         /// The last lines of its log.
         log: Vec<String>,
     },
@@ -62,12 +64,16 @@ impl Observation {
             Observation::Digest { node, applied, digest } => {
                 vec![("node", text(node)), ("applied", integer(*applied)), ("digest", text(digest))]
             }
-            Observation::Exit { node, status, expected, log } => vec![
-                ("node", text(node)),
-                ("status", text(status)),
-                ("expected", Value::Bool(*expected)),
-                ("log", Value::Vector(log.iter().map(|line| text(line)).collect())),
-            ],
+            Observation::Exit { node, status, expected, environment, log } => {
+                let mut fields = vec![
+                    ("node", text(node)),
+                    ("status", text(status)),
+                    ("expected", Value::Bool(*expected)),
+                    ("log", Value::Vector(log.iter().map(|line| text(line)).collect())),
+                ];
+                fields.extend(environment.map(|why| ("environment", text(why))));
+                fields
+            }
             Observation::Invariant { node, what } => vec![("node", text(node)), ("what", text(what))],
         };
         Value::Map(fields.into_iter().map(|(name, value)| (Value::string(name), value)).collect())
@@ -101,7 +107,15 @@ mod tests {
                 node: "n3".to_owned(),
                 status: "exit code 101".to_owned(),
                 expected: false,
+                environment: None,
                 log: vec!["panicked".to_owned()],
+            },
+            Observation::Exit {
+                node: "n3".to_owned(),
+                status: "exit code 6".to_owned(),
+                expected: false,
+                environment: Some("the disk is full"),
+                log: Vec::new(),
             },
             Observation::Invariant { node: "n4".to_owned(), what: "two leaders".to_owned() },
         ];
@@ -115,8 +129,13 @@ mod tests {
         assert_eq!((leader.node.as_str(), leader.term), ("n1", 5));
         let digest = &observer::digests(&history).expect("the convention")[0];
         assert_eq!((digest.node.as_str(), digest.applied, digest.digest.as_str()), ("n2", 123, "9f86"));
-        let exit = &observer::exits(&history).expect("the convention")[0];
-        assert_eq!((exit.status.as_str(), exit.expected, exit.log.len()), ("exit code 101", false, 1));
+        let exits = observer::exits(&history).expect("the convention");
+        assert_eq!(
+            (exits[0].status.as_str(), exits[0].expected, exits[0].log.len()),
+            ("exit code 101", false, 1)
+        );
+        let blamed: Vec<Option<&str>> = exits.iter().map(|exit| exit.environment.as_deref()).collect();
+        assert_eq!(blamed, [None, Some("the disk is full")]);
         assert_eq!(observer::invariants(&history).expect("the convention")[0].what, "two leaders");
     }
 }

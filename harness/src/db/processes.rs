@@ -32,17 +32,34 @@ pub struct NodePlace {
     pub spec: DaemonSpec,
 }
 
+/// Why the environment, and not the system under test, is to blame for an exit status; `None` if it is not.
+pub type EnvironmentsFault = fn(exit_code: i32) -> Option<&'static str>;
+
 /// The daemons of a cluster, by position.
 #[derive(Clone)]
 pub struct Processes {
     nodes: Vec<NodePlace>,
+    environments_fault: EnvironmentsFault,
+}
+
+/// Why the environment is to blame for a death by this signal: a program does not send it to itself when it fails. Out of
+/// memory, the kernel sends SIGKILL; beyond a limit on the size of files or the time of the processor, SIGXFSZ and SIGXCPU.
+fn environments_signal(number: i32) -> Option<&'static str> {
+    use nix::sys::signal::Signal;
+    Some(match Signal::try_from(number).ok()? {
+        Signal::SIGKILL => "somebody else killed it, or the machine ran out of memory",
+        Signal::SIGXFSZ => "a file grew beyond a limit of this machine",
+        Signal::SIGXCPU => "it used more processor time than a limit of this machine allows",
+        Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT => "somebody else ended it",
+        _ => return None,
+    })
 }
 
 impl Processes {
-    /// Those of `nodes`.
+    /// Those of `nodes`, all of one system, whose exit statuses `environments_fault` knows.
     #[must_use]
-    pub fn new(nodes: Vec<NodePlace>) -> Processes {
-        Processes { nodes }
+    pub fn new(nodes: Vec<NodePlace>, environments_fault: EnvironmentsFault) -> Processes {
+        Processes { nodes, environments_fault }
     }
 
     /// The nodes, by position.
@@ -113,16 +130,41 @@ impl Processes {
         Ok(())
     }
 
-    /// Ends the daemon in an orderly way, or by force if it takes too long.
+    /// Ends the daemon in an orderly way, or by force if it takes too long; afterwards [`Processes::exits`] has its end.
     ///
     /// # Errors
-    /// If the host cannot, or it does not go even then.
+    /// If the host cannot, it does not go even then, or nobody notes how it ended.
     pub fn tear_down(&self, node: usize) -> Result<(), DbError> {
         // What stands still does not hear SIGTERM.
         self.resume(node)?;
-        match self.send_and_see(node, Signal::Terminate, &[ProcessState::Gone], ORDERLY_END_WITHIN) {
-            Ok(()) => Ok(()),
-            Err(_) => self.kill(node),
+        let Some((daemon, _)) = self.living(node)? else { return Ok(()) };
+        if self.send_and_see(node, Signal::Terminate, &[ProcessState::Gone], ORDERLY_END_WITHIN).is_err() {
+            self.kill(node)?;
+        }
+        self.wait_for_note_of_end(node, daemon)
+    }
+
+    /// Whoever started the daemon notes its end when he has reaped it: a moment after it is gone.
+    fn wait_for_note_of_end(&self, node: usize, daemon: ProcessIdentity) -> Result<(), DbError> {
+        let deadline = Instant::now() + SIGNAL_SHOWS_WITHIN;
+        while self.exits(node)?.iter().all(|exit| exit.process != daemon) {
+            if Instant::now() >= deadline {
+                let host = self.nodes[node].host.name().to_owned();
+                let detail = "it has ended, and nobody has noted how".to_owned();
+                return Err(HostError::Process { host, pid: daemon.pid, detail }.into());
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        Ok(())
+    }
+
+    /// Why the environment is to blame for an end, in words; `None` if it was intended, or if the system is to blame.
+    #[must_use]
+    pub fn environments_fault(&self, exit: &DaemonExit) -> Option<&'static str> {
+        match (exit.expected, exit.exit_code, exit.killed_by) {
+            (true, ..) => None,
+            (false, Some(code), _) => (self.environments_fault)(code),
+            (false, None, signal) => signal.and_then(environments_signal),
         }
     }
 
@@ -164,6 +206,7 @@ impl Processes {
         Err(DbError::Ended {
             node: host.name().to_owned(),
             status: exit.status(),
+            environment: self.environments_fault(exit),
             log_file: spec.log_file.clone(),
             log: logs::last_lines(&self.log(node)?, logs::SHOWN_LINES),
         })
@@ -207,5 +250,27 @@ impl Processes {
     fn not_running(&self, node: usize) -> DbError {
         let host = self.nodes[node].host.name().to_owned();
         DbError::Host(HostError::Process { host, pid: 0, detail: "no daemon is running".to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_by_a_signal_that_only_others_send_is_the_environments_and_a_crash_is_not() {
+        let processes = Processes::new(Vec::new(), |code| (code == 6).then_some("the disk is full"));
+        let fault = |expected, exit_code, killed_by| {
+            let process = ProcessIdentity { pid: 1, start_ticks: 1 };
+            processes.environments_fault(&DaemonExit { process, exit_code, killed_by, expected }).is_some()
+        };
+        for from_outside in [1, 2, 3, 9, 15, 24, 25] {
+            assert!(fault(false, None, Some(from_outside)), "{from_outside}");
+        }
+        for crash in [4, 5, 6, 7, 8, 11, 31] {
+            assert!(!fault(false, None, Some(crash)), "{crash}");
+        }
+        assert!(fault(false, Some(6), None) && !fault(false, Some(101), None));
+        assert!(!fault(true, None, Some(9)), "what was intended is nobody's fault");
     }
 }

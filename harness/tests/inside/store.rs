@@ -160,13 +160,9 @@ async fn leader_lost(db: Arc<ReferenceStore>) -> Result<(), String> {
         db.tear_down(node).await.map_err(text)?;
         db.tear_down(node).await.map_err(text)?;
     }
-    observe_until(&db, &mut seen, "three orderly ends", |seen| {
-        let orderly = |one: &&Observation| {
-            matches!(one, Observation::Exit { status, expected: true, .. } if status == "exit code 0")
-        };
-        seen.iter().filter(orderly).count() == 3
-    })
-    .await
+    seen.extend(db.closing_observations().await.map_err(text)?);
+    let orderly = |one: &&Observation| matches!(one, Observation::Exit { status, expected: true, .. } if status == "exit code 0");
+    same("orderly ends, each told once", seen.iter().filter(orderly).count(), 3)
 }
 
 /// The last digests are of all nodes at one index, and equal.

@@ -12,6 +12,7 @@
 //! | 7 | the disk failed (`fdatasync` above all) |
 //! | 8 | an invariant of Raft is broken, and no defect is switched on |
 //! | 9 | a thread panicked: a bug |
+//! | 10 | the operating system refused what every program may ask for: a thread, a socket, a signal handler |
 
 use std::process::ExitCode;
 
@@ -42,6 +43,8 @@ pub enum Exit {
     InvariantBroken = 8,
     /// A bug.
     Panicked = 9,
+    /// The operating system refused.
+    System = 10,
 }
 
 impl From<Exit> for ExitCode {
@@ -78,7 +81,7 @@ impl From<&StartError> for Exit {
                 labrys_raft::StartError::LogGap { .. } | labrys_raft::StartError::TermsFall { .. },
             ) => Exit::Corrupt,
             StartError::Raft(_) | StartError::Address { .. } => Exit::Usage,
-            StartError::System { .. } => Exit::Other,
+            StartError::System { .. } => Exit::System,
         }
     }
 }

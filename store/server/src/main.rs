@@ -39,7 +39,7 @@ fn run() -> Exit {
             runtime.shutdown_background();
             exit
         }
-        Err(error) => complain(Exit::Other, &error),
+        Err(error) => complain(Exit::System, &error),
     }
 }
 
@@ -77,7 +77,7 @@ async fn serve(resolved: &Resolved) -> Exit {
     info!(event = "starting", node, version, data_dir, "starting");
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        return fatal(node, Exit::Other, "cannot listen for signals");
+        return fatal(node, Exit::System, "cannot listen for signals");
     };
     let listener = match std::net::TcpListener::bind(&resolved.listen) {
         Ok(listener) => listener,

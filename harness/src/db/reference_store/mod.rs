@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use labrys_nemesis::{DaemonSpec, Host};
 use labrys_seed::Seed;
 use labrys_store::client::{NodeStatus, StatusClient};
+use labrys_store::exit::Exit;
 use labrys_store::raft::{Defect, Defects};
 use tokio::task::JoinSet;
 
@@ -108,7 +109,7 @@ impl ReferenceStore {
             let spec = daemon_spec(node, &directory, &addresses, options);
             NodePlace { host, data_directory: data_directory(&directory), directory, spec }
         });
-        let processes = Arc::new(Processes::new(places.collect()));
+        let processes = Arc::new(Processes::new(places.collect(), environments_fault));
         Ok(ReferenceStore { processes, addresses, watcher: Mutex::default(), reported: Mutex::default() })
     }
 
@@ -180,6 +181,22 @@ impl ReferenceStore {
         });
         digests.collect()
     }
+}
+
+/// What the store says by its exit status ([`labrys_store::exit`]) of which it is not the cause.
+fn environments_fault(exit_code: i32) -> Option<&'static str> {
+    let is = |exit: Exit| exit_code == exit as i32;
+    [
+        (Exit::Success, "somebody else told it to end"),
+        (Exit::Usage, "it was started with options that make no sense to it"),
+        (Exit::Listen, "it cannot listen on its address"),
+        (Exit::DataDir, "its data directory cannot be used"),
+        (Exit::DiskFull, "its disk is full"),
+        (Exit::DiskFailed, "its disk failed"),
+        (Exit::System, "the operating system refused what it needs"),
+    ]
+    .into_iter()
+    .find_map(|(exit, why)| is(exit).then_some(why))
 }
 
 fn data_directory(directory: &Path) -> PathBuf {
@@ -306,6 +323,12 @@ impl Db for ReferenceStore {
     }
 
     async fn final_observations(&self) -> Result<Vec<Observation>, DbError> {
+        let mut found = self.final_digests().await;
+        found.extend(self.with_watcher(|watcher| watcher.take_seen())?);
+        Ok(self.new_among(found))
+    }
+
+    async fn closing_observations(&self) -> Result<Vec<Observation>, DbError> {
         let looked = self.blocking(|processes| {
             let nodes = 0..processes.nodes().len();
             let look = |node: usize| {
@@ -322,8 +345,24 @@ impl Db for ReferenceStore {
             found.extend(from_log);
             self.with_watcher(|watcher| watcher.note_exits(node, exits));
         }
-        found.extend(self.final_digests().await);
         found.extend(self.with_watcher(|watcher| watcher.take_seen())?);
         Ok(self.new_among(found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environments_exit_statuses_are_told_from_the_stores_own_failures() {
+        use Exit::{Corrupt, DataDir, DiskFailed, DiskFull, InvariantBroken, Listen, Other, Panicked};
+        for exit in [Exit::Success, Exit::Usage, Listen, DataDir, DiskFull, DiskFailed, Exit::System] {
+            assert!(environments_fault(exit as i32).is_some(), "{exit:?}");
+        }
+        for exit in [Other, Corrupt, InvariantBroken, Panicked] {
+            assert_eq!(environments_fault(exit as i32), None, "{exit:?}");
+        }
+        assert_eq!(environments_fault(101), None);
     }
 }

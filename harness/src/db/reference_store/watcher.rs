@@ -213,6 +213,7 @@ pub(super) fn exits_with_log(
         node: name.to_owned(),
         status: exit.status(),
         expected: exit.expected,
+        environment: processes.environments_fault(exit),
         log: if exit.expected { Vec::new() } else { logs::last_lines(&log, logs::SHOWN_LINES) },
     };
     Ok(exits.iter().map(|exit| (exit.process, observation(exit))).collect())
