@@ -152,6 +152,11 @@ pub async fn run(
     let verdict = judged.await.map_err(|error| DbError::Interrupted(error.to_string()))??;
     directory.write_verdict(&verdict)?;
     refuse_ends_by_environment(&verdict)?;
+    match unhealed {
+        Some(error) if verdict.validity != Validity::Invalid => return Err(error.into()),
+        // A violation stays one whatever became of the faults.
+        error => warnings.extend(error.map(|error| error.to_string())),
+    }
     if verdict.validity == Validity::Valid {
         rig.remove_data();
     }
@@ -263,14 +268,14 @@ impl Stage {
         }
     }
 
-    /// Undoes whatever is applied. What cannot be undone shows in the recovery, and is told.
-    fn heal(&self, warnings: &mut Vec<String>) {
-        if let Some(faults) = &self.faults {
-            warnings.extend(faults.mishaps());
-            warnings.extend(
-                tokio::task::block_in_place(|| faults.undo_all()).err().map(|error| error.to_string()),
-            );
-        }
+    /// Undoes whatever is applied. What failed in its time, and now succeeds, is a warning.
+    ///
+    /// # Errors
+    /// If something cannot be undone, which shows in the recovery as well.
+    fn heal(&self, warnings: &mut Vec<String>) -> Result<(), FaultError> {
+        let Some(faults) = &self.faults else { return Ok(()) };
+        warnings.extend(faults.mishaps());
+        tokio::task::block_in_place(|| faults.heal(&*self.recorder))
     }
 
     /// Waits for the system; what was missing, if it did not recover. Both are in the history.

@@ -115,6 +115,7 @@ impl Engine {
     /// Undoes everything, trying again and again what fails, to the end of patience.
     pub fn undo_all(&mut self) -> Result<Vec<FaultReport>, Failure> {
         let mut reports = BTreeMap::new();
+        let deadline = self.patience.undo_deadline();
         for attempt in 1..=self.patience.undo_attempts.max(1) {
             let ids: Vec<u64> = self.active.keys().copied().collect();
             for fault_id in ids {
@@ -123,6 +124,9 @@ impl Engine {
             }
             if self.active.is_empty() {
                 return Ok(reports.into_values().collect());
+            }
+            if deadline.is_over() {
+                break;
             }
             if attempt < self.patience.undo_attempts {
                 self.patience.rest();

@@ -15,11 +15,28 @@ pub struct Patience {
     pub undo_attempts: u32,
     /// How long is waited between two of these times.
     pub retry_ms: u64,
+    /// After this everything that is left is not undone once more, however few times it was.
+    #[serde(default = "undo_ms")]
+    pub undo_ms: u64,
+}
+
+fn undo_ms() -> u64 {
+    Patience::default().undo_ms
+}
+
+/// A moment after which something is not tried any more.
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    #[allow(clippy::disallowed_methods, reason = "waiting is what this module is for")]
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.0
+    }
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Patience { settle_ms: 5_000, poll_ms: 2, undo_attempts: 20, retry_ms: 250 }
+        Patience { settle_ms: 5_000, poll_ms: 2, undo_attempts: 20, retry_ms: 250, undo_ms: 15_000 }
     }
 }
 
@@ -43,6 +60,12 @@ impl Patience {
             }
             std::thread::sleep(Duration::from_millis(self.poll_ms));
         }
+    }
+
+    /// When the last attempt at undoing everything must have begun.
+    #[allow(clippy::disallowed_methods, reason = "waiting is what this module is for")]
+    pub(crate) fn undo_deadline(&self) -> Deadline {
+        Deadline(Instant::now() + Duration::from_millis(self.undo_ms))
     }
 
     /// Lets time pass before another attempt at what failed.

@@ -117,7 +117,10 @@ fn inside_the_isolation(config: &TestConfig, enclosure: &Enclosure, json: bool) 
     // is five times slower there, see PERFORMANCE.md beside it).
     let (run_config, run_enclosure, run_directory) = (config.clone(), enclosure.clone(), directory.clone());
     let run = async move { watched(&run_config, &run_enclosure, &run_directory).await };
-    let outcome = crate::runtime()?.block_on(async { tokio::spawn(run).await });
+    let runtime = crate::runtime()?;
+    let outcome = runtime.block_on(async { tokio::spawn(run).await });
+    // What still blocks (a nemesis that hangs, an abandoned client) ends with the process, and is not waited for.
+    runtime.shutdown_background();
     let outcome = outcome.map_err(Failure::environment)?;
     let outcome = outcome.map_err(|error| {
         tracing::error!("{error}");

@@ -1,13 +1,14 @@
 //! [`FaultDriver`]: carries out the operations of the nemesis thread through the nemesis process, and writes `schedule.jsonl`.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use labrys_history::{Clock, Value};
+use labrys_history::{Clock, Draft, EventKind, Process, Value};
 use labrys_nemesis::{
     ClientError, DaemonSpec, FaultReport, InjectedFault, NemesisClient, RecordError, Resolved, RunTag,
     Schedule, ScheduleWriter, Scheduled, View, resolve,
@@ -17,8 +18,9 @@ use labrys_workloads::Op;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::plan::Action;
-use crate::interpreter::NemesisDriver;
+use super::pipe::Patient;
+use super::plan::{Action, operation};
+use crate::interpreter::{EventSink, NemesisDriver};
 use crate::testbed::NetnsTestbedConfig;
 
 /// What the nemesis process is told when it starts: the content of its set-up file.
@@ -54,7 +56,18 @@ pub enum FaultError {
     /// `schedule.jsonl` could not be written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The history could not be written.
+    #[error("the history cannot be recorded: {0}")]
+    History(#[from] labrys_history::RecordError),
 }
+
+/// How long the nemesis may take for anything it is asked. It gives up by itself long before, whatever a host does; and the
+/// interpreter, which waits for us, a little later.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(50);
+
+/// How long the nemesis may take to end once its input has.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// What is applied now, in words, by fault.
 #[derive(Clone, Debug, Default)]
@@ -68,28 +81,51 @@ impl ActiveFaults {
     }
 }
 
+/// The connection to a nemesis process.
+type Connection = NemesisClient<BufReader<Patient<ChildStdout>>, Patient<ChildStdin>>;
+
 /// A running nemesis process.
 struct NemesisProcess {
     child: Child,
-    client: NemesisClient<BufReader<ChildStdout>, ChildStdin>,
+    client: Connection,
 }
 
 impl NemesisProcess {
     /// `labrys nemesis-process --setup FILE`: this very binary, so that no other version can be met.
     fn start(setup_file: &std::path::Path, log: std::fs::File) -> Result<NemesisProcess, FaultError> {
         let program = PathBuf::from("/proc/self/exe");
-        let started = Command::new(&program)
-            .args(["nemesis-process", "--setup"])
-            .arg(setup_file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn();
-        let mut child = started.map_err(|source| FaultError::Start { program: program.clone(), source })?;
+        let mut command = Command::new(&program);
+        command.args(["nemesis-process", "--setup"]).arg(setup_file).stderr(log);
+        let spawned = NemesisProcess::spawn(&mut command, ANSWERS_WITHIN);
+        spawned.map_err(|source| FaultError::Start { program, source })
+    }
+
+    fn spawn(command: &mut Command, answers_within: Duration) -> std::io::Result<NemesisProcess> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             unreachable!("both were asked to be pipes")
         };
-        Ok(NemesisProcess { child, client: NemesisClient::new(BufReader::new(output), input) })
+        let output = BufReader::new(Patient::new(output, answers_within)?);
+        Ok(NemesisProcess { child, client: NemesisClient::new(output, Patient::new(input, answers_within)?) })
+    }
+
+    /// Closes its input, and waits until it has undone what is left and ended; ends it by force if that takes too long.
+    fn finish(self, within: Duration) -> std::io::Result<ExitStatus> {
+        let NemesisProcess { mut child, client } = self;
+        drop(client);
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                child.kill()?;
+                child.wait()?;
+                let detail = format!("it had not ended after {:.1} s, and was killed", within.as_secs_f64());
+                return Err(std::io::Error::new(ErrorKind::TimedOut, detail));
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
     }
 }
 
@@ -112,6 +148,7 @@ struct State {
     process: Option<NemesisProcess>,
     writer: ScheduleWriter,
     rng: Rng,
+    /// The faults that are, or may be, applied.
     injected: BTreeMap<u64, InjectedFault>,
     failure: Option<FaultError>,
     /// What could not be undone when it was to be.
@@ -119,8 +156,21 @@ struct State {
 }
 
 impl State {
-    fn client(&mut self) -> Result<&mut NemesisClient<BufReader<ChildStdout>, ChildStdin>, ClientError> {
-        self.process.as_mut().map(|process| &mut process.client).ok_or(ClientError::Ended)
+    /// Asks the nemesis. One that does not answer is ended: what it would say later could be taken for another answer.
+    fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut Connection) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let Some(process) = &mut self.process else { return Err(ClientError::Ended) };
+        let answer = question(&mut process.client);
+        if let Err(ClientError::Connection(error)) = &answer
+            && error.kind() == ErrorKind::TimedOut
+            && let Some(mut process) = self.process.take()
+        {
+            // If even that fails, it ends with the isolation.
+            let _ = process.child.kill().and_then(|()| process.child.wait());
+        }
+        answer
     }
 }
 
@@ -156,9 +206,22 @@ impl FaultDriver {
         let mut process = NemesisProcess::start(&files.setup, log)?;
         let told = process.client.set_daemons(daemons);
         told.map_err(|source| FaultError::Nemesis { what: "take its set-up".to_owned(), source })?;
+        let nodes = setup.testbed.nodes.iter().map(|node| node.name.clone()).collect();
+        FaultDriver::over(process, &files.schedule, nodes, schedule, leaders, clock, seed)
+    }
+
+    fn over(
+        process: NemesisProcess,
+        schedule_file: &std::path::Path,
+        nodes: Vec<String>,
+        schedule: &Schedule,
+        leaders: Leaders,
+        clock: Arc<dyn Clock>,
+        seed: Seed,
+    ) -> Result<FaultDriver, FaultError> {
         let state = State {
             process: Some(process),
-            writer: ScheduleWriter::open(&files.schedule)?,
+            writer: ScheduleWriter::open(schedule_file)?,
             rng: seed.fork("fault-targets").rng(),
             injected: BTreeMap::new(),
             failure: None,
@@ -167,7 +230,7 @@ impl FaultDriver {
         Ok(FaultDriver {
             state: Arc::new(Mutex::new(state)),
             planned: Arc::new(schedule.faults.iter().map(|fault| (fault.id, fault.clone())).collect()),
-            nodes: Arc::new(setup.testbed.nodes.iter().map(|node| node.name.clone()).collect()),
+            nodes: Arc::new(nodes),
             leaders,
             clock,
             active: ActiveFaults::default(),
@@ -221,7 +284,7 @@ impl FaultDriver {
         resolved: &Resolved,
     ) -> Result<FaultReport, FaultError> {
         lock(&self.active.0).insert(planned.id, resolved.to_string());
-        let answer = state.client().and_then(|client| client.apply(planned.id, resolved.clone()));
+        let answer = state.ask(|client| client.apply(planned.id, resolved.clone()));
         let applied_at_ms = answer.is_ok().then(|| self.now_ms());
         let report = answer.as_ref().ok().cloned().unwrap_or_default();
         let injected = InjectedFault {
@@ -238,28 +301,41 @@ impl FaultDriver {
         answer.map_err(|source| FaultError::Nemesis { what: format!("apply `{resolved}`"), source })
     }
 
+    /// Undoes a fault. If that fails it counts as applied until [`FaultDriver::heal`].
     fn undo(&self, state: &mut State, id: u64) -> Result<FaultReport, FaultError> {
         let Some(injected) = state.injected.get(&id) else { return Ok(FaultReport::default()) };
         let what = format!("undo `{}`", injected.resolved);
-        let answer = state.client().and_then(|client| client.undo(id));
-        self.ended(state, id, answer.as_ref().map_err(ToString::to_string))?;
-        answer.map_err(|source| FaultError::Nemesis { what, source })
+        match state.ask(|client| client.undo(id)) {
+            Ok(report) => {
+                self.ended(state, id, Ok(Some(&report)))?;
+                Ok(report)
+            }
+            Err(source) => {
+                if let Some(injected) = state.injected.get_mut(&id) {
+                    injected.errors.push(source.to_string());
+                }
+                Err(FaultError::Nemesis { what, source })
+            }
+        }
     }
 
-    /// Writes down how a fault ended.
+    /// Writes down how a fault ended: undone, with what was seen of it if there is news, or not to be undone.
     fn ended(
         &self,
         state: &mut State,
         id: u64,
-        answer: Result<&FaultReport, String>,
+        end: Result<Option<&FaultReport>, String>,
     ) -> Result<(), FaultError> {
         let Some(mut injected) = state.injected.remove(&id) else { return Ok(()) };
-        match answer {
+        match end {
             Ok(report) => {
                 injected.undone_at_ms = Some(self.now_ms());
-                injected.bit = report.evidence.bit;
-                injected.evidence = report.evidence.clone();
-                injected.errors = report.failures.iter().map(ToString::to_string).collect();
+                if let Some(report) = report {
+                    injected.bit = report.evidence.bit;
+                    injected.evidence = report.evidence.clone();
+                    injected.errors.extend(report.failures.iter().map(ToString::to_string));
+                    injected.errors.dedup();
+                }
             }
             Err(error) => injected.errors.push(error),
         }
@@ -268,17 +344,33 @@ impl FaultDriver {
         Ok(())
     }
 
-    /// Undoes whatever is still applied, and writes it down.
+    /// Undoes whatever is still applied, because the run was stopped or an undo failed; in the history and in `schedule.jsonl`
+    /// as if it had been its time.
     ///
     /// # Errors
-    /// If something could not be undone; the rest is.
-    pub fn undo_all(&self) -> Result<(), FaultError> {
+    /// If something could not be undone, which is written down too, or it could not be written down.
+    pub fn heal(&self, history: &dyn EventSink) -> Result<(), FaultError> {
         let mut state = lock(&self.state);
+        let outstanding: Vec<(Op, Resolved)> = state
+            .injected
+            .values()
+            .filter_map(|fault| {
+                Some((operation(Action::Undo, fault.planned.as_ref()?), fault.resolved.clone()))
+            })
+            .collect();
         let ids: Vec<u64> = state.injected.keys().copied().collect();
-        let outcomes: Vec<_> = ids.into_iter().map(|id| self.undo(&mut state, id)).collect();
-        let rest = state.client().and_then(|client| client.undo_all());
-        outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
-        rest.map_err(|source| FaultError::Nemesis { what: "undo everything".to_owned(), source })?;
+        for (op, _) in &outstanding {
+            history.record(nemesis_event(op, op.value.clone(), None))?;
+        }
+        let answer = state.ask(Connection::undo_all);
+        for (id, (op, resolved)) in ids.into_iter().zip(&outstanding) {
+            let end = end_of(id, &answer);
+            let value = describe(id, Action::Undo, resolved, end.as_ref().ok().copied().flatten());
+            let error = end.as_ref().err().map(|error| Value::from(error.clone()));
+            self.ended(&mut state, id, end)?;
+            history.record(nemesis_event(op, value, error))?;
+        }
+        answer.map_err(|source| FaultError::Nemesis { what: "undo everything".to_owned(), source })?;
         Ok(())
     }
 
@@ -299,13 +391,10 @@ impl FaultDriver {
     /// # Errors
     /// If it did not end well.
     pub fn finish(&self) -> Result<(), FaultError> {
-        let Some(NemesisProcess { mut child, client }) = lock(&self.state).process.take() else {
-            return Ok(());
-        };
+        let Some(process) = lock(&self.state).process.take() else { return Ok(()) };
         let failed =
             |source| FaultError::Nemesis { what: "end".to_owned(), source: ClientError::Connection(source) };
-        drop(client);
-        let status = child.wait().map_err(failed)?;
+        let status = process.finish(ENDS_WITHIN).map_err(failed)?;
         if status.success() {
             return Ok(());
         }
@@ -321,9 +410,29 @@ impl FaultDriver {
 impl NemesisDriver for FaultDriver {
     async fn invoke(&self, op: &Op) -> (Value, Option<Value>) {
         let (driver, step) = (self.clone(), op.clone());
-        let performed = tokio::task::spawn_blocking(move || driver.perform(&step)).await;
-        performed.unwrap_or_else(|panic| (op.value.clone(), Some(Value::from(panic.to_string()))))
+        match tokio::task::spawn_blocking(move || driver.perform(&step)).await {
+            Ok(performed) => performed,
+            // The interpreter knows what to do about a panic.
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => (op.value.clone(), Some(Value::from(error.to_string()))),
+        }
     }
+}
+
+/// What became of a fault when everything was undone, with the news of it if there are any.
+fn end_of(id: u64, answer: &Result<Vec<FaultReport>, ClientError>) -> Result<Option<&FaultReport>, String> {
+    let find = |reports: &'_ [FaultReport]| reports.iter().position(|report| report.fault_id == id);
+    match answer {
+        Ok(reports) => Ok(find(reports).map(|position| &reports[position])),
+        Err(ClientError::Refused(failure)) if !failure.left_behind.contains(&id) => {
+            Ok(find(&failure.faults).map(|position| &failure.faults[position]))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn nemesis_event(op: &Op, value: Value, error: Option<Value>) -> Draft {
+    Draft::new(Process::nemesis(), EventKind::Info, Arc::clone(&op.f), value).with_error(error)
 }
 
 /// What the history says of a step: the convention that checkers and reports read.
@@ -345,4 +454,140 @@ fn describe(id: u64, action: Action, resolved: &Resolved, report: Option<&FaultR
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use labrys_history::{Event, MonotonicClock};
+    use labrys_nemesis::{Evidence, Failure, Fault, Outcome, Reply, Response, Target, read_schedule};
+
+    use super::*;
+    use crate::interpreter::MemorySink;
+
+    struct Bench {
+        driver: FaultDriver,
+        sink: MemorySink,
+        folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        /// A driver of a nemesis that gives these answers, whatever it is asked, and then none.
+        fn new(answers: Vec<Outcome>) -> Bench {
+            // Only where there is nothing to wait for is the wait short.
+            let answers_within = Duration::from_millis(if answers.is_empty() { 500 } else { 60_000 });
+            let responses = answers.into_iter().zip(1..).map(|(outcome, id)| {
+                let line = serde_json::to_string(&Response { id, outcome }).expect("an answer");
+                format!("read line; echo '{line}'\n")
+            });
+            let script = responses.collect::<String>() + "while read line; do :; done";
+            let mut command = Command::new("sh");
+            command.args(["-c", &script]);
+            let process = NemesisProcess::spawn(&mut command, answers_within).expect("a shell");
+            let folder = tempfile::tempdir().expect("a folder");
+            let fault =
+                Scheduled { id: 0, at_ms: 1, duration_ms: 1, fault: Fault::Pause { target: Target::One } };
+            let clock = Arc::new(MonotonicClock::start());
+            let driver = FaultDriver::over(
+                process,
+                &folder.path().join("schedule.jsonl"),
+                vec!["n1".to_owned()],
+                &Schedule { faults: vec![fault] },
+                Arc::new(Vec::new),
+                clock.clone(),
+                Seed(1),
+            );
+            Bench { driver: driver.expect("a driver"), sink: MemorySink::new(clock), folder }
+        }
+
+        fn perform(&self, action: Action) -> Option<Value> {
+            self.driver.perform(&operation(action, &self.driver.planned[&0])).1
+        }
+
+        /// The steps in the history: action, phase, whether there was an error, and whether the fault had bitten.
+        fn steps(&self) -> Vec<(String, String, bool, Option<Value>)> {
+            let word = |event: &Event, name| {
+                event.value.get(name).and_then(Value::as_text).unwrap_or_default().to_owned()
+            };
+            let step = |event: &Event| {
+                (
+                    word(event, "action"),
+                    word(event, "phase"),
+                    event.error.is_some(),
+                    event.value.get("bit").cloned(),
+                )
+            };
+            self.sink.events().iter().map(step).collect()
+        }
+
+        fn schedule(&self) -> Vec<InjectedFault> {
+            read_schedule(&self.folder.path().join("schedule.jsonl")).expect("a schedule")
+        }
+    }
+
+    fn report() -> FaultReport {
+        let evidence = Evidence { bit: true, ..Evidence::default() };
+        FaultReport { fault_id: 0, evidence, failures: Vec::new() }
+    }
+
+    fn refused() -> Outcome {
+        let message = "n1 is stubborn".to_owned();
+        Outcome::Error(Failure { message, faults: vec![report()], left_behind: vec![0] })
+    }
+
+    fn step(phase: &str, is_error: bool, bit: Option<bool>) -> (String, String, bool, Option<Value>) {
+        ("undo".to_owned(), phase.to_owned(), is_error, bit.map(Value::Bool))
+    }
+
+    #[test]
+    fn what_is_undone_only_at_the_end_is_in_the_history_and_in_the_schedule() {
+        for undo_failed_before in [false, true] {
+            let mut answers = vec![Outcome::Result(Reply::Applied(report()))];
+            answers.extend(undo_failed_before.then(refused));
+            answers.push(Outcome::Result(Reply::UndoneAll(vec![report()])));
+            let bench = Bench::new(answers);
+            assert_eq!(bench.perform(Action::Apply), None);
+            if undo_failed_before {
+                assert!(bench.perform(Action::Undo).is_some());
+            }
+            assert_eq!(bench.driver.active().in_words(), ["pause n1"]);
+            bench.driver.heal(&bench.sink).expect("healed");
+            assert_eq!(bench.steps(), [step("invoke", false, None), step("complete", false, Some(true))]);
+            let [fault] = &bench.schedule()[..] else { panic!("{:?}", bench.schedule()) };
+            assert!(fault.bit && fault.undone_at_ms.is_some());
+            assert_eq!(fault.errors.len(), usize::from(undo_failed_before));
+            assert_eq!(bench.driver.mishaps().len(), usize::from(undo_failed_before));
+            assert_eq!(bench.driver.active().in_words(), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_undone_in_the_end_is_an_error_and_written_down() {
+        let bench = Bench::new(vec![Outcome::Result(Reply::Applied(report())), refused()]);
+        bench.perform(Action::Apply);
+        let error = bench.driver.heal(&bench.sink).expect_err("left behind");
+        assert!(error.to_string().contains("n1 is stubborn"), "{error}");
+        assert_eq!(bench.steps(), [step("invoke", false, None), step("complete", true, None)]);
+        let [fault] = &bench.schedule()[..] else { panic!("{:?}", bench.schedule()) };
+        assert_eq!((fault.undone_at_ms, fault.errors.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_nemesis_that_does_not_answer_is_an_error_and_ended() {
+        let bench = Bench::new(vec![]);
+        assert!(bench.perform(Action::Apply).is_some());
+        let failure = bench.driver.failure().expect("a failure").to_string();
+        assert!(failure.contains("it has done nothing for 0.5 s"), "{failure}");
+        let error = bench.driver.heal(&bench.sink).expect_err("it is gone").to_string();
+        assert!(error.contains("has ended"), "{error}");
+        bench.driver.finish().expect("there is nothing left to end");
+    }
+
+    #[test]
+    fn a_nemesis_that_does_not_end_is_killed() {
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        let process = NemesisProcess::spawn(&mut command, ANSWERS_WITHIN).expect("sleep");
+        let error = process.finish(Duration::from_millis(20)).expect_err("it sleeps");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
 }

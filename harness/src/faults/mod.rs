@@ -5,6 +5,7 @@
 //! to nodes when its `apply` is carried out.
 
 mod driver;
+mod pipe;
 mod plan;
 
 pub use driver::{ActiveFaults, FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup};

@@ -60,7 +60,8 @@ impl PlannedFaults {
     }
 }
 
-fn operation(action: Action, fault: &Scheduled) -> Op {
+/// The operation of the nemesis thread that does `action` to `fault`.
+pub(super) fn operation(action: Action, fault: &Scheduled) -> Op {
     let fields = [
         ("fault", Value::Int(i64::try_from(fault.id).unwrap_or(i64::MAX))),
         ("action", Value::from(action.name())),

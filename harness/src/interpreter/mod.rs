@@ -23,7 +23,8 @@
 //! | the client said `info` | `info` | the client's | the client is dropped, the process retired |
 //!
 //! The nemesis is a worker, too, with a [`NemesisDriver`] instead of a client; its operations are recorded as pairs of
-//! `info` events.
+//! `info` events. A nemesis that panics, or hangs beyond its time-out, ends the run with an error: which faults are applied is
+//! not known any more.
 //!
 //! O(1) per operation besides generator, sink and client. What it costs is in `PERFORMANCE.md` beside this file.
 
@@ -124,6 +125,12 @@ pub enum InterpreterError {
     /// The generator waits for a completion, and nothing is in flight.
     #[error("the generator is stuck: it waits for a completion, but no operation is in flight")]
     Stuck,
+    /// An operation of the nemesis did not come to its end.
+    #[error("the nemesis failed: {what}")]
+    Nemesis {
+        /// In which way.
+        what: String,
+    },
     /// A worker ended without having been told to: a bug of the interpreter or the sink.
     #[error("the worker of {thread:?} died; this is a bug")]
     WorkerDied {
@@ -201,7 +208,7 @@ impl Interpreter {
     /// flight, which their time-outs bound. Faster in a spawned task than inside `block_on`, which is a thread more.
     ///
     /// # Errors
-    /// If an event cannot be recorded, or the generator waits for nothing. Operations may be in flight then.
+    /// If an event cannot be recorded, the nemesis fails, or the generator waits for nothing. Operations may be in flight then.
     pub async fn run(
         &mut self,
         generator: &mut dyn Generator,
@@ -278,6 +285,7 @@ impl Interpreter {
         let (thread, event) = match report {
             Report::Completed { thread, event } => (thread, event),
             Report::Unrecorded(error) => return Err(error.into()),
+            Report::NemesisFailed { what } => return Err(InterpreterError::Nemesis { what }),
             Report::Died(thread) => return Err(InterpreterError::WorkerDied { thread }),
         };
         self.threads.release(thread, event.kind == EventKind::Info);

@@ -65,26 +65,34 @@ impl NemesisWorker {
         let mut alarm = Alarm::armed(Thread::Nemesis, report);
         while let Some(job) = jobs.recv().await {
             alarm.report(match self.perform(&job.op).await {
-                Ok(event) => Report::Completed { thread: Thread::Nemesis, event },
+                Ok((_, Some(what))) => Report::NemesisFailed { what },
+                Ok((event, None)) => Report::Completed { thread: Thread::Nemesis, event },
                 Err(error) => Report::Unrecorded(error),
             });
         }
         alarm.disarm();
     }
 
-    async fn perform(&self, op: &Op) -> Result<Event, RecordError> {
+    /// The last event of an operation, and why there can be no further one, if so: nobody knows what a driver that hangs or has
+    /// panicked still does.
+    async fn perform(&self, op: &Op) -> Result<(Event, Option<String>), RecordError> {
         self.record(op, op.value.clone(), None).await?;
         let timeout = self.config.nemesis_timeout;
-        let (value, error) = match tokio::time::timeout(timeout, catch(self.driver.invoke(op))).await {
-            Ok(Ok(answer)) => answer,
+        let (value, error, failure) = match tokio::time::timeout(timeout, catch(self.driver.invoke(op))).await
+        {
+            Ok(Ok((value, error))) => (value, error, None),
             Ok(Err(Panicked(message))) => {
+                let failure = format!("it panicked: {message}");
                 let error = Value::Vector(vec![Value::keyword("nemesis-panicked"), Value::from(message)]);
-                (op.value.clone(), Some(error))
+                (op.value.clone(), Some(error), Some(failure))
             }
-            Err(_) => (op.value.clone(), Some(Value::keyword("timeout"))),
+            Err(_) => {
+                let failure = format!("it did not come to an end within {} s", timeout.as_secs());
+                (op.value.clone(), Some(Value::keyword("timeout")), Some(failure))
+            }
         };
         count(&self.counters.nemesis);
-        self.record(op, value, error).await
+        Ok((self.record(op, value, error).await?, failure))
     }
 
     async fn record(&self, op: &Op, value: Value, error: Option<Value>) -> Result<Event, RecordError> {

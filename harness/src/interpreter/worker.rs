@@ -31,6 +31,11 @@ pub(super) enum Report {
     },
     /// An event could not be recorded.
     Unrecorded(RecordError),
+    /// The nemesis hangs or has panicked.
+    NemesisFailed {
+        /// In words.
+        what: String,
+    },
     /// A worker ended without having been told to.
     Died(Thread),
 }

@@ -4,25 +4,35 @@
 //! `ip netns exec` costs a second program and a mount namespace. What the host knows of its daemon is in files, because
 //! the harness and the nemesis, two processes, use the same host.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use labrys_nemesis::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
-use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use super::lifecycle::{LifecycleEvent, daemon_file, lifecycle_file};
 use crate::isolation::MARKER_VARIABLE;
 use crate::process;
+
+/// How long a command may take. `iptables-restore` waits for its lock for 5 s; nothing else takes a tenth of that.
+const COMMANDS_END_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a killed command may take to go.
+const KILLED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long another process may hold the lock under which a daemon is started.
+const LOCKED_WITHIN: Duration = Duration::from_secs(10);
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
 /// A node in a network namespace of this machine.
 #[derive(Clone, Debug)]
@@ -31,6 +41,7 @@ pub struct LocalHost {
     address: IpAddr,
     namespace: Arc<File>,
     directory: PathBuf,
+    commands_end_within: Duration,
 }
 
 impl LocalHost {
@@ -54,7 +65,14 @@ impl LocalHost {
             address,
             namespace: Arc::new(opened),
             directory: directory.to_owned(),
+            commands_end_within: COMMANDS_END_WITHIN,
         })
+    }
+
+    /// The same; a command that takes longer than `within` is killed, and an error.
+    #[must_use]
+    pub fn with_commands_ending_within(self, within: Duration) -> LocalHost {
+        LocalHost { commands_end_within: within, ..self }
     }
 
     /// Where it keeps its notes.
@@ -115,11 +133,19 @@ impl LocalHost {
     /// Held while a daemon is started, so that two processes do not both find none.
     fn lock(&self) -> Result<File, HostError> {
         let path = self.directory.join("daemon.lock");
-        let locked = OpenOptions::new().create(true).append(true).open(&path).and_then(|file| {
-            file.lock()?;
-            Ok(file)
-        });
-        locked.map_err(|source| self.file_error(&path, source))
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        let file = opened.map_err(|source| self.file_error(&path, source))?;
+        let deadline = Instant::now() + LOCKED_WITHIN;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(source)) => return Err(self.file_error(&path, source)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(self.file_error(&path, ErrorKind::TimedOut.into()));
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(BETWEEN_TRIES),
+            }
+        }
     }
 
     fn spawn(&self, spec: &DaemonSpec) -> Result<Child, HostError> {
@@ -191,9 +217,17 @@ impl Host for LocalHost {
             detail,
         };
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null());
+        // A process group of its own, so that what it started can be ended with it.
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
         self.enter_before_exec(&mut command, false);
-        let output = command.output().map_err(|error| failed(error.to_string()))?;
+        let child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let output =
+            output_within(child, self.commands_end_within).map_err(|error| failed(error.to_string()))?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {
@@ -276,6 +310,27 @@ impl Host for LocalHost {
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         made.and_then(|()| std::fs::write(path, content)).map_err(|source| self.file_error(path, source))
     }
+}
+
+/// What a command printed, if it ends in time; otherwise it is killed, with all that it has started.
+fn output_within(child: Child, within: Duration) -> std::io::Result<Output> {
+    let group = Pid::from_child(&child);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::Builder::new().name("command".to_owned()).spawn(move || {
+        // Nobody listens any more if the command outlives even its SIGKILL, in the kernel.
+        let _ = sender.send(child.wait_with_output());
+    })?;
+    if let Ok(output) = receiver.recv_timeout(within) {
+        return output;
+    }
+    // Nothing has reported the end of the group's leader, so the number is still the group's.
+    let killed = kill_process_group(group, rustix::process::Signal::KILL);
+    let gone = receiver.recv_timeout(KILLED_WITHIN).is_ok() && killed.is_ok();
+    let detail = if gone { "it was killed" } else { "it cannot be killed" };
+    Err(std::io::Error::new(
+        ErrorKind::TimedOut,
+        format!("it did not end within {:.1} s; {detail}", within.as_secs_f64()),
+    ))
 }
 
 fn command_line(program: &str, args: &[impl AsRef<str>]) -> String {

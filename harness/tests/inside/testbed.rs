@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     ("another_process_has_the_same_hosts", |identity| in_folder(identity, "share")),
     ("a_full_disk_is_named_and_leaves_no_daemon", |identity| in_folder(identity, "full_disk")),
     ("a_number_of_nodes_that_does_not_fit_is_refused", |identity| in_folder(identity, "node_count")),
+    ("a_command_that_does_not_end_is_killed_with_its_children", |identity| in_folder(identity, "endless")),
 ];
 
 pub const BODIES: &[Body] = &[
@@ -35,6 +36,7 @@ pub const BODIES: &[Body] = &[
     ("share_as_nemesis", share_as_nemesis),
     ("full_disk", full_disk),
     ("node_count", node_count),
+    ("endless", endless),
 ];
 
 fn in_folder(identity: Identity, scenario: &str) -> Result<(), String> {
@@ -76,6 +78,20 @@ fn five_nodes(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String>
     contains(&text(failed), "n1: `sh -c echo why >&2; exit 3` failed: exit status: 3: why")?;
     let missing = hosts[0].run("no-such-program", &[]).expect_err("no such program");
     contains(&text(missing), "n1: `no-such-program` failed: ")?;
+    Ok(0)
+}
+
+fn endless(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let testbed = build(enclosure, 1, arguments)?;
+    let impatient = local_host(&testbed, 0)?.with_commands_ending_within(Duration::from_secs(2));
+    // The child holds the pipes, too: to kill the shell alone would not do.
+    let number = folder_of(arguments)?.join("number");
+    let script = format!("sleep 100000 & echo $! > {}; wait", number.display());
+    let error = impatient.run("sh", &["-c", &script]).expect_err("it sleeps");
+    contains(&text(error), "it did not end within 2.0 s; it was killed")?;
+    let child = std::fs::read_to_string(&number).map_err(text)?;
+    eventually("the shell's child is gone, too", || !Path::new("/proc").join(child.trim()).exists())?;
+    same("commands that end", impatient.run("echo", &["hello"]).map_err(text)?.stdout.as_str(), "hello\n")?;
     Ok(0)
 }
 

@@ -14,7 +14,8 @@ use crate::host::{ProcessState, Signal};
 use crate::journal::read_journal;
 
 /// Patience without waiting.
-const IMPATIENT: Patience = Patience { settle_ms: 0, poll_ms: 0, undo_attempts: 3, retry_ms: 0 };
+const IMPATIENT: Patience =
+    Patience { settle_ms: 0, poll_ms: 0, undo_attempts: 3, retry_ms: 0, undo_ms: 60_000 };
 
 struct Bench {
     hosts: Vec<Arc<FakeHost>>,

@@ -11,7 +11,8 @@ use crate::fault::{Link, Resolved};
 use crate::host::ProcessState;
 use crate::journal::read_journal;
 
-const IMPATIENT: Patience = Patience { settle_ms: 0, poll_ms: 0, undo_attempts: 2, retry_ms: 0 };
+const IMPATIENT: Patience =
+    Patience { settle_ms: 0, poll_ms: 0, undo_attempts: 2, retry_ms: 0, undo_ms: 60_000 };
 
 fn config(folder: &Path) -> ServeConfig {
     ServeConfig {
