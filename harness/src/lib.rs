@@ -8,7 +8,7 @@
 //! - [`config`], [`campaigns`]: what a test is, and the tests that the harness is itself tested with.
 //! - [`faults`]: the harness's side of the nemesis.
 //! - [`run_directory`]: where a run keeps its files.
-//! - [`doctor`]: what this machine can do.
+//! - [`doctor`]: what this machine can do; [`memory`]: how much memory it leaves us.
 //!
 //! - [`observer`]: records what is seen of the nodes.
 //! - [`runner`]: one test from the testbed to the verdict; [`progress`]: what a person wants to know meanwhile.
@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod faults;
 pub mod interpreter;
 pub mod isolation;
+pub mod memory;
 pub mod observer;
 pub mod progress;
 pub mod run_directory;

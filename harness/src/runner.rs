@@ -34,6 +34,7 @@ use crate::interpreter::{
     NoNemesis, Stop,
 };
 use crate::isolation::Enclosure;
+use crate::memory::half_of_the_memory_bytes;
 use crate::observer::{Observer, ObserverError};
 use crate::progress::{Phase, Progress};
 use crate::run_directory::{RunDirectory, RunDirectoryError};
@@ -457,15 +458,6 @@ pub fn judge(config: &TestConfig, directory: &RunDirectory) -> Result<Verdict, R
         .with_run_checkers(!config.fault_kinds()?.is_empty())
         .within(budget);
     Ok(check(&history, &check_config)?)
-}
-
-/// Half of the machine's memory; 1 GiB where the system does not say how much it has.
-#[must_use]
-pub fn half_of_the_memory_bytes() -> usize {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kibibytes = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<usize>().ok());
-    kibibytes.map_or(1 << 30, |kibibytes| kibibytes * 1024 / 2)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use labrys_checker::statistics::Statistics;
 use labrys_checker::verdict::{Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, check};
-use labrys_harness::runner::half_of_the_memory_bytes;
+use labrys_harness::memory::half_of_the_memory_bytes;
 use labrys_history::{
     Completion, Format, History, Operation, ReadOptions, ReadReport, Value, read_history, read_value,
 };
