@@ -5,15 +5,18 @@
 //! which one would have to guess.
 
 use std::fmt;
+use std::net::{AddrParseError, IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use labrys_nemesis::try_partition;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
 use crate::db::find_store_binary;
 use crate::isolation::{Enclosure, IsolationError};
+use crate::testbed::LocalHost;
 
 /// How a probe came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -157,7 +160,7 @@ const TRIALS: &[Trial] = &[
         needed: true,
         look: network_namespaces,
     },
-    Trial { name: "iptables", purpose: "partitions", needed: true, look: || rule("iptables", DROP) },
+    Trial { name: "iptables", purpose: "partitions", needed: true, look: partition },
     Trial {
         name: "iptables-nft",
         purpose: "the back end for new kernels",
@@ -245,18 +248,35 @@ fn network_namespaces() -> Look {
     Ok("made one with a link to it, and a bridge".to_owned())
 }
 
+const INSTALL_IPTABLES: &str =
+    "sudo apt-get install iptables; the kernel needs nf_tables or ip_tables, and the module of the match";
+
+/// Makes a partition as the nemesis does, and undoes it.
+fn partition() -> Look {
+    let failed = |detail: String| missing(detail, INSTALL_IPTABLES);
+    // Inside, `/run` is ours alone.
+    let here = LocalHost::new(
+        "this machine",
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Path::new("/proc/self/ns/net"),
+        Path::new("/run/labrys-doctor"),
+    );
+    let nobody = NOBODYS_ADDRESS.parse().map_err(|error: AddrParseError| failed(error.to_string()))?;
+    here.map_err(|error| error.to_string()).and_then(|host| try_partition(&host, nobody)).map_err(failed)?;
+    let version = attempt("iptables", &["--version"], INSTALL_IPTABLES)?;
+    Ok(version.trim().to_owned())
+}
+
 /// Adds a rule and removes it.
 fn rule(program: &str, rest: &[&str]) -> Look {
-    const INSTALL: &str =
-        "sudo apt-get install iptables; the kernel needs nf_tables or ip_tables, and the module of the match";
     let with = |action: &str| {
         let mut args = vec!["-w", action, "OUTPUT", "-d", NOBODYS_ADDRESS];
         args.extend_from_slice(rest);
-        attempt(program, &args, INSTALL)
+        attempt(program, &args, INSTALL_IPTABLES)
     };
     with("-A")?;
     with("-D")?;
-    let version = attempt(program, &["--version"], INSTALL)?;
+    let version = attempt(program, &["--version"], INSTALL_IPTABLES)?;
     Ok(version.trim().to_owned())
 }
 

@@ -38,6 +38,7 @@ pub use evidence::{Effect, Evidence, NodeFailure, Observation, Step};
 pub use fault::{Fault, Link, PartitionShape, Resolved, Schedule, Scheduled, Target};
 pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
+pub use injectors::try_partition;
 pub use journal::{
     BadRunTag, Entry, JOURNAL_VERSION, Journal, JournalError, JournalState, Outstanding, RunIdentity, RunTag,
     read_journal,

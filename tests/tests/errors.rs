@@ -64,6 +64,27 @@ fn a_store_that_is_not_there_is_the_environments_failure() {
 }
 
 #[test]
+fn the_doctor_says_that_a_machine_is_unfit_on_which_any_program_of_a_partition_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    for program in ["iptables-save", "iptables-restore"] {
+        let broken = folder.path().join(program);
+        std::fs::write(&broken, "#!/bin/sh\necho 'no module for me' >&2\nexit 1\n").unwrap();
+        make_executable(&broken);
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        let mut command = labrys(folder.path(), &["doctor", "--json"]);
+        let finished = finish(command.env("PATH", path)).expect_code(ENVIRONMENT);
+        let probes: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+        let probes = probes["probes"].as_array().unwrap();
+        let probe = probes.iter().find(|probe| probe["name"] == "iptables").unwrap();
+        assert_eq!(probe["status"], "missing", "{program}");
+        assert!(probe["detail"].as_str().unwrap().contains("no module for me"), "{program}: {probe}");
+        std::fs::remove_file(&broken).unwrap();
+    }
+    let sound = finish(&mut labrys(folder.path(), &["doctor", "--json"])).expect_code(0);
+    assert!(sound.stdout.contains("\"iptables\""), "{}", sound.stdout);
+}
+
+#[test]
 fn a_full_disk_is_the_environments_failure() {
     let _machine = whole_machine();
     let folder = tempfile::tempdir().unwrap();

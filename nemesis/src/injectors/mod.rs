@@ -15,6 +15,8 @@ mod kill;
 mod partition;
 mod pause;
 
+pub use partition::try_partition;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

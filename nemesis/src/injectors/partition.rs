@@ -13,6 +13,7 @@ use super::{InjectError, Injector, Scope, StepReport};
 use crate::evidence::{Effect, Step};
 use crate::fault::Resolved;
 use crate::host::Host;
+use crate::journal::{BadRunTag, RunTag};
 
 pub(super) struct Partition;
 
@@ -98,6 +99,30 @@ impl Injector for Partition {
     }
 }
 
+/// A partition may be made of programs and modules of which each works by itself; so all of them are tried, by the very texts
+/// that a run uses: packets from `sender` are dropped by `host`, which is verified, and not any more, which is verified too.
+///
+/// # Errors
+/// In words, which step failed, and what the program said.
+pub fn try_partition(host: &dyn Host, sender: IpAddr) -> Result<(), String> {
+    let tools = if sender.is_ipv4() { &VERSION_4 } else { &VERSION_6 };
+    let run_tag: RunTag = "trial".parse().map_err(|error: BadRunTag| error.to_string())?;
+    let fault_id = 0;
+    let failed = |error: InjectError| error.to_string();
+    let look = || read_for(host, tools, &run_tag).map_err(failed);
+    change(host, tools, look()?.script_to_drop(&run_tag, fault_id, &[sender])).map_err(failed)?;
+    let is_cut = look()?.drops(&run_tag, fault_id, sender);
+    change(host, tools, look()?.script_to_remove(&run_tag, fault_id)).map_err(failed)?;
+    let left = look()?;
+    if !is_cut {
+        return Err(format!("{} accepted a rule that {} does not show", tools.restore, tools.save));
+    }
+    if left.rules_of(&run_tag, fault_id).next().is_some() || left.has_an_empty_chain() {
+        return Err(format!("{} did not remove what it was to remove", tools.restore));
+    }
+    Ok(())
+}
+
 /// Whom `receiver` shall not hear, with the tools that see to it.
 fn senders_by_version<'a>(
     scope: &'a Scope<'_>,
@@ -120,8 +145,12 @@ fn senders_by_version<'a>(
 }
 
 fn read(host: &dyn Host, tools: &Tools, scope: &Scope<'_>) -> Result<Filter, InjectError> {
+    read_for(host, tools, scope.run_tag)
+}
+
+fn read_for(host: &dyn Host, tools: &Tools, run_tag: &RunTag) -> Result<Filter, InjectError> {
     let saved = host.run(tools.save, &["-c", "-t", "filter"])?;
-    Ok(Filter::parse(&saved.stdout, scope.run_tag))
+    Ok(Filter::parse(&saved.stdout, run_tag))
 }
 
 /// Hosts give commands no input, so a shell does.
@@ -131,4 +160,30 @@ fn change(host: &dyn Host, tools: &Tools, script: Option<String>) -> Result<(), 
         host.run("sh", &["-c", &command, "sh", &script])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{fake_host, fake_host_version_6};
+
+    #[test]
+    fn a_trial_leaves_the_filter_as_it_was_and_tells_what_failed() {
+        let sender: IpAddr = "192.0.2.1".parse().unwrap();
+        let host = fake_host(1);
+        host.insert_foreign_rule("-j ACCEPT");
+        let before = host.filter_lines();
+        try_partition(host.as_ref(), sender).unwrap();
+        assert_eq!(host.filter_lines(), before);
+        host.fail_next("iptables-restore", 1);
+        let error = try_partition(host.as_ref(), sender).unwrap_err();
+        assert!(error.contains("iptables-restore") && error.contains("made to fail"), "{error}");
+    }
+
+    #[test]
+    fn a_trial_of_version_6_uses_the_programs_of_version_6() {
+        let host = fake_host_version_6(1);
+        try_partition(host.as_ref(), "fd00::9".parse().unwrap()).unwrap();
+        assert!(host.done().iter().all(|step| step.contains("ip6tables-")), "{:?}", host.done());
+    }
 }
