@@ -35,6 +35,36 @@ fn every_defect_has_a_campaign_and_every_campaign_a_defect() {
 }
 
 #[test]
+fn a_table_of_runs_that_failed_is_no_table() {
+    let _machine = whole_machine();
+    let folder = tempfile::tempdir().unwrap();
+    let document =
+        "before\n<!-- made by `labrys defects`: begin -->\nold\n<!-- made by `labrys defects`: end -->\n";
+    let file = folder.path().join("defects.md");
+    fs::write(&file, document).unwrap();
+    let args = ["defects", "--seeds", "1", "--clean-runs", "1", "--json", "--markdown", "defects.md"];
+    let mut command = labrys(folder.path(), &args);
+    let finished = finish(command.env("LABRYS_STORE_BINARY", "/nowhere/labrys-store")).expect_code(255);
+    assert!(finished.stderr.contains("9 of the runs ended without a verdict"), "{}", finished.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), document, "what was known stays");
+    let table: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(table["false_alarms"], 0, "a run without a verdict raises no alarm");
+}
+
+#[test]
+fn a_table_of_a_part_and_a_run_of_nothing_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [
+        &["--only", "follower-read", "--markdown", "defects.md"][..],
+        &["--seeds", "0", "--no-clean"],
+        &["--seeds", "0", "--clean-runs", "0"],
+        &["--no-clean", "--markdown", "defects.md"],
+    ] {
+        finish(labrys(folder.path(), &["defects"]).args(args)).expect_one_clear_error(254, &["--"]);
+    }
+}
+
+#[test]
 fn every_defect_is_found_within_its_budget_with_evidence_that_is_drawn() {
     let _machine = whole_machine();
     let folder = tempfile::tempdir().unwrap();

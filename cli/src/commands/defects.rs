@@ -19,7 +19,8 @@ Examples:
   labrys defects --only follower-read --seeds 1
   labrys defects --markdown docs/defects.md   write the table where the documentation has it
 
-Exit codes: 0 all found and no false alarm, 1 otherwise.";
+Exit codes: 0 all found and no false alarm, 1 otherwise; 255 if a run ended without a verdict: nothing is known then, and no
+file is written.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -42,8 +43,8 @@ pub struct Arguments {
     /// Folder under which run directories are made
     #[arg(long, value_name = "DIR", default_value = "labrys-runs")]
     out: PathBuf,
-    /// Replace the generated part of this file by the table
-    #[arg(long, value_name = "FILE")]
+    /// Replace the generated part of this file by the table, which must be of all defects
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "list"])]
     markdown: Option<PathBuf>,
     /// Only say which defects there are
     #[arg(long)]
@@ -89,6 +90,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     if arguments.list {
         return list(&campaigns, arguments.json);
     }
+    refuse_to_run_nothing(arguments)?;
     let defects: Vec<DefectResult> = campaigns.iter().map(|campaign| expose(campaign, arguments)).collect();
     let clean = if arguments.no_clean { Vec::new() } else { run_clean(arguments) };
     let results = Results {
@@ -98,19 +100,53 @@ pub fn run(arguments: &Arguments) -> Outcome {
             .filter(|run| is(run, Validity::Invalid))
             .count(),
         runs: defects.iter().map(|defect| defect.runs.len()).sum(),
-        false_alarms: clean.iter().filter(|run| !is(run, Validity::Valid)).count(),
+        false_alarms: clean.iter().filter(|run| run.error.is_none() && !is(run, Validity::Valid)).count(),
         defects,
         clean,
     };
     let table = markdown(&results);
     eprintln!("\n{table}");
-    if let Some(file) = &arguments.markdown {
+    let failed = failed_runs(&results);
+    if let Some(file) = arguments.markdown.as_ref().filter(|_| failed.is_empty()) {
         generated_part::replace(file, "labrys defects", &table).map_err(Failure::environment)?;
     }
     if arguments.json {
         print_json(&results)?;
     }
+    if let Some(first) = failed.first() {
+        let count = failed.len();
+        return Err(Failure::environment(anyhow!(
+            "{count} of the runs ended without a verdict; the first: {first}"
+        )));
+    }
     Ok(u8::from(results.found < results.runs || results.false_alarms > 0))
+}
+
+/// All found of nothing, and no false alarm in no run, would be a success that says nothing.
+fn refuse_to_run_nothing(arguments: &Arguments) -> Result<(), Failure> {
+    let has_no_clean_run = arguments.no_clean || arguments.clean_runs == 0;
+    if arguments.seeds == 0 && has_no_clean_run {
+        return Err(Failure::usage(anyhow!("--seeds: 0 seeds and no clean run are no run at all")));
+    }
+    if arguments.markdown.is_some() && (arguments.seeds == 0 || has_no_clean_run) {
+        return Err(Failure::usage(anyhow!(
+            "--markdown: the table is of runs with defects and of clean ones"
+        )));
+    }
+    Ok(())
+}
+
+/// The runs that ended without a verdict, in words: they neither found a defect nor missed it.
+fn failed_runs(results: &Results) -> Vec<String> {
+    let exposing = results
+        .defects
+        .iter()
+        .flat_map(|defect| defect.runs.iter().map(move |run| (defect.defect.as_str(), run)));
+    let clean = results.clean.iter().map(|run| ("clean store", run));
+    exposing
+        .chain(clean)
+        .filter_map(|(name, run)| Some(format!("{name} seed {}: {}", run.seed, run.error.as_ref()?)))
+        .collect()
 }
 
 fn is(run: &RunResult, validity: Validity) -> bool {
