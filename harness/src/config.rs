@@ -280,6 +280,9 @@ impl TestConfig {
         check(!self.name.is_empty() && !self.name.contains(['/', '\0']), "--name", || {
             format!("`{}` cannot be the name of a folder", self.name)
         })?;
+        check(self.out.to_str().is_some(), "--out", || {
+            format!("`{}` is not UTF-8, which a test.toml must be", self.out.display())
+        })?;
         check((1..=MOST_NODES).contains(&self.nodes), "--nodes", || {
             format!("{} is not between 1 and {MOST_NODES}", self.nodes)
         })?;
@@ -362,6 +365,16 @@ mod tests {
         let recorded = config.to_toml();
         let again = options(&recorded).resolve(Seed(0)).expect("valid");
         assert_eq!(again, config, "{recorded}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_no_toml_can_name_is_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let out = PathBuf::from(std::ffi::OsStr::from_bytes(b"runs-\xff"));
+        let options = TestOptions { out: Some(out), ..TestOptions::default() };
+        let problem = options.resolve(Seed(1)).expect_err("not UTF-8").to_string();
+        assert!(problem.starts_with("--out: "), "{problem}");
     }
 
     #[test]

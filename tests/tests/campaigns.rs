@@ -1,6 +1,7 @@
 //! `labrys test` from end to end: a clean store is valid under faults, and the run directory has all that it promises.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -89,6 +90,21 @@ fn the_recorded_configuration_repeats_the_run_and_the_verdict_can_be_recomputed(
     finish(&mut labrys(folder.path(), &["report", first.to_str().unwrap()])).expect_code(0);
     assert!(first.join("report/index.html").is_file());
     finish(&mut labrys(folder.path(), &["heal", first.to_str().unwrap()])).expect_code(0);
+}
+
+#[test]
+fn a_campaign_that_can_be_read_but_once_is_the_one_that_runs() {
+    let _machine = whole_machine();
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"name = \"piped\"\nnodes = 1\ntime-limit = \"1s\"\nnemesis = [\"none\"]\n").unwrap();
+    drop(writer);
+    let args = ["test", "/dev/stdin", "--rate", "200", "--json"];
+    let run = run_directory(&finish(labrys(folder.path(), &args).stdin(reader)).expect_code(0));
+    let configuration = fs::read_to_string(run.join("test.toml")).unwrap();
+    for line in ["name = \"piped\"", "nodes = 1", "time-limit = \"1s\"", "rate = 200.0"] {
+        assert!(configuration.contains(line), "no `{line}` in:\n{configuration}");
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! `labrys test`: the main job, from the configuration to the exit code.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context;
 use labrys_checker::verdict::{Evidence, Validity, Verdict};
-use labrys_harness::config::{TestConfig, TestOptions};
+use labrys_harness::config::{ConfigError, TestConfig, TestOptions};
 use labrys_harness::interpreter::Stop;
 use labrys_harness::isolation::{self, Enclosure, Entered, IsolationOptions};
 use labrys_harness::progress::Progress;
@@ -45,6 +46,9 @@ pub struct Arguments {
     /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
+    /// The whole configuration as TOML; what the process outside hands to the one inside the namespaces
+    #[arg(long, hide = true, value_name = "TOML")]
+    resolved: Option<String>,
 }
 
 /// What is below the options in `--help`.
@@ -77,16 +81,10 @@ pub struct Report {
 
 pub fn run(arguments: Arguments) -> Outcome {
     let json = arguments.json;
-    let from_file =
-        arguments.campaign.as_deref().map(TestOptions::read).transpose().map_err(Failure::usage)?;
-    let options = arguments.options.or(from_file.unwrap_or_default());
-    let has_seed = options.seed.is_some();
-    let config = options.resolve(fresh_seed()).map_err(Failure::usage)?;
-    // The harness inside reads the same arguments again and must come to the same seed.
-    let mut inside: Vec<_> = std::env::args_os().skip(1).collect();
-    if !has_seed {
-        inside.extend(["--seed".into(), config.seed.to_string().into()]);
-    }
+    let config = configuration(&arguments).map_err(Failure::usage)?;
+    // Not the same arguments again: what they name may be readable but once (a pipe), and no seed would be the same.
+    let mut inside: Vec<OsString> = vec!["test".into(), "--resolved".into(), config.to_toml().into()];
+    inside.extend(json.then(|| "--json".into()));
     match isolation::enter(&IsolationOptions { arguments: Some(inside) }).map_err(Failure::environment)? {
         Entered::Finished { exit_code, message } => {
             if let Some(message) = message {
@@ -96,6 +94,15 @@ pub fn run(arguments: Arguments) -> Outcome {
         }
         Entered::Inside(enclosure) => inside_the_isolation(&config, &enclosure, json),
     }
+}
+
+/// The options, or what another process has made of them.
+fn configuration(arguments: &Arguments) -> Result<TestConfig, ConfigError> {
+    if let Some(resolved) = &arguments.resolved {
+        return TestOptions::parse(resolved, Path::new("--resolved"))?.resolve(Seed(0));
+    }
+    let from_file = arguments.campaign.as_deref().map(TestOptions::read).transpose()?;
+    arguments.options.clone().or(from_file.unwrap_or_default()).resolve(fresh_seed())
 }
 
 /// Small enough to be typed again.
