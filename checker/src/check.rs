@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::budget::Budget;
 use crate::invariants::{
-    FaultsOverlapped, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery, ReplicasAgree,
+    FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery, ReplicasAgree,
 };
 use crate::linearizable::Linearizable;
 use crate::model::ModelError;
@@ -98,6 +98,7 @@ impl<'a> CheckConfig<'a> {
             .with(NodeInvariants)
             .with(FaultsOverlapped { requested: faults_requested })
             .with(Recovery)
+            .with(FinalReads)
     }
 
     /// The same and, if the harness recorded `history`, all that a run is judged by besides its workload's checkers and the

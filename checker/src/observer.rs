@@ -7,6 +7,7 @@
 //! | `digest` | `{"node": "n1", "applied": 123, "digest": "9f86…"}` | n1's state has that digest after the entry with index 123 |
 //! | `exit` | `{"node": "n1", "status": "exit 101", "expected": false, "log": ["…"]}` | n1's process ended; `expected` if the harness ended it; the last lines of its log. With `"environment": "its disk is full"` the environment was to blame, not the node |
 //! | `recovery` | `{"recovered": true, "what": "…", "after_ms": 812}` | whether the system came back when all faults were undone, in words, and how long it took if it did |
+//! | `final-reads` | `{"recovered": true}` | from here on clients only read what is there, after a recovery or without one |
 //! | `invariant` | `{"node": "n1", "what": "…"}` | n1's log says that an invariant of its own is broken |
 //!
 //! Events of the observer with other functions are for other readers and are passed over. One with these functions and
@@ -85,6 +86,15 @@ pub struct RecoverySeen {
     pub what: String,
     /// How long it took.
     pub after_ms: Option<i64>,
+}
+
+/// The beginning of the final operations, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinalPhaseSeen {
+    /// Index of the event.
+    pub event: u64,
+    /// Whether the system had recovered by then.
+    pub recovered: bool,
 }
 
 /// What the nemesis did to a fault.
@@ -192,6 +202,17 @@ pub fn recoveries(history: &History) -> Result<Vec<RecoverySeen>, CheckError> {
             what: text(event, "what")?,
             after_ms: event.value.get("after_ms").and_then(Value::as_int),
         })
+    })
+}
+
+/// The beginnings of final operations: one, or none if the run was cut short or its workload has no such operations.
+///
+/// # Errors
+/// [`CheckError::Convention`].
+pub fn final_phases(history: &History) -> Result<Vec<FinalPhaseSeen>, CheckError> {
+    observed(history, "final-reads", "{recovered: boolean}", |event| {
+        let Some(Value::Bool(recovered)) = event.value.get("recovered") else { return None };
+        Some(FinalPhaseSeen { event: event.index, recovered: *recovered })
     })
 }
 

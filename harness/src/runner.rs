@@ -138,10 +138,10 @@ pub async fn run(
     ran?;
 
     enter(Phase::Recovering);
-    stage.heal(&mut warnings);
+    let unhealed = stage.heal(&mut warnings).err();
     let recovery = stage.wait_for_recovery(&*rig.db, config.recovery_timeout).await?;
     enter(Phase::FinalReads);
-    stage.perform_finally().await?;
+    stage.perform_finally(recovery.is_ok()).await?;
     enter(Phase::TearingDown);
     stage.observe_finally(&*rig.db, &mut warnings).await?;
     warnings.extend(rig.tear_down().await);
@@ -303,8 +303,10 @@ impl Stage {
         Ok(outcome)
     }
 
-    async fn perform_finally(&mut self) -> Result<(), RunError> {
+    async fn perform_finally(&mut self, recovered: bool) -> Result<(), RunError> {
         if let Some(generator) = &mut self.final_generator {
+            let value = Value::Map(vec![(Value::from("recovered"), Value::Bool(recovered))]);
+            self.recorder.record(Draft::new(Process::observer(), EventKind::Info, "final-reads", value))?;
             // Not stopped by a signal: without the last reads, lost writes stay unseen.
             self.interpreter.run(generator, &Stop::new()).await?;
         }

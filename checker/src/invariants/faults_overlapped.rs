@@ -76,7 +76,9 @@ impl Checker for FaultsOverlapped {
             (true, 0, _) => "faults were asked for, but none was applied".to_owned(),
             (true, faults, 0) => format!("none of the {faults} faults had an effect"),
             (true, faults, biting) if biting < faults => {
-                format!("none of the {biting} faults (of {faults}) that had an effect overlapped a client operation")
+                format!(
+                    "none of the {biting} faults (of {faults}) that had an effect overlapped a client operation"
+                )
             }
             (true, faults, _) => format!("none of the {faults} faults overlapped a client operation"),
         };

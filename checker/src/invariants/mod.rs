@@ -7,6 +7,7 @@
 //! one of them looks at the statistic.
 
 mod faults_overlapped;
+mod final_reads;
 mod no_crashes;
 mod node_invariants;
 mod one_leader_per_term;
@@ -16,6 +17,7 @@ mod replicas_agree;
 use std::collections::BTreeMap;
 
 pub use faults_overlapped::FaultsOverlapped;
+pub use final_reads::FinalReads;
 pub use no_crashes::{ENDED_BY_ENVIRONMENT, NoCrashes};
 pub use node_invariants::NodeInvariants;
 pub use one_leader_per_term::OneLeaderPerTerm;

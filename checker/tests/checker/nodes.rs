@@ -1,7 +1,7 @@
 //! The checkers of what the observer and the nemesis recorded.
 
 use labrys_checker::invariants::{
-    FaultsOverlapped, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery, ReplicasAgree,
+    FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery, ReplicasAgree,
 };
 use labrys_checker::verdict::{CheckVerdict, Evidence, Validity};
 use labrys_checker::{CheckConfig, Checker, check};
@@ -244,6 +244,48 @@ fn a_fault_that_could_not_be_applied_meets_nothing() {
     assert_eq!((verdict.validity, &verdict.statistics["faults"]), (Validity::Unknown, &0.into()));
 }
 
+/// Writes of keys 1 and 2, the beginning of the final reads, and reads of these keys that end so.
+fn with_final_reads(recovered: bool, ends: [EventKind; 2]) -> History {
+    let mut events: Vec<Event> = Vec::new();
+    let mut add = |process: Process, kind, f: &str, key: Option<i64>, value: Value| {
+        let index = events.len() as u64;
+        let event = Event::new(index, index, process, kind, f, value);
+        events.push(Event { key: key.map(Value::Int), ..event });
+    };
+    for key in [1, 2] {
+        add(Process::Client(0), EventKind::Invoke, "write", Some(key), Value::Int(7));
+        add(Process::Client(0), EventKind::Ok, "write", Some(key), Value::Int(7));
+        add(Process::Client(0), EventKind::Invoke, "read", Some(key), Value::Nil);
+        add(Process::Client(0), EventKind::Ok, "read", Some(key), Value::Int(7));
+    }
+    let value = map([("recovered", recovered.into())]);
+    add(Process::observer(), EventKind::Info, "final-reads", None, value);
+    for (key, end) in [1_i64, 2].into_iter().zip(ends) {
+        add(Process::Client(key.cast_unsigned()), EventKind::Invoke, "read", Some(key), Value::Nil);
+        add(Process::Client(key.cast_unsigned()), end, "read", Some(key), Value::Int(7));
+    }
+    History::from_validated(events)
+}
+
+#[test]
+fn a_key_without_a_final_read_makes_a_run_unknown_if_the_system_had_recovered() {
+    use EventKind::{Fail, Info, Ok};
+    for (recovered, ends, expected) in [
+        (true, [Ok, Ok], Validity::Valid),
+        (true, [Ok, Fail], Validity::Unknown),
+        (true, [Info, Ok], Validity::Unknown),
+        (false, [Fail, Fail], Validity::Valid),
+    ] {
+        let verdict = judged(&with_final_reads(recovered, ends), FinalReads);
+        assert_eq!(verdict.validity, expected, "{recovered} {ends:?}");
+    }
+    let verdict = judged(&with_final_reads(true, [Ok, Fail]), FinalReads);
+    let reason = "the system had recovered, but 1 of 2 keys have no successful final read: 2";
+    assert_eq!((verdict.reason.as_str(), &verdict.statistics["keys"]), (reason, &2.into()));
+    let says_nothing = judged(&with_fault(150, Some(160), false), FinalReads);
+    assert_eq!((says_nothing.validity, &says_nothing.statistics["keys"]), (Validity::Valid, &0.into()));
+}
+
 #[test]
 fn a_run_is_judged_by_all_of_them() {
     let config = CheckConfig::default().with_run_checkers(true);
@@ -257,7 +299,8 @@ fn a_run_is_judged_by_all_of_them() {
             "no-crashes",
             "node-invariants",
             "faults-overlapped",
-            "recovery"
+            "recovery",
+            "final-reads"
         ]
     );
 }
