@@ -13,14 +13,17 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::budget::Meter;
+use crate::class::Role;
 use crate::linearizable::{Interval, is_non_linearizable};
 use crate::model::Model;
 use crate::polynomial::{self, Answer};
 use crate::removal::Removal;
 use crate::verdict::{Evidence, MinimalHistory, MinimalOperation, NonLinearizable};
 
+/// Prefixes shorter than this are reduced as they are.
+const FEW: usize = 1_000;
 /// Prefixes longer than this are not reduced.
-const OPERATIONS_LIMIT: usize = 100_000;
+const OPERATIONS_LIMIT: usize = 300_000;
 /// What is longer than this when the budget is used up, explains nothing.
 const MINIMAL_LIMIT: usize = 200;
 /// Operations of the first guess, and by how much it grows.
@@ -53,6 +56,7 @@ pub(crate) fn minimal<M: Model>(
     evidence: &NonLinearizable,
 ) -> Option<MinimalHistory> {
     let prefix = prefix(model, intervals, evidence.prefix_end)?;
+    let prefix = with_fewer_pure(model, prefix, evidence.operation, meter);
     let blocked = prefix.iter().position(|interval| interval.operation == evidence.operation)?;
     let reduction = Reduction {
         model,
@@ -101,6 +105,30 @@ fn prefix<M: Model>(model: &M, intervals: &[Interval<M::Call>], end: u64) -> Opt
     }
     prefix.sort_by_key(|interval| (interval.invoked_ns, interval.operation));
     Some(prefix)
+}
+
+/// The same without the pure calls, if it is a violation without them, or without observations of inequality, of which many
+/// writes have something to say; so that there are fewer bonds. A pure call may go alone, whatever the model.
+fn with_fewer_pure<M: Model>(
+    model: &M,
+    prefix: Vec<Interval<M::Call>>,
+    blocked: u64,
+    meter: &Meter<'_>,
+) -> Vec<Interval<M::Call>> {
+    if prefix.len() < FEW {
+        return prefix;
+    }
+    for only_unequal in [false, true] {
+        let stays = |interval: &&Interval<M::Call>| {
+            let is_unequal = matches!(model.role(&interval.call), Some(Role::CompareUnequal(_)));
+            interval.operation == blocked || !model.is_pure(&interval.call) || (only_unequal && !is_unequal)
+        };
+        let rest: Vec<Interval<M::Call>> = prefix.iter().filter(stays).cloned().collect();
+        if let Ok(Some((_, Answer::NonLinearizable))) = polynomial::decide(model, &rest, meter) {
+            return rest;
+        }
+    }
+    prefix
 }
 
 fn is_required<C>(interval: &Interval<C>, end_ns: u64, end_index: u64) -> bool {

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
-use super::{Answer, Partition};
+use super::{Answer, Partition, Wanted};
 use crate::linearizable::{CANDIDATES_LIMIT, Interval, STEPS_LIMIT, leads_nowhere};
 use crate::model::Model;
 use crate::verdict::{Candidate, NonLinearizable, Step};
@@ -66,23 +66,23 @@ impl<'p, 'c> Prefixes<'p, 'c> {
     /// The number of the completion that ends the shortest prefix which cannot be linearized, and an order (of positions) of
     /// the prefix before it.
     fn shortest(&self) -> Option<(usize, Vec<u32>)> {
-        // So many completions can be linearized, in this order; with so many it is known that they cannot.
-        let (mut possible, mut order) = (0, Vec::new());
-        let mut impossible = self.by_completion.len();
+        // So many completions can be linearized; with so many it is known that they cannot.
+        let (mut possible, mut impossible) = (0, self.by_completion.len());
         while impossible - possible > 1 {
             let middle = possible + (impossible - possible) / 2;
-            match self.decide(middle)? {
-                Some(of_middle) => (possible, order) = (middle, of_middle),
+            match self.decide(middle, Wanted::Existence)? {
+                Some(_) => possible = middle,
                 None => impossible = middle,
             }
         }
+        let order = if possible == 0 { Vec::new() } else { self.decide(possible, Wanted::Order)?? };
         (impossible > 0).then_some((possible, order))
     }
 
     /// An order of the prefix with so many completions, if there is one; nothing at all if the algorithm cannot tell.
-    fn decide(&self, completions: usize) -> Option<Option<Vec<u32>>> {
+    fn decide(&self, completions: usize, order: Wanted) -> Option<Option<Vec<u32>>> {
         let is_required = |position: u32| (self.rank[position as usize] as usize) < completions;
-        match self.partition.decide_prefix(self.end_ns(completions - 1), is_required)? {
+        match self.partition.decide_prefix(self.end_ns(completions - 1), is_required, order)? {
             Answer::Linearizable(order) => Some(Some(order)),
             Answer::NonLinearizable => Some(None),
         }

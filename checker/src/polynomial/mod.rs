@@ -150,16 +150,24 @@ impl<'c> Partition<'c> {
         }
     }
 
-    /// The answer on the prefix of all that is invoked until `end_ns`, of which some is required.
-    fn decide_prefix(&self, end_ns: u64, is_required: impl Fn(u32) -> bool) -> Option<Answer> {
+    /// The answer on the prefix of all that is invoked until `end_ns`, of which some is required. Unless the order is wanted, it
+    /// may be left empty.
+    fn decide_prefix(&self, end_ns: u64, is_required: impl Fn(u32) -> bool, order: Wanted) -> Option<Answer> {
         match &self.prepared {
-            Prepared::Register(register) => register.decide_prefix(end_ns, is_required),
+            Prepared::Register(register) => register.decide_prefix(end_ns, is_required, order),
             Prepared::Ranked(ranked, algorithm) => {
                 let is_there = |position: u32| self.operations[position as usize].invoked_ns <= end_ns;
                 algorithm.decide(&ranked.prefix(is_there, is_required))
             }
         }
     }
+}
+
+/// Whether the order of a linearization is wanted, or only that there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Order,
+    Existence,
 }
 
 /// About what an algorithm holds for each operation: the operation itself, its place in one or two sorted lists, a hash entry.

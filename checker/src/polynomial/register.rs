@@ -39,7 +39,7 @@
 use labrys_history::Value;
 
 use super::values::Values;
-use super::{Answer, Classed, unequal};
+use super::{Answer, Classed, Wanted, unequal};
 
 /// No operation, no value.
 pub(super) const NONE: u32 = u32::MAX;
@@ -117,20 +117,25 @@ impl Register {
 
     /// The answer on the whole history.
     pub fn decide(&self) -> Option<Answer> {
-        self.decide_on(&self.intervals)
+        self.decide_on(&self.intervals, Wanted::Order)
     }
 
     /// The answer on the prefix that ends at `end_ns`, where `is_required` says whether an operation (by position) that completed at all did so in it.
-    pub fn decide_prefix(&self, end_ns: u64, is_required: impl Fn(u32) -> bool) -> Option<Answer> {
+    pub fn decide_prefix(
+        &self,
+        end_ns: u64,
+        is_required: impl Fn(u32) -> bool,
+        order: Wanted,
+    ) -> Option<Answer> {
         let in_prefix = (0..).zip(&self.intervals).map(|(position, &whole)| match whole {
             Interval { invoked, .. } if invoked > end_ns + 1 => Interval::ABSENT,
             Interval { invoked, .. } if !is_required(position) => Interval { invoked, completed: NEVER },
             whole => whole,
         });
-        self.decide_on(&in_prefix.collect::<Vec<Interval>>())
+        self.decide_on(&in_prefix.collect::<Vec<Interval>>(), order)
     }
 
-    fn decide_on(&self, intervals: &[Interval]) -> Option<Answer> {
+    fn decide_on(&self, intervals: &[Interval], order: Wanted) -> Option<Answer> {
         let Some(clusters) = Clusters::of(self, intervals) else { return Some(Answer::NonLinearizable) };
         let Some(mut zones) = clusters.zones() else { return Some(Answer::NonLinearizable) };
         if !Zone::sort(&mut zones) {
@@ -139,7 +144,10 @@ impl Register {
         if self.calls.iter().any(|call| matches!(call, Call::CompareUnequal(_))) {
             return unequal::decide(&clusters, &mut zones);
         }
-        Some(Answer::Linearizable(clusters.order(&zones)))
+        Some(Answer::Linearizable(match order {
+            Wanted::Order => clusters.order(&zones),
+            Wanted::Existence => Vec::new(),
+        }))
     }
 }
 
