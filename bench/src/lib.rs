@@ -7,7 +7,7 @@
 //! What this is not: a test. However slow a row is, the exit code is 0; it is 1 only if a verdict is wrong, which a history that
 //! is right or wrong by construction can tell.
 //!
-//! - `rows` is what is measured: the sweep and the promised figures.
+//! - [`rows`] is what is measured: the sweep and the promised figures.
 //! - `measure` goes through it, `jobs` starts, awaits and ends processes, `against` has other checkers run.
 //! - `table` is what a person sees.
 
@@ -18,7 +18,7 @@ mod jobs;
 mod measure;
 mod options;
 mod row_process;
-mod rows;
+pub mod rows;
 mod table;
 
 pub use measure::Report;

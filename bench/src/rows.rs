@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A kind of histories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A register; every write has a value of its own.
     Unique,
     /// A register of five values with compare-and-set.
@@ -54,9 +54,12 @@ impl Kind {
 
 /// One history to judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Row {
+pub struct Row {
+    /// What kind of history.
     pub kind: Kind,
+    /// Number of operations.
     pub operations: usize,
+    /// Number of clients.
     pub clients: usize,
     /// Of a thousand operations that write so many crash.
     pub crashed_per_mille: u32,
@@ -102,9 +105,12 @@ impl fmt::Display for Row {
 /// What grows from row to row of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Axis {
+pub enum Axis {
+    /// Number of operations.
     Operations,
+    /// Number of clients.
     Clients,
+    /// Share of crashed operations.
     Crashed,
 }
 
@@ -121,8 +127,10 @@ impl Axis {
 
 /// Rows that differ in one thing.
 #[derive(Clone, Debug)]
-pub(crate) struct Series {
+pub struct Series {
+    /// The thing.
     pub along: Axis,
+    /// From the smallest to the largest.
     pub rows: Vec<Row>,
 }
 
@@ -228,7 +236,7 @@ const QUICK: &[Sizes] = &[
 ];
 
 /// The series of the sweep. A row can stand in several.
-pub(crate) fn sweep(quick: bool) -> Vec<Series> {
+pub fn sweep(quick: bool) -> Vec<Series> {
     let sizes = if quick { QUICK } else { FULL };
     sizes.iter().flat_map(|sizes| sizes.stale.iter().flat_map(|&stale| sizes.series(stale))).collect()
 }
