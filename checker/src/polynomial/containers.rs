@@ -17,7 +17,8 @@
 //!   it off at the first operation placed at the end of time; everything that completed stands before. An order for the old one is
 //!   one for the new: add removals of all that remained, which exist by (2), at the end of time.
 //!
-//! A call of `Empty` that did not complete changes nothing, and a removal without result is nothing that has a role.
+//! A call of `Empty` that did not complete changes nothing. A removal that crashed without a result may have taken anything; what of
+//! that is in `unknown`.
 //!
 //! **Tightening.** A value is inserted before it is removed. If its insertion has the span [e, e'] and its removal [d, d'], the
 //! insertion happens by min(e', d') and the removal not before max(d, e); if d' < e there is no order. From here on spans are
@@ -73,6 +74,8 @@ pub(super) struct Container {
     pub elements: Vec<Element>,
     /// In order of position.
     pub empties: Vec<Emptiness>,
+    /// Removals that crashed without a result: when they were invoked, ascending, and their positions.
+    pub crashed_removals: Vec<(u32, u32)>,
     /// The end of time.
     pub end: u32,
 }
@@ -93,6 +96,8 @@ pub(super) struct Values<'c> {
     mentions: Vec<Mentions<'c>>,
     /// The calls that found nothing.
     empties: Vec<u32>,
+    /// The removals that crashed without a result.
+    crashed_removals: Vec<u32>,
 }
 
 /// The operations on a value, by position.
@@ -110,13 +115,14 @@ impl<'c> Values<'c> {
     pub fn new(operations: &[Classed<'c>]) -> Option<Values<'c>> {
         let mut mentions: Vec<Mentions<'c>> = Vec::new();
         let mut by_value: FxHashMap<&'c Value, usize> = FxHashMap::default();
-        let mut empties = Vec::new();
+        let (mut empties, mut crashed_removals) = (Vec::new(), Vec::new());
         for (position, operation) in (0_u32..).zip(operations) {
             let (Role::Insert(value) | Role::Remove(value)) = operation.role else {
-                if operation.role != Role::Empty {
-                    return None;
+                match operation.role {
+                    Role::Empty => empties.push(position),
+                    Role::RemoveAny if operation.completed_ns.is_none() => crashed_removals.push(position),
+                    _ => return None,
                 }
-                empties.push(position);
                 continue;
             };
             let number = *by_value.entry(value).or_insert(mentions.len());
@@ -131,7 +137,7 @@ impl<'c> Values<'c> {
                 Some(_) => of_value.remove_again.push(position),
             }
         }
-        Some(Values { mentions, empties })
+        Some(Values { mentions, empties, crashed_removals })
     }
 
     /// The same in order of value, as are then the elements gathered.
@@ -151,7 +157,11 @@ impl<'c> Values<'c> {
         }
         let empty = |&operation: &u32| Some(Emptiness { operation, span: ranked.completed(operation)? });
         let empties = self.empties.iter().filter_map(empty).collect();
-        Gathered::Container(Container { elements, empties, end: ranked.end })
+        let crashed = |&operation: &u32| Some((ranked.span(operation)?.from, operation));
+        let mut crashed_removals: Vec<(u32, u32)> =
+            self.crashed_removals.iter().filter_map(crashed).collect();
+        crashed_removals.sort_unstable();
+        Gathered::Container(Container { elements, empties, crashed_removals, end: ranked.end })
     }
 }
 
@@ -204,6 +214,12 @@ impl Container {
     pub fn gaps(&self) -> Gaps {
         Gaps::between(self.elements.iter().filter_map(Element::core), self.end)
     }
+
+    /// The same by the cores of those elements only of which `is_left_out` is false.
+    pub fn gaps_but_for(&self, is_left_out: &[bool]) -> Gaps {
+        let elements = self.elements.iter().zip(is_left_out).filter(|&(_, &is_left_out)| !is_left_out);
+        Gaps::between(elements.filter_map(|(element, _)| element.core()), self.end)
+    }
 }
 
 /// The ranks that lie in none of some open intervals of which no beginning is another's end.
@@ -235,6 +251,11 @@ impl Gaps {
             next[rank] = if is_covered[rank] { next[rank + 1] } else { rank as u32 };
         }
         Gaps { next }
+    }
+
+    /// Whether a rank lies in none of the intervals.
+    pub fn is_at(&self, rank: u32) -> bool {
+        self.first_in(Span { from: rank, by: rank }).is_some()
     }
 
     /// The first rank in `span` that lies in none of the intervals.

@@ -19,6 +19,7 @@ mod set;
 mod stack;
 mod trees;
 mod unequal;
+mod unknown;
 mod values;
 
 use crate::budget::{Account, Exhausted, Meter};

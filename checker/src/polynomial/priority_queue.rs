@@ -24,10 +24,13 @@
 //! If v is inserted at yᵤ, then it is either gone at once or inserted after the removals at that rank. Likewise for `Empty`s. ∎
 //!
 //! For a bag (a) is always true, and yᵥ is the beginning of `v.leaves`.
+//!
+//! Where removals crashed without a result, a bag is decided with them (`unknown`). For a priority queue an order without them is
+//! one; if there is none, that is left to the general search.
 
 use super::containers::{Container, Gaps, Gathered, GrowingGaps, Values};
 use super::ranks::Ranked;
-use super::{Answer, ByRank, Classed};
+use super::{Answer, ByRank, Classed, unknown};
 
 /// The algorithm for priority queues.
 pub(super) struct PriorityQueue<'c>(Values<'c>);
@@ -51,7 +54,11 @@ impl<'c> Bag<'c> {
 
 impl ByRank for PriorityQueue<'_> {
     fn decide(&self, ranked: &Ranked) -> Option<Answer> {
-        decide_by(&self.0, ranked, |container| {
+        let container = match self.0.gather(ranked) {
+            Gathered::Container(container) => container,
+            Gathered::Contradiction => return Some(Answer::NonLinearizable),
+        };
+        let removals = |container: &Container| {
             let mut gaps = GrowingGaps::new(container.end);
             let removals = container.elements.iter().map(|element| {
                 let removed_at = gaps.first_in(element.leaves)?;
@@ -60,32 +67,56 @@ impl ByRank for PriorityQueue<'_> {
                 }
                 Some(removed_at)
             });
-            removals.collect()
-        })
+            removals.collect::<Option<Vec<u32>>>()
+        };
+        let order = |container: &Container| read_off(container, &removals(container)?, &container.gaps());
+        unknown::decide(container, |_| None, order)
     }
 }
 
 impl ByRank for Bag<'_> {
     fn decide(&self, ranked: &Ranked) -> Option<Answer> {
-        decide_by(&self.0, ranked, |container| {
-            Some(container.elements.iter().map(|element| element.leaves.from).collect())
-        })
+        let container = match self.0.gather(ranked) {
+            Gathered::Container(container) => container,
+            Gathered::Contradiction => return Some(Answer::NonLinearizable),
+        };
+        let order = |container: &Container| {
+            let removals: Vec<u32> = container.elements.iter().map(|element| element.leaves.from).collect();
+            Some(postponed(container, read_off(container, &removals, &container.gaps())?))
+        };
+        unknown::decide(container, |container| Some(vec![container.end; container.elements.len()]), order)
     }
 }
 
-/// Decides when `removals` says at which rank each element is removed, if it can be.
-fn decide_by(
-    values: &Values<'_>,
-    ranked: &Ranked,
-    removals: impl FnOnce(&Container) -> Option<Vec<u32>>,
-) -> Option<Answer> {
-    let container = match values.gather(ranked) {
-        Gathered::Container(container) => container,
-        Gathered::Contradiction => return Some(Answer::NonLinearizable),
-    };
-    let gaps = container.gaps();
-    let order = removals(&container).and_then(|removals| read_off(&container, &removals, &gaps));
-    Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
+/// The same order with removals that crashed without a result directly before the next `Empty`, or left out if there is none.
+/// That is as legal: a value that leaves later keeps no other operation on a bag from anything but being empty. And since they
+/// take all that is left there, it is legal for models too that do not let them take what they like.
+fn postponed(container: &Container, order: Vec<u32>) -> Vec<u32> {
+    if container.crashed_removals.is_empty() {
+        return order;
+    }
+    let length = order.iter().max().map_or(0, |&greatest| greatest as usize + 1);
+    let (mut is_removal, mut is_empty) = (vec![false; length], vec![false; length]);
+    for &(_, removal) in &container.crashed_removals {
+        if let Some(is_removal) = is_removal.get_mut(removal as usize) {
+            *is_removal = true;
+        }
+    }
+    for empty in &container.empties {
+        is_empty[empty.operation as usize] = true;
+    }
+    let (mut waiting, mut postponed) = (Vec::new(), Vec::with_capacity(order.len()));
+    for operation in order {
+        if is_removal[operation as usize] {
+            waiting.push(operation);
+            continue;
+        }
+        if is_empty[operation as usize] {
+            postponed.append(&mut waiting);
+        }
+        postponed.push(operation);
+    }
+    postponed
 }
 
 /// What stands at one rank, in this order.

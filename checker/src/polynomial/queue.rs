@@ -35,7 +35,7 @@
 
 use super::containers::{Container, Gathered, Values};
 use super::ranks::{Ranked, Span, sorted_by_rank};
-use super::{Answer, ByRank, Classed};
+use super::{Answer, ByRank, Classed, unknown};
 
 /// The algorithm for queues.
 pub(super) struct Queue<'c>(Values<'c>);
@@ -53,11 +53,28 @@ impl ByRank for Queue<'_> {
             Gathered::Container(container) => container,
             Gathered::Contradiction => return Some(Answer::NonLinearizable),
         };
-        let end = container.end;
-        let order =
-            items(&container).and_then(|items| Some(read_off(&items, &enumeration(&items, end)?, end)));
-        Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
+        unknown::decide(
+            container,
+            |container| Some(deadlines(container)),
+            |container| {
+                let items = items(container)?;
+                Some(read_off(&items, &enumeration(&items, container.end)?, container.end))
+            },
+        )
     }
+}
+
+/// For each value the first end of a `leaves` of those that certainly enter after it.
+fn deadlines(container: &Container) -> Vec<u32> {
+    let mut first_end = vec![container.end; container.end as usize + 2];
+    for element in &container.elements {
+        let place = &mut first_end[element.enters.from as usize];
+        *place = element.leaves.by.min(*place);
+    }
+    for rank in (0..=container.end as usize).rev() {
+        first_end[rank] = first_end[rank].min(first_end[rank + 1]);
+    }
+    container.elements.iter().map(|element| first_end[element.enters.by as usize + 1]).collect()
 }
 
 /// A value, or an `Empty`.

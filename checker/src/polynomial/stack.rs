@@ -27,6 +27,8 @@
 //! take r out of it, and let it enter at A before and leave at B after all others. So a part can be ordered if and only if there
 //! is such a value and the part without it can be ordered, which falls into parts again. ∎
 //!
+//! Where removals crashed without a result, an order without them is one; if there is none, that is left to the general search.
+//!
 //! **How it is done.** The part furthest to the left is always next; the value for its bottom is found and taken away. So the
 //! beginnings A never go back, and a value whose `enters` has begun by A stays one that has. In a tree over the values in order of
 //! the beginnings of their cores stand those that have, with the ends of their `leaves`; a part is a range of it, and the greatest
@@ -36,7 +38,7 @@
 use super::containers::{Container, Element, Gathered, Values};
 use super::ranks::{Ranked, sorted_by_rank};
 use super::trees::{Cover, Maxima};
-use super::{Answer, ByRank, Classed};
+use super::{Answer, ByRank, Classed, unknown};
 
 /// The algorithm for stacks.
 pub(super) struct Stack<'c>(Values<'c>);
@@ -54,8 +56,7 @@ impl ByRank for Stack<'_> {
             Gathered::Container(container) => container,
             Gathered::Contradiction => return Some(Answer::NonLinearizable),
         };
-        let order = stays(&container).and_then(|steps| read_off(&container, steps));
-        Some(order.map_or(Answer::NonLinearizable, Answer::Linearizable))
+        unknown::decide(container, |_| None, |container| read_off(container, stays(container)?))
     }
 }
 

@@ -54,7 +54,7 @@ impl Maxima {
     }
 }
 
-/// How many intervals cover what is between each rank and the next.
+/// How many intervals cover what is between each rank and the next. (Or any other numbers, if *covered* is read as: more than 0.)
 #[derive(Debug)]
 pub(super) struct Cover {
     leaves: usize,
@@ -130,7 +130,7 @@ impl Cover {
         }
         while node < self.leaves {
             above += self.added[node];
-            node = if self.least[2 * node] + above == 0 { 2 * node } else { 2 * node + 1 };
+            node = if self.least[2 * node] + above <= 0 { 2 * node } else { 2 * node + 1 };
         }
         (node - self.leaves) as u32
     }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use labrys_checker::linearizable::{Completed, Decision, Interval, decide};
 use labrys_checker::{Class, Context, Meaning, Model, ModelError, Role};
-use labrys_history::{Operation, Value};
+use labrys_history::{Completion, Operation, Value};
 use labrys_seed::{Rng, Seed};
 use rand::Rng as _;
 
@@ -30,6 +30,11 @@ pub trait Toy: Copy + Send + Sync + 'static {
     fn is_pure(call: Self::Call) -> bool;
     /// What an operation of a history calls, for tests that come with one.
     fn call(operation: &Operation) -> Self::Call;
+
+    /// What the oracle says.
+    fn is_linearizable(ops: &[Timed<Self::Call>]) -> bool {
+        is_linearizable_by(Self::step, ops, Self::init())
+    }
 }
 
 /// A model of it, and whether it says of which class it is.
@@ -79,7 +84,9 @@ impl<T: Toy> Model for ToyModel<T> {
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<Self::Call>, ModelError> {
         let call = T::call(operation);
-        Ok(Meaning::Completed(ToyCall(call, T::values(call))))
+        let call = ToyCall(call, T::values(call));
+        let has_crashed = matches!(operation.completion, Completion::Info { .. });
+        Ok(if has_crashed { Meaning::Crashed(call) } else { Meaning::Completed(call) })
     }
 
     fn step(&self, state: &T::State, call: &Self::Call) -> Result<T::State, NotPossible> {
@@ -153,7 +160,7 @@ pub fn assert_agreement<T: Toy>(toy: T, history: impl Fn(Seed) -> Vec<Timed<T::C
     let (mut valid, histories) = (0_u64, histories(15_000));
     for number in 0..histories {
         let ops = history(Seed(0xba6).fork(&format!("{:?}", T::CLASS)).fork_index(number));
-        let expected = is_linearizable_by(T::step, &ops, T::init());
+        let expected = T::is_linearizable(&ops);
         for model in [ToyModel::told(toy), ToyModel::untold(toy)] {
             assert_eq!(is_valid(&model, &ops), expected, "told: {}; {ops:#?}", model.is_told);
         }
