@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use labrys_history::{
     Clock, Draft, Event, EventKind, Format, History, MonotonicClock, Process, ReadOptions, Recorder, Sink,
-    Value, read_bytes, write_history,
+    Value, read_bytes, read_history, write_history, write_json_lines,
 };
 
 const ROUNDS: u32 = 5;
 
 fn main() {
     let events: usize = if std::env::args().any(|argument| argument == "--test") { 1_000 } else { 400_000 };
+    measure_memory(events as u64 * 5 / 2);
     measure_stay_in_memory_at_leisure(events as u64 / 200);
     println!("{:<34} {:>9} {:>12}", "", "MB/s", "events/s");
     for (name, history) in [("register", register(events)), ("transactions", transactions(events / 4))] {
@@ -40,6 +41,46 @@ fn main() {
             });
         }
     }
+}
+
+/// Prints the most memory that this process ever held while it read a JSON Lines file of so many operations. Must come first,
+/// while the process is small.
+fn measure_memory(operations: u64) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("history.jsonl");
+    let mut file = io::BufWriter::new(std::fs::File::create(&path).expect("a new file"));
+    let mut numbers = Numbers(1);
+    for chunk in 0..operations.div_ceil(1_000) {
+        let mut events = Vec::new();
+        for operation in 1_000 * chunk..operations.min(1_000 * (chunk + 1)) {
+            let pair = Value::Vector(vec![numbers.small(), numbers.small()]);
+            for (index, kind) in (2 * operation..).zip([EventKind::Invoke, EventKind::Ok]) {
+                let process = Process::Client(operation % 10);
+                let mut event = Event::new(index, 1_000 * index, process, kind, "cas", pair.clone());
+                event.key = Some(Value::Int(operation as i64 % 100));
+                events.push(event);
+            }
+        }
+        write_json_lines(&mut file, &events).expect("there is room on the disk");
+    }
+    drop(file);
+    let before_mb = peak_mb();
+    let history = read_history(&path, ReadOptions::default()).expect("it was written by us").history;
+    let text_mb = path.metadata().map_or(0, |metadata| metadata.len() / 1_000_000);
+    println!(
+        "read jsonl, {operations} operations: peak {} MB (before: {before_mb} MB), of which {text_mb} MB are the file; \
+         {} bytes an event",
+        peak_mb(),
+        size_of_val(&history.events()[0]),
+    );
+}
+
+/// The most memory that this process has held, in MB; 0 where the system does not say.
+fn peak_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024 / 1_000_000
 }
 
 fn read(text: &[u8], format: Format) -> History {

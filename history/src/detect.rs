@@ -9,6 +9,10 @@ use crate::{Format, jepsen_log};
 
 /// The format that the text is in, or what it looks like instead. The file's name decides only what the text leaves open.
 pub(crate) fn detect(text: &[u8], file: &Path) -> Result<Format, String> {
+    #[cfg(feature = "parquet")]
+    if text.starts_with(crate::columnar::MARK) {
+        return Ok(Format::Parquet);
+    }
     let text = &text[byte_order_mark(text)..];
     let mut visible = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
     match (visible.next(), visible.next(), visible.next()) {

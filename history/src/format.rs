@@ -16,15 +16,31 @@ pub enum Format {
     JepsenLog,
     /// Porcupine's operations as JSON.
     Porcupine,
+    /// Parquet, one row an event.
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 impl Format {
     /// All formats; all of them can be read.
-    pub const ALL: &'static [Format] =
-        &[Format::JsonLines, Format::Edn, Format::Json, Format::Porcupine, Format::JepsenLog];
+    pub const ALL: &'static [Format] = &[
+        Format::JsonLines,
+        Format::Edn,
+        Format::Json,
+        Format::Porcupine,
+        Format::JepsenLog,
+        #[cfg(feature = "parquet")]
+        Format::Parquet,
+    ];
 
     /// The formats that can be written.
-    pub const WRITABLE: &'static [Format] = &[Format::JsonLines, Format::Edn, Format::Porcupine];
+    pub const WRITABLE: &'static [Format] = &[
+        Format::JsonLines,
+        Format::Edn,
+        Format::Porcupine,
+        #[cfg(feature = "parquet")]
+        Format::Parquet,
+    ];
 
     /// The name on the command line and in messages.
     #[must_use]
@@ -35,6 +51,8 @@ impl Format {
             Format::Json => "json",
             Format::JepsenLog => "jepsen-log",
             Format::Porcupine => "porcupine",
+            #[cfg(feature = "parquet")]
+            Format::Parquet => "parquet",
         }
     }
 
@@ -45,6 +63,8 @@ impl Format {
             "jsonl" | "ndjson" => Some(Format::JsonLines),
             "edn" => Some(Format::Edn),
             "json" => Some(Format::Porcupine),
+            #[cfg(feature = "parquet")]
+            "parquet" => Some(Format::Parquet),
             _ => None,
         }
     }

@@ -14,6 +14,8 @@
 #![warn(missing_docs)]
 
 mod clock;
+#[cfg(feature = "parquet")]
+mod columnar;
 mod detect;
 mod edn;
 mod event;

@@ -158,6 +158,8 @@ pub fn read_bytes(
         Format::Json => reader.json(options.independent)?,
         Format::JepsenLog => reader.jepsen_log(options.independent)?,
         Format::Porcupine => reader.porcupine()?,
+        #[cfg(feature = "parquet")]
+        Format::Parquet => reader.parquet()?,
     }
     if reader.events.is_empty() {
         reader.warn(0, "there is no event in this file");
@@ -239,6 +241,21 @@ impl<'a> Reader<'a> {
             let what =
                 "operations that overlap another of their client, which were given clients of their own";
             self.warn(read.first_overlapping, &format!("{what}: {}", read.overlapping));
+        }
+        Ok(())
+    }
+
+    /// The line of a location is the row, from 1.
+    #[cfg(feature = "parquet")]
+    fn parquet(&mut self) -> Result<(), ReadError> {
+        let at = |row: u64| Location { file: self.file.to_owned(), line: row + 1, column: 1 };
+        let events = crate::columnar::read(self.text)
+            .map_err(|wrong| ReadError::Malformed { location: at(wrong.row), message: wrong.message })?;
+        for (row, event) in (0..).zip(events) {
+            if let Err(problem) = self.validator.accept(&event) {
+                return Err(ReadError::Inconsistent { location: at(row), problem });
+            }
+            self.events.push(event);
         }
         Ok(())
     }

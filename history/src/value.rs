@@ -145,6 +145,17 @@ impl Value {
     }
 }
 
+/// Adds an element to those of a collection that is being read.
+///
+/// Histories have millions of pairs and triples (compare-and-set, micro-operations), and the room for four elements that a
+/// vector begins with would be a good part of the memory that they need.
+pub(crate) fn push_element(elements: &mut Vec<Value>, element: Value) {
+    if elements.is_empty() {
+        elements.reserve_exact(3);
+    }
+    elements.push(element);
+}
+
 impl Ord for Value {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {

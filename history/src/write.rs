@@ -54,6 +54,8 @@ pub fn write_history(
                 ));
             }
         }
+        #[cfg(feature = "parquet")]
+        Format::Parquet => crate::columnar::write(out, history.events())?,
         Format::Json | Format::JepsenLog => return Err(WriteError::OnlyRead(format)),
     }
     Ok(notes)

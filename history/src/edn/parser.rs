@@ -4,6 +4,7 @@ use memchr::{memchr, memchr2};
 
 use super::{atom, tag};
 use crate::syntax::{SyntaxError, unexpected, visible};
+use crate::value::push_element;
 use crate::{MAX_DEPTH, Value};
 
 type Parsed<T> = Result<T, SyntaxError>;
@@ -176,7 +177,7 @@ impl<'a> Parser<'a> {
         self.take();
         let mut elements = Vec::new();
         while self.peek(inside)? != close {
-            elements.push(self.value(inside)?);
+            push_element(&mut elements, self.value(inside)?);
         }
         self.take();
         Ok(elements)

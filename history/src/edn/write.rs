@@ -66,7 +66,10 @@ fn is_free(name: &str) -> bool {
 }
 
 fn write_extra<W: Write + ?Sized>(out: &mut W, extra: &[(Box<str>, Value)]) -> fmt::Result {
-    if extra.iter().all(|(name, _)| is_free(name)) {
+    let is_alone =
+        |position: usize, name: &str| extra[..position].iter().all(|(before, _)| **before != *name);
+    // A map that has a key twice is none to Clojure.
+    if extra.iter().enumerate().all(|(position, (name, _))| is_free(name) && is_alone(position, name)) {
         for (name, value) in extra {
             write!(out, ", :{name} ")?;
             write_value(out, value)?;

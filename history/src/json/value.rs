@@ -6,6 +6,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::too_deep;
+use crate::value::push_element;
 use crate::{MAX_DEPTH, Value};
 
 impl Serialize for Value {
@@ -197,7 +198,7 @@ impl<'de> Visitor<'de> for ValueSeed {
         let inside = self.inside()?;
         let mut elements = Vec::new();
         while let Some(element) = sequence.next_element_seed(inside)? {
-            elements.push(element);
+            push_element(&mut elements, element);
         }
         Ok(Value::Vector(elements))
     }
@@ -297,7 +298,7 @@ impl<'de> Visitor<'de> for ElementsVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<Value>, A::Error> {
         let mut elements = Vec::new();
         while let Some(element) = sequence.next_element_seed(self.0)? {
-            elements.push(element);
+            push_element(&mut elements, element);
         }
         Ok(elements)
     }

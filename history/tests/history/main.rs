@@ -2,6 +2,8 @@
 //!
 //! `crash` starts processes: this binary again.
 
+#[cfg(feature = "parquet")]
+mod columnar;
 mod crash;
 mod edn;
 mod elle_cli;
