@@ -1,4 +1,5 @@
-//! How long the search takes on generated histories: `cargo bench -p labrys-checker [FILTER]` prints a table.
+//! How long the search takes on generated histories: `cargo bench -p labrys-checker --bench linearizable [-- FILTER [ALGORITHM]]` prints a table;
+//! the algorithm is general, depth or breadth.
 //!
 //! Clients are always busy; a third of the operations are reads where there are no compare-and-sets. *unique*: every write
 //! has a value of its own; *five*: five values with compare-and-set; *keyed*: five values on thirty keys. *stale*: one read
@@ -6,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use labrys_checker::linearizable::Algorithm;
 use labrys_checker::verdict::Validity;
 use labrys_checker::{Budget, CheckConfig, check};
 use labrys_history::Value;
@@ -95,7 +97,15 @@ fn now() -> Instant {
 }
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let filter = arguments.next();
+    let algorithm = match arguments.next().as_deref() {
+        None => Algorithm::Auto,
+        Some("general") => Algorithm::General,
+        Some("depth") => Algorithm::DepthFirst,
+        Some("breadth") => Algorithm::BreadthFirst,
+        Some(other) => panic!("{other}: general, depth or breadth"),
+    };
     println!(
         "{:<8} {:>9} {:>8} {:>8} {:>6}  {:<8} {:>10} {:>9} {:>15} {:>9}",
         "values",
@@ -116,18 +126,19 @@ fn main() {
         if filter.as_ref().is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }
-        measure(&row, &stale);
+        measure(&row, &stale, algorithm);
     }
 }
 
-fn measure(row: &Row, stale: &str) {
+fn measure(row: &Row, stale: &str, algorithm: Algorithm) {
     let (history, _) = history_of(&generate(row));
     let start = now();
     let clock = move || start.elapsed();
     let budget =
         Budget::unlimited().with_time_limit(&clock, TIME_LIMIT).with_memory_limit_bytes(MEMORY_LIMIT_BYTES);
-    let config =
+    let mut config =
         CheckConfig::linearizable("cas-register", Some(Value::Int(0))).expect("a model of the table");
+    config.context.algorithm = algorithm;
     let verdict = check(&history, &config.within(budget)).expect("a history of that model");
     let elapsed = start.elapsed();
     let total = |name: &str| -> u64 {

@@ -118,6 +118,12 @@ impl<'a> Meter<'a> {
         }
     }
 
+    /// Bytes that are held now.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
     /// Whether `more` bytes could be taken for a moment, without taking them.
     ///
     /// # Errors

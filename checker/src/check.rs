@@ -10,7 +10,7 @@ use crate::budget::Budget;
 use crate::invariants::{
     FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery, ReplicasAgree,
 };
-use crate::linearizable::Linearizable;
+use crate::linearizable::{Algorithm, Linearizable};
 use crate::model::ModelError;
 use crate::models::{self, ModelChoiceError};
 use crate::observer::{self, FaultAction, FaultSeen};
@@ -39,6 +39,8 @@ pub struct Context<'a> {
     /// Whether another program than Labrys wrote the history: models may then look for the conventions of that program
     /// ([`crate::Model::adapted`]).
     pub foreign: bool,
+    /// Which search decides linearizability; the verdict is the same.
+    pub algorithm: Algorithm,
 }
 
 /// A history that cannot be judged as asked: exit code 254, not 1.

@@ -82,7 +82,7 @@ pub struct PartitionVerdict {
     /// One sentence: why it is invalid or unknown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// The algorithm that decided: `wgl`, …
+    /// The algorithm that decided: `wgl`, `breadth-first`, …
     pub algorithm: String,
     /// Number of operations in the partition.
     pub operations: u64,

@@ -6,15 +6,22 @@
 //! before it are judged to the end, and parts behind it are not reported, whether they happened to be finished or not.
 //!
 //! - `problem` prepares a part: the order of events, levels and slots.
-//! - `search` finds a linearization, or the furthest level; why it may skip what it skips is proved there.
+//! - `search` finds a linearization, or the furthest level, depth-first; why it may skip what it skips is proved there.
+//! - `breadth` does the same breadth-first, in order of time; `frontier` and `path` are what it keeps.
+//! - `race` lets both take turns; `domain` finds what follows from there being few states.
 //! - `refine` makes an exact answer of searches that do not count the uses of all crashed operations.
 //! - `explain` puts the outcome of a search that found none into words.
 
+mod breadth;
 mod compiled;
 mod crashed;
+mod domain;
 mod explain;
+mod frontier;
 mod memo;
+mod path;
 mod problem;
+mod race;
 mod refine;
 mod search;
 
@@ -29,8 +36,9 @@ use labrys_history::{Completion, History, Operation, Value};
 pub(crate) use explain::leads_nowhere;
 pub use explain::{CANDIDATES_LIMIT, STEPS_LIMIT};
 pub use problem::{Completed, Interval};
+pub use race::Algorithm;
 
-use crate::budget::Meter;
+use crate::budget::{Exhausted, Meter};
 use crate::check::{CheckError, Checker, Context, bug_report};
 use crate::json::to_json;
 use crate::minimal;
@@ -135,26 +143,44 @@ pub enum Decision {
 #[must_use]
 pub fn decide<M: Model>(model: &M, intervals: &[Interval<M::Call>], context: &Context<'_>) -> Decision {
     let meter = Meter::new(context.budget);
-    let mut decision = decision(model, intervals, &meter);
+    let mut decision = decision(model, intervals, context.algorithm, &meter);
     if let Decision::NonLinearizable(evidence) = &mut decision {
         evidence.minimal = minimal::minimal(model, intervals, &meter, evidence);
     }
     decision
 }
 
-fn decision<M: Model>(model: &M, intervals: &[Interval<M::Call>], meter: &Meter<'_>) -> Decision {
-    match polynomial::judge(model, intervals, meter) {
+fn decision<M: Model>(
+    model: &M,
+    intervals: &[Interval<M::Call>],
+    algorithm: Algorithm,
+    meter: &Meter<'_>,
+) -> Decision {
+    match judge_by_class(model, intervals, algorithm, meter) {
         Ok(None) => {}
         Ok(Some(judged)) => return Decision::of(intervals, judged),
         Err(exhausted) => return Decision::Unknown(exhausted.to_string()),
     }
     let problem = Problem::new(model, intervals);
-    match solve(model, &problem, meter, &|| true).found {
+    match solve(model, &problem, algorithm, meter, &|| true).found {
         Found::Linearization(path) => Decision::Linearizable(explain::names(model, &problem, &path)),
         Found::Nothing { level, longest } => {
             Decision::NonLinearizable(Box::new(explain::explain(model, &problem, level, &longest).0))
         }
         Found::GivenUp(exhausted) => Decision::Unknown(exhausted.to_string()),
+    }
+}
+
+/// The answer of a polynomial algorithm, if there is one and it is wanted.
+fn judge_by_class<M: Model>(
+    model: &M,
+    intervals: &[Interval<M::Call>],
+    algorithm: Algorithm,
+    meter: &Meter<'_>,
+) -> Result<Option<Judged>, Exhausted> {
+    match algorithm {
+        Algorithm::Auto => polynomial::judge(model, intervals, meter),
+        Algorithm::General | Algorithm::DepthFirst | Algorithm::BreadthFirst => Ok(None),
     }
 }
 
@@ -177,7 +203,7 @@ pub(crate) fn is_non_linearizable<M: Model>(
     meter: &Meter<'_>,
     is_wanted: &dyn Fn() -> bool,
 ) -> Option<bool> {
-    match solve(model, &Problem::new(model, intervals), meter, is_wanted).found {
+    match solve(model, &Problem::new(model, intervals), Algorithm::General, meter, is_wanted).found {
         Found::Linearization(_) => Some(false),
         Found::Nothing { .. } => Some(true),
         Found::GivenUp(_) => None,
@@ -229,6 +255,7 @@ fn judge_parts<M: Model>(model: &M, parts: &[Part<M::Call>], context: &Context<'
         parts,
         meter: &Meter::new(context.budget),
         all: context.all,
+        algorithm: context.algorithm,
         next_rank: AtomicUsize::new(0),
         first_invalid_rank: AtomicUsize::new(usize::MAX),
         verdicts: by_size.iter().map(|_| OnceLock::new()).collect(),
@@ -253,6 +280,7 @@ struct Queue<'q, M: Model> {
     parts: &'q [Part<M::Call>],
     meter: &'q Meter<'q>,
     all: bool,
+    algorithm: Algorithm,
     /// Positions of the parts; the position in this list is a part's rank.
     by_size: Vec<usize>,
     next_rank: AtomicUsize,
@@ -270,7 +298,8 @@ impl<M: Model> Queue<'_, M> {
             }
             let part = &self.parts[self.by_size[rank]];
             let judged = catch_unwind(AssertUnwindSafe(|| {
-                let mut verdict = judge_part(self.model, part, self.meter, &|| self.is_wanted(rank));
+                let mut verdict =
+                    judge_part(self.model, part, self.algorithm, self.meter, &|| self.is_wanted(rank));
                 minimal::add(self.model, &part.intervals, self.meter, &mut verdict.evidence);
                 verdict
             }));
@@ -385,16 +414,17 @@ impl<C> Part<C> {
 fn judge_part<M: Model>(
     model: &M,
     part: &Part<M::Call>,
+    algorithm: Algorithm,
     meter: &Meter<'_>,
     is_wanted: &dyn Fn() -> bool,
 ) -> PartitionVerdict {
-    match polynomial::judge(model, &part.intervals, meter) {
+    match judge_by_class(model, &part.intervals, algorithm, meter) {
         Ok(None) => {}
         Ok(Some(judged)) => return part.judged(model, judged),
         Err(exhausted) => return part.verdict(Validity::Unknown, exhausted.to_string()),
     }
     let problem = Problem::new(model, &part.intervals);
-    let solved = solve(model, &problem, meter, is_wanted);
+    let solved = solve(model, &problem, algorithm, meter, is_wanted);
     let mut verdict = match solved.found {
         Found::Linearization(_) => part.verdict(Validity::Valid, String::new()),
         Found::Nothing { level, longest } => {
@@ -414,6 +444,7 @@ fn judge_part<M: Model>(
             ),
         ),
     };
+    verdict.algorithm = solved.algorithm.to_owned();
     verdict.statistics = BTreeMap::from([
         ("completed".to_owned(), problem.completes.len().into()),
         ("crashed".to_owned(), problem.crashed().into()),

@@ -15,13 +15,16 @@
 //! question is asked again for that one. Each round but those counts a group that was not counted.
 
 use super::problem::Problem;
-use super::search::{Found, Search, Taken};
+use super::race::{self, Algorithm, Outcome, race};
+use super::search::{CONFIGURATIONS_FOR_LONGER, Found, Search, Taken};
 use crate::budget::{Account, Meter};
 use crate::model::Model;
 
 /// An answer, and what it took.
 pub(crate) struct Solved {
     pub found: Found,
+    /// The search that had it.
+    pub algorithm: &'static str,
     /// Configurations entered in all rounds.
     pub configurations: u64,
     /// The furthest level that the last search reached.
@@ -36,38 +39,61 @@ pub(crate) struct Solved {
 pub(crate) fn solve<M: Model>(
     model: &M,
     problem: &Problem<M::Call>,
+    algorithm: Algorithm,
     meter: &Meter<'_>,
     is_wanted: &dyn Fn() -> bool,
 ) -> Solved {
     let mut counted = vec![false; problem.groups.len()];
-    let mut account = Account::open(meter);
-    let (mut configurations, mut rounds) = (0, 0);
+    let (mut configurations, mut rounds, mut peak_bytes) = (0, 0, 0);
     // Nothing reaches further than this level.
     let mut bound = None;
     loop {
-        let mut search = Search::new(model, problem, &counted);
-        if let Some(level) = bound {
-            search = search.stopping_at(level);
-        }
-        let found = search.run(meter, &mut account, is_wanted);
-        configurations += search.configurations();
+        let outcome = race(model, problem, &counted, bound, algorithm, meter, is_wanted);
+        configurations += outcome.configurations;
+        peak_bytes = peak_bytes.max(outcome.peak_bytes);
         rounds += 1;
-        let furthest = search.furthest();
-        let too_often = match &found {
+        let too_often = match &outcome.found {
             Found::Linearization(path) | Found::Nothing { longest: path, .. } => {
                 used_too_often(problem, path)
             }
             Found::GivenUp(_) => Vec::new(),
         };
         if too_often.is_empty() {
-            return Solved { found, configurations, furthest, rounds, peak_bytes: account.peak_bytes() };
+            let Outcome { mut found, algorithm, furthest, .. } = outcome;
+            if let Found::Nothing { level, longest } = &mut found
+                && algorithm == race::BREADTH_FIRST
+                && let Some(longer) = longer(model, problem, &counted, *level, meter, is_wanted)
+            {
+                *longest = longer;
+            }
+            return Solved { found, algorithm, configurations, furthest, rounds, peak_bytes };
         }
-        match found {
+        match outcome.found {
             // The first time that nothing is found, or the bound turns out too high, the same groups are enough to go on with:
             // other orders that reach the level may use nothing too often.
             Found::Nothing { level, .. } if bound.is_none_or(|bound| level < bound) => bound = Some(level),
             _ => count(&mut counted, &too_often),
         }
+    }
+}
+
+/// A longest order that reaches `level`, which is known to be the furthest, if the depth-first search has one soon: so what is
+/// told of a small history does not depend on which search was first.
+fn longer<M: Model>(
+    model: &M,
+    problem: &Problem<M::Call>,
+    counted: &[bool],
+    level: u32,
+    meter: &Meter<'_>,
+    is_wanted: &dyn Fn() -> bool,
+) -> Option<Vec<Taken>> {
+    let mut search = Search::new(model, problem, counted).stopping_at(level);
+    let configurations = CONFIGURATIONS_FOR_LONGER + 4 * u64::from(level);
+    match search.run(configurations, meter, &mut Account::open(meter), is_wanted) {
+        Some(Found::Nothing { level: reached, longest }) if reached == level => {
+            used_too_often(problem, &longest).is_empty().then_some(longest)
+        }
+        _ => None,
     }
 }
 

@@ -69,10 +69,10 @@ use crate::model::Model;
 const STEPS_PER_LOOK: u64 = 1 << 10;
 
 /// When the level that is asked for was reached: so many configurations more, for a longer order that reaches it.
-const CONFIGURATIONS_FOR_LONGER: u64 = 20_000;
+pub(crate) const CONFIGURATIONS_FOR_LONGER: u64 = 20_000;
 
 /// The number under which uses of all groups that are not counted by themselves are counted together.
-const UNCOUNTED: u32 = u32::MAX;
+pub(crate) const UNCOUNTED: u32 = u32::MAX;
 
 /// What a step linearizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,28 +232,35 @@ impl<'p, M: Model> Search<'p, M> {
             + self.met.capacity() * size_of::<u64>()
     }
 
-    /// Searches until there is an answer or `account` is overdrawn. `is_wanted` is asked now and then.
+    /// Searches until there is an answer, `account` is overdrawn, or so many more configurations were entered: then `None`.
+    /// `is_wanted` is asked now and then.
     pub fn run(
         &mut self,
+        configurations: u64,
         meter: &Meter<'_>,
         account: &mut Account<'_>,
         is_wanted: &dyn Fn() -> bool,
-    ) -> Found {
-        match self.run_until_answer(meter, account, is_wanted) {
-            Ok(found) => found,
-            Err(exhausted) => Found::GivenUp(exhausted),
-        }
+    ) -> Option<Found> {
+        let until = self.configurations.saturating_add(configurations);
+        self.run_until(until, meter, account, is_wanted)
+            .unwrap_or_else(|exhausted| Some(Found::GivenUp(exhausted)))
     }
 
-    fn run_until_answer(
+    fn run_until(
         &mut self,
+        until: u64,
         meter: &Meter<'_>,
         account: &mut Account<'_>,
         is_wanted: &dyn Fn() -> bool,
-    ) -> Result<Found, Exhausted> {
+    ) -> Result<Option<Found>, Exhausted> {
         let mut steps = 0_u64;
-        self.enter(None, meter)?;
+        if self.frames.is_empty() {
+            self.enter(None, meter)?;
+        }
         loop {
+            if self.configurations >= until {
+                return Ok(None);
+            }
             if steps.is_multiple_of(STEPS_PER_LOOK) {
                 meter.check_time()?;
                 account.set(self.bytes())?;
@@ -263,12 +270,11 @@ impl<'p, M: Model> Search<'p, M> {
             }
             steps += 1;
             if self.level as usize == self.problem.completes.len() {
-                return Ok(Found::Linearization(
-                    self.frames.iter().filter_map(|frame| frame.taken).collect(),
-                ));
+                let taken = self.frames.iter().filter_map(|frame| frame.taken).collect();
+                return Ok(Some(Found::Linearization(taken)));
             }
             if self.configurations > self.stop_at {
-                return Ok(self.nothing());
+                return Ok(Some(self.nothing()));
             }
             let frame = self.frames.last_mut().expect("the root is left last, and then the search ends");
             if let Some(&candidate) = self.candidates.get(frame.next) {
@@ -278,7 +284,7 @@ impl<'p, M: Model> Search<'p, M> {
                 self.state = candidate.next_state;
                 self.enter(Some((candidate.taken, undo)), meter)?;
             } else if self.leave() {
-                return Ok(self.nothing());
+                return Ok(Some(self.nothing()));
             }
         }
     }

@@ -38,7 +38,7 @@ fn the_time_limit_is_kept_on_the_clock_that_was_handed_in() {
     assert_eq!(verdict.validity, Validity::Unknown);
     assert_eq!(
         verdict.reason,
-        "key 0: the time limit of 50ms ran out with an order for 66 of 121 completed operations; up to 121 at a time, and \
+        "key 0: the time limit of 50ms ran out with an order for 65 of 121 completed operations; up to 121 at a time, and \
          0 crashed"
     );
     assert_eq!(looks.into_inner(), 51, "looked at until it said 50, and not again");

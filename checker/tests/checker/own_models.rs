@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use labrys_checker::linearizable::{Completed, Decision, Interval, decide};
+use labrys_checker::linearizable::{Algorithm, Completed, Decision, Interval, decide};
 use labrys_checker::{Context, Meaning, Model, ModelError};
 use labrys_history::Operation;
 use labrys_seed::Seed;
@@ -71,6 +71,8 @@ impl Model for Counter {
     }
 }
 
+const ALGORITHMS: [Algorithm; 3] = [Algorithm::General, Algorithm::DepthFirst, Algorithm::BreadthFirst];
+
 fn small_history(seed: Seed) -> Vec<Timed<Count>> {
     let mut rng = seed.rng();
     let length = rng.random_range(1..=7);
@@ -89,7 +91,7 @@ fn small_history(seed: Seed) -> Vec<Timed<Count>> {
     timed.collect()
 }
 
-fn decision_on(ops: &[Timed<Count>]) -> Decision {
+fn decision_on(ops: &[Timed<Count>], algorithm: Algorithm) -> Decision {
     let intervals: Vec<Interval<Count>> = ops
         .iter()
         .enumerate()
@@ -101,7 +103,7 @@ fn decision_on(ops: &[Timed<Count>]) -> Decision {
                 .then(|| Completed { time_ns: op.completed, index: 1_000 + position as u64 }),
         })
         .collect();
-    decide(&Counter, &intervals, &Context::default())
+    decide(&Counter, &intervals, &Context { algorithm, ..Context::default() })
 }
 
 /// Fails unless `order` is legal, respects real time, and has every operation that is not optional.
@@ -125,7 +127,8 @@ fn the_search_agrees_with_brute_force_on_a_counter_and_has_a_witness_for_each_li
     for number in 0..20_000 {
         let ops = small_history(Seed(0xc0).fork_index(number));
         let expected = is_linearizable_by(step, &ops, 0);
-        match decision_on(&ops) {
+        let algorithm = ALGORITHMS[number as usize % ALGORITHMS.len()];
+        match decision_on(&ops, algorithm) {
             Decision::Linearizable(order) => {
                 assert!(expected, "{ops:?}");
                 assert_witness(&ops, &order);

@@ -1,0 +1,662 @@
+//! [`Breadth`]: the breadth-first search, level by level.
+//!
+//! After Lowe's just-in-time linearization ("Testing for linearizability", Concurrency Computat.: Pract. Exper. 29, 2017,
+//! section 3) and Knossos's `linear`. Only a completion forces work: the configurations in which its operation is done
+//! survive, the others are extended by sequences of operations in flight that end in it. An order of the history, cut
+//! behind the operations of the completions 0, 1, … one after the other, is such sequences, for what stands before an
+//! operation was invoked before that completed. The first completion that leaves nothing ends the shortest prefix that
+//! cannot be linearized.
+//!
+//! # What is not searched, and why nothing is lost
+//!
+//! Fix an order of the history as far as some level that uses the fewest crashed operations. The claim: after each level
+//! there is a configuration that *follows* it, that is, has the state of the order cut at that level, at least the bits of
+//! it (cut operations done, others available), and has used no more crashed operations. By induction over the steps of the
+//! order each rule keeps such a configuration.
+//!
+//! - **Dominance.** ([`super::frontier`]) What dominates one that follows, follows.
+//! - **Pure operations** in flight that are legal are done at once, whenever the state changes and when they are invoked: a
+//!   bit more.
+//! - **Equal calls in flight.** Of available operations with equal calls, that which completes first is taken, unless it is
+//!   done already and the other is not: exchanging them in the order keeps it one, as in the depth-first search.
+//! - **Crashed operations**: after equal ones in flight, never without effect, and only if something follows that would not
+//!   be the same without. An order with the fewest has no other.
+//! - **What is forgotten.** Let w be an operation that forgets the state ([`super::domain`]), taken now. Any other such
+//!   operation in flight may stand directly before w, with no difference to any state. So they all become done, and stay
+//!   available: if one is used later for its effect, it just does not stand there. Neither does it matter to the others whether it
+//!   does. And one operation y of any kind that is legal in the state before w may stand before all these: it becomes done as
+//!   well and stays available. (Only one: a second one might be legal only behind the first.) So of the sets of forgotten
+//!   writes only the empty one is searched. This adds bits, and hence nothing is lost; that each bit is true is what has just been
+//!   said, and [`super::path`] makes the order of it.
+//!
+//! # Width
+//!
+//! A search of a width keeps that many configurations after each level, those with the most bits. A linearizable history mostly
+//! needs few. If such a search comes to the end of the history, it has found an order; if it dies out without having thrown
+//! anything away, there is none; otherwise it goes back to where it threw something away first, and is four times as wide.
+
+use rustc_hash::FxHashMap;
+
+use super::compiled::{CallId, Compiled, REFUSED, StateId};
+use super::crashed::{CrashSetId, CrashSets};
+use super::domain::{Domain, overwriting};
+use super::frontier::{Antichain, Bits, Configuration, append, both, clear, has, meet, set, union, without};
+use super::path::Paths;
+use super::problem::{NONE, Problem};
+use super::search::{Found, Taken, UNCOUNTED};
+use crate::budget::{Account, Exhausted, Meter};
+use crate::model::Model;
+
+/// Steps between two looks at the clock.
+const STEPS_PER_LOOK: u64 = 1 << 10;
+/// The first width.
+const WIDTH: usize = 4;
+/// So many times the width may survive a level before the best are kept.
+const SURVIVORS_PER_WIDTH: usize = 4;
+/// So many times the width may be looked at in one level.
+const LOOKS_PER_WIDTH: usize = 16;
+
+/// What is known of a problem's operations beyond [`Problem`].
+pub(crate) struct Facts {
+    /// The level from which an entry is in flight.
+    pub arrival: Vec<u32>,
+    /// For each call whether it forgets the state.
+    pub overwriting: Vec<bool>,
+    /// Whether there are few states ([`super::domain`]).
+    pub has_few_states: bool,
+}
+
+impl Facts {
+    pub fn of<M: Model>(model: &M, problem: &Problem<M::Call>) -> Facts {
+        let mut arrival = vec![0; problem.entries.len()];
+        for level in 0..problem.completes.len() {
+            let (start, end) = (problem.arrivals[level] as usize, problem.arrivals[level + 1] as usize);
+            arrival[start..end].fill(level as u32);
+        }
+        let domain = Domain::of(model, &problem.calls);
+        let overwriting = overwriting(model, &problem.calls, domain.as_ref());
+        Facts { arrival, overwriting, has_few_states: domain.is_some() }
+    }
+
+    /// Whether a step forgets the state.
+    pub fn forgets<C>(&self, taken: Taken, problem: &Problem<C>) -> bool {
+        self.overwriting[call_of(taken, problem) as usize]
+    }
+}
+
+fn call_of<C>(taken: Taken, problem: &Problem<C>) -> CallId {
+    match taken {
+        Taken::Entry(entry) => problem.entries[entry as usize].call,
+        Taken::Crashed(group) => problem.groups[group as usize].call,
+    }
+}
+
+/// A step that is legal in a state.
+#[derive(Clone, Copy, Debug)]
+struct Move<const W: usize> {
+    taken: Taken,
+    next: StateId,
+    /// Of an operation in flight.
+    slot: u32,
+    /// Whether it forgets the state; never of a crashed one.
+    forgets: bool,
+    /// Operations in flight with the same call that complete earlier; for a crashed one, all of them.
+    equal: Bits<W>,
+    /// Of a crashed one: operations in flight that go on otherwise than without it, and whether crashed ones do.
+    enables: Bits<W>,
+    enables_crashed: bool,
+}
+
+/// What can be done in a state, at the present level.
+#[derive(Clone, Copy, Debug)]
+struct Options<const W: usize> {
+    /// Pure operations in flight that are legal.
+    pure: Bits<W>,
+    start: usize,
+    end: usize,
+    /// Whether the operation that completes can be legal after some steps from here, if all in flight could be repeated.
+    is_hopeful: Option<bool>,
+}
+
+/// A configuration to extend.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    number: u32,
+    /// The state before the crashed operation that led to it and did nothing else.
+    before: Option<StateId>,
+}
+
+/// A breadth-first search in progress; `W` words of 64 slots.
+pub(crate) struct Breadth<'p, M: Model, const W: usize> {
+    problem: &'p Problem<M::Call>,
+    facts: Facts,
+    pub compiled: Compiled<'p, M>,
+    pub crash_sets: CrashSets,
+    counted: &'p [bool],
+    counts_the_rest: bool,
+    uncounted_arrivals: Vec<u32>,
+    goal: u32,
+    pub level: u32,
+    furthest: u32,
+    pub frontier: Vec<Configuration<W>>,
+    /// Slots whose operations the first frontier knows already.
+    known: Bits<W>,
+    width: usize,
+    /// Where something was thrown away first.
+    checkpoint: Option<(u32, Vec<Configuration<W>>)>,
+    paths: Paths,
+    /// Operations in flight that change the state, in order of completion; their slots; those that forget the state; the pure ones.
+    in_flight: Vec<u32>,
+    forgetting: Bits<W>,
+    pure: Vec<u32>,
+    options: FxHashMap<StateId, Options<W>>,
+    moves: Vec<Move<W>>,
+    seen: Antichain<W>,
+    survivors: Antichain<W>,
+    items: Vec<Item>,
+    steps: u64,
+    next_look: u64,
+}
+
+impl<'p, M: Model, const W: usize> Breadth<'p, M, W> {
+    /// A search that has not begun, and counts the uses of the groups for which `counted` says so, as
+    /// [`super::search::Search`] does. It stops at the level `goal`, or at the end.
+    pub fn new(model: &'p M, problem: &'p Problem<M::Call>, counted: &'p [bool], goal: Option<u32>) -> Self {
+        assert!(problem.slots <= 64 * W);
+        let end = problem.completes.len() as u32;
+        let uncounted = problem.groups.iter().zip(counted).filter(|&(_, &is_counted)| !is_counted);
+        let mut uncounted_arrivals: Vec<u32> =
+            uncounted.flat_map(|(group, _)| group.arrivals.iter().copied()).collect();
+        uncounted_arrivals.sort_unstable();
+        let start = Configuration {
+            done: [0; W],
+            available: [0; W],
+            state: 0,
+            used: CrashSets::EMPTY,
+            path: Paths::ROOT,
+        };
+        Breadth {
+            problem,
+            facts: Facts::of(model, problem),
+            compiled: Compiled::new(model, &problem.calls),
+            crash_sets: CrashSets::new(),
+            counted,
+            counts_the_rest: !model.is_finite(),
+            uncounted_arrivals,
+            goal: goal.map_or(end, |goal| goal.min(end)),
+            level: 0,
+            furthest: 0,
+            frontier: vec![start],
+            known: [0; W],
+            width: WIDTH,
+            checkpoint: None,
+            paths: Paths::default(),
+            in_flight: Vec::new(),
+            forgetting: [0; W],
+            pure: Vec::new(),
+            options: FxHashMap::default(),
+            moves: Vec::new(),
+            seen: Antichain::new(),
+            survivors: Antichain::new(),
+            items: Vec::new(),
+            steps: 0,
+            next_look: 0,
+        }
+    }
+
+    /// Steps tried so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The furthest level reached.
+    pub fn furthest(&self) -> u32 {
+        self.furthest
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let checkpoint = self.checkpoint.as_ref().map_or(0, |(_, frontier)| frontier.capacity());
+        self.compiled.bytes()
+            + self.crash_sets.bytes()
+            + self.facts.arrival.capacity() * size_of::<u32>()
+            + (self.frontier.capacity() + checkpoint) * size_of::<Configuration<W>>()
+            + self.paths.bytes()
+            + self.seen.bytes()
+            + self.survivors.bytes()
+            + self.items.capacity() * size_of::<Item>()
+            + self.moves.capacity() * size_of::<Move<W>>()
+            + self.options.capacity() * (size_of::<Options<W>>() + 8)
+    }
+
+    /// Searches until there is an answer, `account` is overdrawn, or about `steps` more steps were tried: then `None`.
+    pub fn run(
+        &mut self,
+        steps: u64,
+        meter: &Meter<'_>,
+        account: &mut Account<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Option<Found> {
+        let until = self.steps.saturating_add(steps);
+        while self.level < self.goal {
+            if self.steps >= until {
+                return None;
+            }
+            match self.advance(meter, account, is_wanted) {
+                Err(exhausted) => return Some(Found::GivenUp(exhausted)),
+                Ok(true) => {}
+                Ok(false) => match self.checkpoint.take() {
+                    None => return Some(self.nothing()),
+                    Some((level, frontier)) => self.widen(level, frontier),
+                },
+            }
+        }
+        if self.level as usize == self.problem.completes.len() {
+            return Some(Found::Linearization(self.order()));
+        }
+        self.arrive();
+        Some(self.nothing())
+    }
+
+    fn nothing(&mut self) -> Found {
+        Found::Nothing { level: self.level, longest: self.order() }
+    }
+
+    /// The order of the best configuration.
+    fn order(&mut self) -> Vec<Taken> {
+        let best = self.frontier.iter().max_by_key(|one| (one.score(), std::cmp::Reverse(one.key())));
+        let end = best.expect("a search stops with something").path;
+        self.paths.order(end, self.level, self.problem, &self.facts, &mut self.compiled)
+    }
+
+    fn widen(&mut self, level: u32, frontier: Vec<Configuration<W>>) {
+        self.width = self.width.saturating_mul(4);
+        (self.level, self.frontier) = (level, frontier);
+        (self.in_flight, self.pure, self.forgetting) = (Vec::new(), Vec::new(), [0; W]);
+        for entry in 0..self.problem.arrivals[level as usize] {
+            if self.problem.entries[entry as usize].level >= level {
+                self.put_in_flight(entry);
+            }
+        }
+        self.sort_in_flight();
+    }
+
+    /// Goes past the completion of the present level; `false` if nothing survives it: then the frontier is as it was, with what is in
+    /// flight at that completion.
+    fn advance(
+        &mut self,
+        meter: &Meter<'_>,
+        account: &mut Account<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<bool, Exhausted> {
+        if self.steps >= self.next_look {
+            self.look(meter, account, is_wanted)?;
+        }
+        let before = self.checkpoint.is_none().then(|| self.frontier.clone());
+        self.arrive();
+        let entry = self.problem.completes[self.level as usize];
+        let slot = self.problem.entries[entry as usize].slot;
+        self.items.clear();
+        self.seen.clear();
+        self.survivors.clear();
+        for position in 0..self.frontier.len() {
+            self.steps += 1;
+            self.reach(self.frontier[position], slot, false, None);
+        }
+        let mut next = 0;
+        let mut is_cut = false;
+        while next < self.items.len() {
+            if self.steps >= self.next_look {
+                self.look(meter, account, is_wanted)?;
+            }
+            let is_enough = self.survivors.members.len() > SURVIVORS_PER_WIDTH.saturating_mul(self.width);
+            if is_enough || next > LOOKS_PER_WIDTH.saturating_mul(self.width) {
+                is_cut = true;
+                break;
+            }
+            self.extend(self.items[next], slot);
+            next += 1;
+        }
+        if self.survivors.members.is_empty() && !is_cut {
+            return Ok(false);
+        }
+        is_cut |= self.keep(slot);
+        if is_cut && let Some(before) = before {
+            self.checkpoint = Some((self.level, before));
+        }
+        if self.frontier.is_empty() {
+            return Ok(false);
+        }
+        self.complete(entry);
+        Ok(true)
+    }
+
+    fn look(
+        &mut self,
+        meter: &Meter<'_>,
+        account: &mut Account<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), Exhausted> {
+        self.next_look = self.steps + STEPS_PER_LOOK;
+        meter.check_time()?;
+        account.set(self.bytes())?;
+        if !is_wanted() {
+            return Err(Exhausted::Decided);
+        }
+        if self.paths.is_full() {
+            let checkpoint = self.checkpoint.iter_mut().flat_map(|(_, frontier)| frontier);
+            let all = self.frontier.iter_mut().chain(checkpoint);
+            let all = all.chain(&mut self.seen.members).chain(&mut self.survivors.members);
+            self.paths.collect(all.map(|configuration| &mut configuration.path));
+        }
+        Ok(())
+    }
+
+    /// The survivors become the frontier: those with the most bits, as many as the width allows, without what is dominated.
+    /// Says whether any were thrown away.
+    fn keep(&mut self, slot: u32) -> bool {
+        let mut survivors = std::mem::take(&mut self.survivors.members);
+        for survivor in &mut survivors {
+            clear(&mut survivor.done, slot);
+            clear(&mut survivor.available, slot);
+        }
+        if survivors.len() > 1 {
+            survivors.sort_unstable_by_key(|one| (std::cmp::Reverse(one.score()), one.key(), one.path));
+        }
+        self.seen.clear();
+        self.frontier.clear();
+        let mut is_cut = false;
+        for &survivor in &survivors {
+            if self.seen.insert(survivor, &self.crash_sets) {
+                if self.frontier.len() == self.width {
+                    is_cut = true;
+                    break;
+                }
+                self.frontier.push(survivor);
+            }
+        }
+        self.survivors.members = survivors;
+        self.survivors.clear();
+        is_cut
+    }
+
+    fn complete(&mut self, entry: u32) {
+        self.in_flight.retain(|&other| other != entry);
+        self.pure.retain(|&other| other != entry);
+        clear(&mut self.forgetting, self.problem.entries[entry as usize].slot);
+        self.level += 1;
+        self.furthest = self.furthest.max(self.level);
+    }
+
+    fn put_in_flight(&mut self, entry: u32) {
+        let (call, slot) =
+            (self.problem.entries[entry as usize].call, self.problem.entries[entry as usize].slot);
+        if self.compiled.is_pure(call) {
+            self.pure.push(entry);
+        } else {
+            self.in_flight.push(entry);
+            if self.facts.overwriting[call as usize] {
+                set(&mut self.forgetting, slot);
+            }
+        }
+    }
+
+    fn sort_in_flight(&mut self) {
+        let entries = &self.problem.entries;
+        self.in_flight.sort_unstable_by_key(|&entry| entries[entry as usize].level);
+    }
+
+    /// Takes in the operations that are in flight from this level on.
+    fn arrive(&mut self) {
+        let level = self.level as usize;
+        self.options.clear();
+        self.moves.clear();
+        let mut arrived = [0; W];
+        for entry in self.problem.arrivals[level]..self.problem.arrivals[level + 1] {
+            self.put_in_flight(entry);
+            set(&mut arrived, self.problem.entries[entry as usize].slot);
+        }
+        self.sort_in_flight();
+        if level == 0 {
+            arrived = without(&arrived, &self.known);
+        }
+        let effectful = self.in_flight.iter().fold([0; W], |mut bits, &entry| {
+            set(&mut bits, self.problem.entries[entry as usize].slot);
+            bits
+        });
+        let effectful = both(&arrived, &effectful);
+        let has_pure = arrived != effectful;
+        for position in 0..self.frontier.len() {
+            let state = self.frontier[position].state;
+            let pure = if has_pure { both(&self.options(state).pure, &arrived) } else { [0; W] };
+            let configuration = &mut self.frontier[position];
+            configuration.available = union(&configuration.available, &effectful);
+            configuration.done = union(&configuration.done, &pure);
+        }
+    }
+
+    /// A configuration that is closed under pure operations, reached from one in which the operation that completes was done
+    /// or not: a survivor if it just became so; and something to extend, if it is new and the operation can still be used.
+    fn reach(&mut self, configuration: Configuration<W>, slot: u32, was_done: bool, before: Option<StateId>) {
+        let is_done = has(&configuration.done, slot);
+        let is_available = has(&configuration.available, slot);
+        if is_done && !(was_done && is_available) {
+            self.survivors.insert(configuration, &self.crash_sets);
+        }
+        if (is_available || !is_done) && self.seen.insert(configuration, &self.crash_sets) {
+            append(&mut self.items, Item { number: (self.seen.members.len() - 1) as u32, before });
+        }
+    }
+
+    /// Tries all steps from a configuration.
+    fn extend(&mut self, item: Item, slot: u32) {
+        let from = self.seen.members[item.number as usize];
+        if !self.is_hopeful(from.state) {
+            return;
+        }
+        let options = self.options(from.state);
+        for number in options.start..options.end {
+            let step = self.moves[number];
+            self.steps += 1;
+            if item.before.is_some_and(|before| {
+                self.compiled.step(before, call_of(step.taken, self.problem)) == step.next
+            }) {
+                continue;
+            }
+            match step.taken {
+                Taken::Entry(entry) => {
+                    if is_to_be_tried(&from, &step) {
+                        self.take(&from, entry, &step, options, slot);
+                    }
+                }
+                Taken::Crashed(group) => self.take_crashed(&from, group, &step, slot),
+            }
+        }
+    }
+
+    /// Whether the operation that completes is legal in some state that leads on from `state`. Every operation in flight and
+    /// every crashed one may take effect any number of times here, so this is never false where there is hope. Only asked
+    /// where states are few.
+    fn is_hopeful(&mut self, state: StateId) -> bool {
+        if !self.facts.has_few_states {
+            return true;
+        }
+        if let Some(is_hopeful) = self.options(state).is_hopeful {
+            return is_hopeful;
+        }
+        let completing = self.problem.completes[self.level as usize];
+        let call = self.problem.entries[completing as usize].call;
+        let mut reached = vec![state];
+        let mut next = 0;
+        let is_hopeful = loop {
+            let Some(&state) = reached.get(next) else { break false };
+            let options = self.options(state);
+            let is_known = options.is_hopeful == Some(true);
+            if is_known || self.compiled.step(state, call) != REFUSED {
+                break true;
+            }
+            for step in &self.moves[options.start..options.end] {
+                if !reached.contains(&step.next) {
+                    reached.push(step.next);
+                }
+            }
+            next += 1;
+        };
+        self.options.get_mut(&state).expect("asked for above").is_hopeful = Some(is_hopeful);
+        is_hopeful
+    }
+
+    fn take(&mut self, from: &Configuration<W>, entry: u32, step: &Move<W>, options: Options<W>, slot: u32) {
+        let mut to = *from;
+        set(&mut to.done, step.slot);
+        clear(&mut to.available, step.slot);
+        to.state = step.next;
+        if step.next != from.state {
+            to.done = union(&to.done, &self.options(step.next).pure);
+        }
+        if !step.forgets {
+            to.path = self.paths.push(from.path, Taken::Entry(entry), self.level, NONE);
+            return self.reach(to, slot, has(&from.done, slot), None);
+        }
+        to.done = union(&to.done, &both(&self.forgetting, &to.available));
+        let mut is_alone = true;
+        for number in options.start..options.end {
+            let other = self.moves[number];
+            let Taken::Entry(forgotten) = other.taken else { continue };
+            if !has(&to.done, other.slot) && is_to_be_tried(from, &other) {
+                is_alone = false;
+                let mut to = to;
+                set(&mut to.done, other.slot);
+                to.path = self.paths.push(from.path, Taken::Entry(entry), self.level, forgotten);
+                self.reach(to, slot, has(&from.done, slot), None);
+            }
+        }
+        if is_alone {
+            to.path = self.paths.push(from.path, Taken::Entry(entry), self.level, NONE);
+            self.reach(to, slot, has(&from.done, slot), None);
+        }
+    }
+
+    fn take_crashed(&mut self, from: &Configuration<W>, group: u32, step: &Move<W>, slot: u32) {
+        if meet(&step.equal, &from.available) {
+            return;
+        }
+        let Some(used) = self.with_one_more(from.used, group) else { return };
+        let pure = self.options(step.next).pure;
+        let is_useful = step.enables_crashed
+            || meet(&step.enables, &from.available)
+            || without(&pure, &from.done) != [0; W];
+        if !is_useful {
+            return;
+        }
+        let mut to = *from;
+        (to.used, to.state) = (used, step.next);
+        to.done = union(&to.done, &pure);
+        let before = (to.done == from.done).then_some(from.state);
+        to.path = self.paths.push(from.path, Taken::Crashed(group), self.level, NONE);
+        self.reach(to, slot, has(&from.done, slot), before);
+    }
+
+    /// The set with one more of the group, if there is one more.
+    fn with_one_more(&mut self, used: CrashSetId, group: u32) -> Option<CrashSetId> {
+        let (number, arrivals) = if self.counted[group as usize] {
+            (group, &self.problem.groups[group as usize].arrivals)
+        } else if self.counts_the_rest {
+            (UNCOUNTED, &self.uncounted_arrivals)
+        } else {
+            return Some(used);
+        };
+        let next = arrivals.get(self.crash_sets.used(used, number) as usize);
+        next.is_some_and(|&arrival| arrival <= self.level)
+            .then(|| self.crash_sets.with_one_more(used, number))
+    }
+
+    /// What can be done in a state at the present level.
+    fn options(&mut self, state: StateId) -> Options<W> {
+        if let Some(&options) = self.options.get(&state) {
+            return options;
+        }
+        let start = self.moves.len();
+        let mut pure = [0; W];
+        for &entry in &self.pure {
+            let entry = self.problem.entries[entry as usize];
+            if self.compiled.step(state, entry.call) != REFUSED {
+                set(&mut pure, entry.slot);
+            }
+        }
+        for position in 0..self.in_flight.len() {
+            let number = self.in_flight[position];
+            let entry = self.problem.entries[number as usize];
+            let next = self.compiled.step(state, entry.call);
+            if next != REFUSED {
+                let equal = self.equal(&self.in_flight[..position], entry.call);
+                self.moves.push(Move {
+                    taken: Taken::Entry(number),
+                    next,
+                    slot: entry.slot,
+                    forgets: self.facts.overwriting[entry.call as usize],
+                    equal,
+                    enables: [0; W],
+                    enables_crashed: false,
+                });
+            }
+        }
+        for group in 0..self.problem.groups.len() {
+            if self.problem.groups[group].arrivals[0] > self.level {
+                break;
+            }
+            self.add_crashed(state, group as u32);
+        }
+        let options = Options { pure, start, end: self.moves.len(), is_hopeful: None };
+        self.options.insert(state, options);
+        options
+    }
+
+    fn equal(&self, entries: &[u32], call: CallId) -> Bits<W> {
+        entries.iter().fold([0; W], |mut bits, &entry| {
+            let entry = &self.problem.entries[entry as usize];
+            if entry.call == call {
+                set(&mut bits, entry.slot);
+            }
+            bits
+        })
+    }
+
+    fn add_crashed(&mut self, state: StateId, group: u32) {
+        let call = self.problem.groups[group as usize].call;
+        let next = self.compiled.step(state, call);
+        if next == REFUSED || next == state {
+            return;
+        }
+        // Stops at the first that is enough: each look may be at a state that was never seen.
+        let compiled = &mut self.compiled;
+        let mut there = self.problem.groups.iter().take_while(|group| group.arrivals[0] <= self.level);
+        let enables_crashed = there.any(|other| is_enabled(compiled, state, next, other.call));
+        let mut enables = [0; W];
+        if !enables_crashed {
+            for &entry in &self.in_flight {
+                let entry = self.problem.entries[entry as usize];
+                if is_enabled(compiled, state, next, entry.call) {
+                    set(&mut enables, entry.slot);
+                }
+            }
+        }
+        let equal = self.equal(&self.in_flight, call);
+        let taken = Taken::Crashed(group);
+        self.moves.push(Move { taken, next, slot: 0, forgets: false, equal, enables, enables_crashed });
+    }
+}
+
+/// Whether a call that is legal behind a crashed operation would not have done the same before it.
+fn is_enabled<M: Model>(compiled: &mut Compiled<'_, M>, state: StateId, next: StateId, call: CallId) -> bool {
+    let after = compiled.step(next, call);
+    after != REFUSED && compiled.step(state, call) != after
+}
+
+/// Whether an operation in flight is available, and no equal one is to be tried in its place.
+fn is_to_be_tried<const W: usize>(from: &Configuration<W>, step: &Move<W>) -> bool {
+    let earlier = both(&step.equal, &from.available);
+    let is_done = has(&from.done, step.slot);
+    has(&from.available, step.slot)
+        && if is_done || step.forgets { earlier == [0; W] } else { without(&earlier, &from.done) == [0; W] }
+}
