@@ -37,12 +37,12 @@
 
 use rustc_hash::FxHashMap;
 
-use super::compiled::{CallId, Compiled, REFUSED, StateId};
+use super::compiled::{CallId, Compiled, REFUSED, StateId, Steps};
 use super::crashed::{CrashSetId, CrashSets};
 use super::domain::{Domain, overwriting};
 use super::frontier::{Antichain, Bits, Configuration, append, both, clear, has, meet, set, union, without};
 use super::path::Paths;
-use super::problem::{NONE, Problem};
+use super::problem::{NONE, Problem, Shape};
 use super::search::{Found, Taken, UNCOUNTED};
 use crate::budget::{Account, Exhausted, Meter};
 use crate::model::Model;
@@ -79,12 +79,12 @@ impl Facts {
     }
 
     /// Whether a step forgets the state.
-    pub fn forgets<C>(&self, taken: Taken, problem: &Problem<C>) -> bool {
+    pub fn forgets(&self, taken: Taken, problem: &Shape) -> bool {
         self.overwriting[call_of(taken, problem) as usize]
     }
 }
 
-fn call_of<C>(taken: Taken, problem: &Problem<C>) -> CallId {
+fn call_of(taken: Taken, problem: &Shape) -> CallId {
     match taken {
         Taken::Entry(entry) => problem.entries[entry as usize].call,
         Taken::Crashed(group) => problem.groups[group as usize].call,
@@ -127,10 +127,10 @@ struct Item {
 }
 
 /// A breadth-first search in progress; `W` words of 64 slots.
-pub(crate) struct Breadth<'p, M: Model, const W: usize> {
-    problem: &'p Problem<M::Call>,
+pub(crate) struct Breadth<'p, const W: usize> {
+    problem: &'p Shape,
     facts: Facts,
-    pub compiled: Compiled<'p, M>,
+    compiled: Box<dyn Steps + 'p>,
     pub crash_sets: CrashSets,
     counted: &'p [bool],
     counts_the_rest: bool,
@@ -158,10 +158,15 @@ pub(crate) struct Breadth<'p, M: Model, const W: usize> {
     next_look: u64,
 }
 
-impl<'p, M: Model, const W: usize> Breadth<'p, M, W> {
+impl<'p, const W: usize> Breadth<'p, W> {
     /// A search that has not begun, and counts the uses of the groups for which `counted` says so, as
     /// [`super::search::Search`] does. It stops at the level `goal`, or at the end.
-    pub fn new(model: &'p M, problem: &'p Problem<M::Call>, counted: &'p [bool], goal: Option<u32>) -> Self {
+    pub fn new<M: Model>(
+        model: &'p M,
+        problem: &'p Problem<M::Call>,
+        counted: &'p [bool],
+        goal: Option<u32>,
+    ) -> Self {
         assert!(problem.slots <= 64 * W);
         let end = problem.completes.len() as u32;
         let uncounted = problem.groups.iter().zip(counted).filter(|&(_, &is_counted)| !is_counted);
@@ -176,9 +181,9 @@ impl<'p, M: Model, const W: usize> Breadth<'p, M, W> {
             path: Paths::ROOT,
         };
         Breadth {
-            problem,
+            problem: &problem.shape,
             facts: Facts::of(model, problem),
-            compiled: Compiled::new(model, &problem.calls),
+            compiled: Box::new(Compiled::new(model, &problem.calls)),
             crash_sets: CrashSets::new(),
             counted,
             counts_the_rest: !model.is_finite(),
@@ -266,7 +271,7 @@ impl<'p, M: Model, const W: usize> Breadth<'p, M, W> {
     fn order(&mut self) -> Vec<Taken> {
         let best = self.frontier.iter().max_by_key(|one| (one.score(), std::cmp::Reverse(one.key())));
         let end = best.expect("a search stops with something").path;
-        self.paths.order(end, self.level, self.problem, &self.facts, &mut self.compiled)
+        self.paths.order(end, self.level, self.problem, &self.facts, &mut *self.compiled)
     }
 
     fn widen(&mut self, level: u32, frontier: Vec<Configuration<W>>) {
@@ -629,7 +634,7 @@ impl<'p, M: Model, const W: usize> Breadth<'p, M, W> {
             return;
         }
         // Stops at the first that is enough: each look may be at a state that was never seen.
-        let compiled = &mut self.compiled;
+        let compiled = &mut *self.compiled;
         let mut there = self.problem.groups.iter().take_while(|group| group.arrivals[0] <= self.level);
         let enables_crashed = there.any(|other| is_enabled(compiled, state, next, other.call));
         let mut enables = [0; W];
@@ -648,7 +653,7 @@ impl<'p, M: Model, const W: usize> Breadth<'p, M, W> {
 }
 
 /// Whether a call that is legal behind a crashed operation would not have done the same before it.
-fn is_enabled<M: Model>(compiled: &mut Compiled<'_, M>, state: StateId, next: StateId, call: CallId) -> bool {
+fn is_enabled(compiled: &mut dyn Steps, state: StateId, next: StateId, call: CallId) -> bool {
     let after = compiled.step(next, call);
     after != REFUSED && compiled.step(state, call) != after
 }

@@ -109,3 +109,27 @@ impl<'m, M: Model> Compiled<'m, M> {
         self.states.capacity() * per_state + self.table.capacity() * size_of::<StateId>()
     }
 }
+
+/// A [`Compiled`] model with its type erased: for what asks rarely, and need not be compiled anew for each model.
+pub(crate) trait Steps {
+    /// [`Compiled::step`].
+    fn step(&mut self, state: StateId, call: CallId) -> StateId;
+    /// [`Compiled::is_pure`].
+    fn is_pure(&self, call: CallId) -> bool;
+    /// [`Compiled::bytes`].
+    fn bytes(&self) -> usize;
+}
+
+impl<M: Model> Steps for Compiled<'_, M> {
+    fn step(&mut self, state: StateId, call: CallId) -> StateId {
+        Compiled::step(self, state, call)
+    }
+
+    fn is_pure(&self, call: CallId) -> bool {
+        Compiled::is_pure(self, call)
+    }
+
+    fn bytes(&self) -> usize {
+        Compiled::bytes(self)
+    }
+}

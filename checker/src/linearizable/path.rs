@@ -5,11 +5,10 @@
 //! history and the differences of the few that survive.
 
 use super::breadth::Facts;
-use super::compiled::{Compiled, REFUSED};
+use super::compiled::{REFUSED, Steps};
 use super::frontier::append;
-use super::problem::{NONE, Problem};
+use super::problem::{NONE, Shape};
 use super::search::Taken;
-use crate::model::Model;
 
 /// A step, by number; [`Paths::ROOT`] is none.
 pub(crate) type PathId = u32;
@@ -98,13 +97,13 @@ impl Paths {
 
     /// An order that reaches `level` by the steps to `end`: these, the pure operations where they are legal, and the
     /// forgotten ones where they do not matter.
-    pub fn order<M: Model>(
+    pub fn order(
         &self,
         end: PathId,
         level: u32,
-        problem: &Problem<M::Call>,
+        problem: &Shape,
         facts: &Facts,
-        compiled: &mut Compiled<'_, M>,
+        compiled: &mut dyn Steps,
     ) -> Vec<Taken> {
         let steps = self.to(end);
         let mut placed = vec![false; problem.entries.len()];
@@ -166,7 +165,7 @@ struct Before {
 }
 
 /// The states before the first step and after each.
-fn states<M: Model>(steps: &[Step], problem: &Problem<M::Call>, compiled: &mut Compiled<'_, M>) -> Vec<u32> {
+fn states(steps: &[Step], problem: &Shape, compiled: &mut dyn Steps) -> Vec<u32> {
     let mut states = vec![0];
     for step in steps {
         let call = match step.taken {

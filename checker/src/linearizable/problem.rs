@@ -18,6 +18,7 @@
 //! were invoked, so a configuration has only to count how many of each group it used.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use rustc_hash::FxHashMap;
 
@@ -78,6 +79,21 @@ pub(crate) struct Group {
 pub(crate) struct Problem<C> {
     /// The distinct calls.
     pub calls: Calls<C>,
+    /// All else, which does not depend on what calls are.
+    pub shape: Shape,
+}
+
+impl<C> Deref for Problem<C> {
+    type Target = Shape;
+
+    fn deref(&self) -> &Shape {
+        &self.shape
+    }
+}
+
+/// When the operations of a partition are in flight, with calls as numbers.
+#[derive(Debug)]
+pub(crate) struct Shape {
     /// The operations that completed, in order of invocation.
     pub entries: Vec<Entry>,
     /// The names of the entries, and the completing events.
@@ -92,12 +108,14 @@ pub(crate) struct Problem<C> {
     pub groups: Vec<Group>,
 }
 
-impl<C> Problem<C> {
+impl Shape {
     /// Number of operations that crashed.
     pub fn crashed(&self) -> usize {
         self.groups.iter().map(|group| group.arrivals.len()).sum()
     }
+}
 
+impl<C> Problem<C> {
     /// Bytes held, without what calls own on the heap.
     pub fn bytes(&self) -> usize {
         self.entries.len() * (size_of::<Entry>() + 16 + 8) + self.calls.calls.len() * (size_of::<C>() + 1)
@@ -123,12 +141,14 @@ impl<C: Clone + Eq + std::hash::Hash> Problem<C> {
         let sweep = Sweep::over(intervals, &call_of, &calls.pure);
         Problem {
             calls,
-            entries: sweep.entries,
-            events: sweep.events,
-            completes: sweep.completes,
-            arrivals: sweep.arrivals,
-            slots: sweep.slots,
-            groups: sweep.groups,
+            shape: Shape {
+                entries: sweep.entries,
+                events: sweep.events,
+                completes: sweep.completes,
+                arrivals: sweep.arrivals,
+                slots: sweep.slots,
+                groups: sweep.groups,
+            },
         }
     }
 }

@@ -82,7 +82,7 @@ impl<M: Model> Runner for Search<'_, M> {
     }
 }
 
-impl<M: Model, const W: usize> Runner for Breadth<'_, M, W> {
+impl<const W: usize> Runner for Breadth<'_, W> {
     fn run(
         &mut self,
         steps: u64,
@@ -176,10 +176,10 @@ fn breadth_first<'r, M: Model>(
     goal: Option<u32>,
 ) -> Option<Box<dyn Runner + 'r>> {
     Some(match problem.slots.div_ceil(64) {
-        0 | 1 => Box::new(Breadth::<M, 1>::new(model, problem, counted, goal)),
-        2 => Box::new(Breadth::<M, 2>::new(model, problem, counted, goal)),
-        3 | 4 => Box::new(Breadth::<M, 4>::new(model, problem, counted, goal)),
-        5..=8 => Box::new(Breadth::<M, 8>::new(model, problem, counted, goal)),
+        0 | 1 => Box::new(Breadth::<1>::new(model, problem, counted, goal)),
+        2 => Box::new(Breadth::<2>::new(model, problem, counted, goal)),
+        3 | 4 => Box::new(Breadth::<4>::new(model, problem, counted, goal)),
+        5..=8 => Box::new(Breadth::<8>::new(model, problem, counted, goal)),
         _ => return None,
     })
 }
