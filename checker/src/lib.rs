@@ -24,6 +24,7 @@
 //!
 //! - [`model`] is the trait of sequential specifications, [`models`] the table of those that there are.
 //! - [`linearizable`], [`statistics`] and [`invariants`] are the checkers, each an implementation of [`Checker`].
+//! - [`online`] judges a history while it grows.
 //! - [`observer`] has the conventions for events that are no client operations.
 //! - [`verdict`] is what comes out.
 
@@ -39,6 +40,7 @@ mod minimal;
 pub mod model;
 pub mod models;
 pub mod observer;
+pub mod online;
 mod persistent;
 mod polynomial;
 pub mod removal;

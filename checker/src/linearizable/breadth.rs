@@ -167,6 +167,54 @@ impl<'p, const W: usize> Breadth<'p, W> {
         counted: &'p [bool],
         goal: Option<u32>,
     ) -> Self {
+        Self::by(model, problem, counted, goal, Box::new(Compiled::new(model, &problem.calls)))
+    }
+
+    /// A search of unlimited width that asks `compiled`, up to the level `goal`; for one that goes on where another stopped.
+    pub fn resumed<M: Model>(
+        model: &'p M,
+        problem: &'p Problem<M::Call>,
+        counted: &'p [bool],
+        goal: u32,
+        compiled: &'p mut Compiled<'_, M>,
+    ) -> Self {
+        Breadth { width: usize::MAX, ..Self::by(model, problem, counted, Some(goal), Box::new(compiled)) }
+    }
+
+    /// Begins with these configurations, which know the operations in the slots `known`, and crash sets of `sets`.
+    pub fn begin(&mut self, frontier: Vec<Configuration<W>>, known: Bits<W>, sets: CrashSets) {
+        (self.frontier, self.known, self.crash_sets) = (frontier, known, sets);
+    }
+
+    /// What is left of a search.
+    pub fn into_frontier(self) -> (Vec<Configuration<W>>, CrashSets) {
+        (self.frontier, self.crash_sets)
+    }
+
+    /// Whether anything survives up to the goal; if not, the level is that of the completion that leaves nothing.
+    ///
+    /// # Errors
+    /// What ran out.
+    pub fn advance_to_goal(
+        &mut self,
+        meter: &Meter<'_>,
+        account: &mut Account<'_>,
+    ) -> Result<bool, Exhausted> {
+        while self.level < self.goal {
+            if !self.advance(meter, account, &|| true)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn by<M: Model>(
+        model: &M,
+        problem: &'p Problem<M::Call>,
+        counted: &'p [bool],
+        goal: Option<u32>,
+        compiled: Box<dyn Steps + 'p>,
+    ) -> Self {
         assert!(problem.slots <= 64 * W);
         let end = problem.completes.len() as u32;
         let uncounted = problem.groups.iter().zip(counted).filter(|&(_, &is_counted)| !is_counted);
@@ -183,7 +231,7 @@ impl<'p, const W: usize> Breadth<'p, W> {
         Breadth {
             problem: &problem.shape,
             facts: Facts::of(model, problem),
-            compiled: Box::new(Compiled::new(model, &problem.calls)),
+            compiled,
             crash_sets: CrashSets::new(),
             counted,
             counts_the_rest: !model.is_finite(),
@@ -297,7 +345,7 @@ impl<'p, const W: usize> Breadth<'p, W> {
         if self.steps >= self.next_look {
             self.look(meter, account, is_wanted)?;
         }
-        let before = self.checkpoint.is_none().then(|| self.frontier.clone());
+        let before = (self.checkpoint.is_none() && self.width < usize::MAX).then(|| self.frontier.clone());
         self.arrive();
         let entry = self.problem.completes[self.level as usize];
         let slot = self.problem.entries[entry as usize].slot;

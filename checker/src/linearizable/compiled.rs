@@ -72,7 +72,8 @@ impl<'m, M: Model> Compiled<'m, M> {
         }
     }
 
-    fn intern(&mut self, state: M::State) -> StateId {
+    /// The number of a state.
+    pub fn intern(&mut self, state: M::State) -> StateId {
         if let Some(&id) = self.ids.get(&state) {
             return id;
         }
@@ -131,5 +132,19 @@ impl<M: Model> Steps for Compiled<'_, M> {
 
     fn bytes(&self) -> usize {
         Compiled::bytes(self)
+    }
+}
+
+impl<S: Steps> Steps for &mut S {
+    fn step(&mut self, state: StateId, call: CallId) -> StateId {
+        (**self).step(state, call)
+    }
+
+    fn is_pure(&self, call: CallId) -> bool {
+        (**self).is_pure(call)
+    }
+
+    fn bytes(&self) -> usize {
+        (**self).bytes()
     }
 }

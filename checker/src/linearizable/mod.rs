@@ -23,6 +23,7 @@ mod path;
 mod problem;
 mod race;
 mod refine;
+mod resumable;
 mod search;
 
 use std::cmp::Reverse;
@@ -37,6 +38,7 @@ pub(crate) use explain::leads_nowhere;
 pub use explain::{CANDIDATES_LIMIT, STEPS_LIMIT};
 pub use problem::{Completed, Interval};
 pub use race::Algorithm;
+pub(crate) use resumable::Resumable;
 
 use crate::budget::{Exhausted, Meter};
 use crate::check::{CheckError, Checker, Context, bug_report};

@@ -9,6 +9,7 @@ mod manifest;
 mod minimal;
 mod models;
 mod nodes;
+mod online;
 mod own_models;
 mod registers;
 mod sets_and_counters;

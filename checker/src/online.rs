@@ -1,0 +1,181 @@
+//! [`Online`]: linearizability while the history grows, event by event, until the first violation.
+//!
+//! The breadth-first search of [`crate::linearizable`], fed in the order of time. It says the same as the search of the whole
+//! history: the first violation is at the same completion.
+//!
+//! **When it knows.** What an operation returned is known when it completes, and until then nothing that it may have seen can be
+//! judged. So a completion is judged as soon as all operations invoked before it, on any key, have ended as well and time
+//! has moved on (at one instant invocations come before completions). A violation is therefore told by the slowest operation in flight later than it
+//! happens, at most by a client's timeout; an operation that never ends, with no `info`, holds up everything after it.
+//!
+//! **What it holds.** Events from the oldest open operation on; for each key its configurations, which follow from the
+//! operations in flight; and the crashed operations, which may take effect at any later time. Not the history.
+//!
+//! What it is not: an explanation. The offline check of the history so far has the evidence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use labrys_history::{Completion, Event, EventKind, Operation, Process, Value};
+
+use crate::budget::{Budget, Meter};
+use crate::linearizable::{Completed, Interval, Resumable};
+use crate::model::{Meaning, Model, ModelError};
+
+/// The first completion that nothing explains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The key.
+    pub key: Option<Value>,
+    /// The index of the completion, as in [`crate::verdict::NonLinearizable::prefix_end`].
+    pub prefix_end: u64,
+    /// The index of the invocation of its operation.
+    pub operation: u64,
+}
+
+/// What is known so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// What could be judged is linearizable.
+    Fine,
+    /// It is not. Further events are not looked at.
+    Violated(Violation),
+    /// The budget ran out, or more operations are in flight than the search has room for. Further events are not looked at.
+    Unknown(String),
+}
+
+/// An online check by a model. The model is used as it is: [`Model::adapted`] would need the whole history.
+pub struct Online<'b, M: Model> {
+    model: M,
+    budget: Budget<'b>,
+    /// Open operations by process.
+    open: BTreeMap<u64, Operation>,
+    parts: BTreeMap<Option<Value>, Resumable<M>>,
+    now_ns: u64,
+    status: Status,
+}
+
+impl<'b, M: Model> Online<'b, M> {
+    /// A check that has seen nothing. The budget's memory is for each judgement by itself.
+    pub fn new(model: M, budget: Budget<'b>) -> Self {
+        Online {
+            model,
+            budget,
+            open: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            now_ns: 0,
+            status: Status::Fine,
+        }
+    }
+
+    /// Takes the next event of a history, in order of time; events of processes other than clients say nothing here.
+    ///
+    /// # Errors
+    /// If an operation means nothing to the model.
+    pub fn event(&mut self, event: &Event) -> Result<&Status, ModelError> {
+        let &Event { time_ns, index, .. } = event;
+        if let (Process::Client(process), Status::Fine) = (&event.process, &self.status) {
+            self.now_ns = self.now_ns.max(time_ns);
+            let completion = match event.kind {
+                EventKind::Invoke => {
+                    self.open.insert(*process, invoked(*process, event));
+                    return Ok(&self.status);
+                }
+                EventKind::Ok => Completion::Ok { time_ns, index, value: event.value.clone() },
+                EventKind::Fail => Completion::Fail {
+                    time_ns,
+                    index,
+                    value: event.value.clone(),
+                    error: event.error.clone(),
+                },
+                EventKind::Info => unknown(event),
+            };
+            if let Some(operation) = self.open.remove(process) {
+                self.close(Operation { completion, ..operation })?;
+                let oldest = self.open.values().map(|operation| operation.invoke_time_ns).min();
+                self.judge(oldest.map_or(self.now_ns, |oldest| oldest.min(self.now_ns)));
+            }
+        }
+        Ok(&self.status)
+    }
+
+    /// The end of the history: what is open crashed, and everything is judged.
+    ///
+    /// # Errors
+    /// As [`Online::event`].
+    pub fn finish(&mut self) -> Result<&Status, ModelError> {
+        for (_, operation) in std::mem::take(&mut self.open) {
+            self.close(operation)?;
+        }
+        if self.status == Status::Fine {
+            self.judge(u64::MAX);
+        }
+        Ok(&self.status)
+    }
+
+    fn close(&mut self, operation: Operation) -> Result<(), ModelError> {
+        let (call, completed) = match (self.model.meaning(&operation)?, &operation.completion) {
+            (Meaning::Nothing, _) => return Ok(()),
+            (
+                Meaning::Completed(call),
+                &(Completion::Ok { time_ns, index, .. } | Completion::Fail { time_ns, index, .. }),
+            ) => (call, Some(Completed { time_ns, index })),
+            (Meaning::Completed(call) | Meaning::Crashed(call), _) => (call, None),
+        };
+        let interval = Interval {
+            call,
+            operation: operation.invoke_index,
+            invoked_ns: operation.invoke_time_ns,
+            completed,
+        };
+        let part = self.parts.entry(self.model.partition(&operation));
+        part.or_insert_with(|| Resumable::new(&self.model)).push(interval);
+        Ok(())
+    }
+
+    /// Judges all completions before `horizon_ns`: nothing that is not known yet was invoked by then.
+    fn judge(&mut self, horizon_ns: u64) {
+        let mut first: Option<Violation> = None;
+        for (key, part) in &mut self.parts {
+            match part.judge(&self.model, horizon_ns, &Meter::new(self.budget)) {
+                Ok(None) => {}
+                Ok(Some((operation, prefix_end))) => {
+                    if first.as_ref().is_none_or(|first| prefix_end < first.prefix_end) {
+                        first = Some(Violation { key: key.clone(), prefix_end, operation });
+                    }
+                }
+                Err(reason) if first.is_none() => self.status = Status::Unknown(reason),
+                Err(_) => {}
+            }
+        }
+        if let Some(violation) = first {
+            self.status = Status::Violated(violation);
+        }
+    }
+
+    /// The operations that are held because something about them is not judged yet; crashed ones stay for ever.
+    pub fn held_operations(&self) -> usize {
+        let distinct: BTreeSet<u64> = self.parts.values().flat_map(Resumable::operations).collect();
+        self.open.len() + distinct.len()
+    }
+}
+
+fn invoked(process: u64, event: &Event) -> Operation {
+    Operation {
+        process,
+        f: event.f.clone(),
+        key: event.key.clone(),
+        value: event.value.clone(),
+        invoke_time_ns: event.time_ns,
+        invoke_index: event.index,
+        completion: Completion::Info { time_ns: None, index: None, value: event.value.clone(), error: None },
+    }
+}
+
+fn unknown(event: &Event) -> Completion {
+    Completion::Info {
+        time_ns: Some(event.time_ns),
+        index: Some(event.index),
+        value: event.value.clone(),
+        error: event.error.clone(),
+    }
+}
