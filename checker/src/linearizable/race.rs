@@ -121,15 +121,13 @@ pub(crate) fn race<M: Model>(
 ) -> Outcome {
     let mut turn = FIRST_TURN.0 * problem.entries.len() as u64 + FIRST_TURN.1;
     let (mut steps, mut furthest, mut peak_bytes) = (0, 0, 0);
-    let mut is_bounded = false;
-    // The depth-first search is on the right: whose turn it is stands last.
+    // Whose turn it is stands last. The breadth-first search is not even prepared before the first turn of the other is over.
     let mut lanes: Vec<Lane<'_>> = Vec::new();
-    if algorithm != Algorithm::DepthFirst
-        && let Some(runner) = breadth_first(model, problem, counted, bound)
-    {
-        lanes.push(Lane { name: BREADTH_FIRST, runner, account: Account::open(meter) });
+    if algorithm == Algorithm::BreadthFirst {
+        lanes.extend(breadth_first(model, problem, counted, bound, meter));
     }
-    if algorithm != Algorithm::BreadthFirst || lanes.is_empty() {
+    let mut is_breadth_first_to_come = matches!(algorithm, Algorithm::Auto | Algorithm::General);
+    if lanes.is_empty() {
         let search = Search::new(model, problem, counted);
         let runner = Box::new(match bound {
             Some(level) => search.stopping_at(level),
@@ -137,25 +135,27 @@ pub(crate) fn race<M: Model>(
         });
         lanes.push(Lane { name: DEPTH_FIRST, runner, account: Account::open(meter) });
     }
+    let mut is_bounded = bound.is_some();
     loop {
         let mut lane = lanes.pop().expect("a lane is left until there is an answer");
         let found = lane.runner.run(turn, meter, &mut lane.account, is_wanted);
         furthest = furthest.max(lane.runner.furthest());
         peak_bytes = peak_bytes.max(meter.held_bytes());
+        if found.is_none() && !std::mem::replace(&mut is_bounded, true) {
+            if let Some(level) = furthest_level(model, problem) {
+                let spent = lane.runner.steps();
+                drop((lane, lanes));
+                let mut outcome = race(model, problem, counted, Some(level), algorithm, meter, is_wanted);
+                outcome.configurations += spent;
+                return outcome;
+            }
+        }
         match found {
             None => {
-                if bound.is_none() && !is_bounded {
-                    is_bounded = true;
-                    if let Some(level) = furthest_level(model, problem) {
-                        let spent = lane.runner.steps();
-                        drop((lane, lanes));
-                        let mut outcome =
-                            race(model, problem, counted, Some(level), algorithm, meter, is_wanted);
-                        outcome.configurations += spent;
-                        return outcome;
-                    }
-                }
                 lanes.insert(0, lane);
+                if std::mem::take(&mut is_breadth_first_to_come) {
+                    lanes.extend(breadth_first(model, problem, counted, bound, meter));
+                }
                 turn += turn / 2;
             }
             // What it held is free now for the other.
@@ -174,12 +174,14 @@ fn breadth_first<'r, M: Model>(
     problem: &'r Problem<M::Call>,
     counted: &'r [bool],
     goal: Option<u32>,
-) -> Option<Box<dyn Runner + 'r>> {
-    Some(match problem.slots.div_ceil(64) {
+    meter: &'r Meter<'r>,
+) -> Option<Lane<'r>> {
+    let runner: Box<dyn Runner + 'r> = match problem.slots.div_ceil(64) {
         0 | 1 => Box::new(Breadth::<1>::new(model, problem, counted, goal)),
         2 => Box::new(Breadth::<2>::new(model, problem, counted, goal)),
         3 | 4 => Box::new(Breadth::<4>::new(model, problem, counted, goal)),
         5..=8 => Box::new(Breadth::<8>::new(model, problem, counted, goal)),
         _ => return None,
-    })
+    };
+    Some(Lane { name: BREADTH_FIRST, runner, account: Account::open(meter) })
 }
