@@ -141,14 +141,15 @@ pub(crate) fn race<M: Model>(
         let found = lane.runner.run(turn, meter, &mut lane.account, is_wanted);
         furthest = furthest.max(lane.runner.furthest());
         peak_bytes = peak_bytes.max(meter.held_bytes());
-        if found.is_none() && !std::mem::replace(&mut is_bounded, true) {
-            if let Some(level) = furthest_level(model, problem) {
-                let spent = lane.runner.steps();
-                drop((lane, lanes));
-                let mut outcome = race(model, problem, counted, Some(level), algorithm, meter, is_wanted);
-                outcome.configurations += spent;
-                return outcome;
-            }
+        if found.is_none()
+            && !std::mem::replace(&mut is_bounded, true)
+            && let Some(level) = furthest_level(model, problem)
+        {
+            let spent = lane.runner.steps();
+            drop((lane, lanes));
+            let mut outcome = race(model, problem, counted, Some(level), algorithm, meter, is_wanted);
+            outcome.configurations += spent;
+            return outcome;
         }
         match found {
             None => {
