@@ -39,6 +39,7 @@ pub mod linearizable;
 mod minimal;
 pub mod model;
 pub mod models;
+pub mod nondeterministic;
 pub mod observer;
 pub mod online;
 mod persistent;

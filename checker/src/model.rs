@@ -4,6 +4,26 @@
 //! condition for concurrent objects", TOPLAS 1990) then asks whether the operations of all clients can be put into one
 //! order that respects real time and that the model allows.
 //!
+//! # Intervals are closed
+//!
+//! An operation takes effect at one instant of `[invocation, completion]`, both ends included. Hence:
+//!
+//! - One operation precedes another only if it completed *strictly before* the other was invoked. Two that touch in one nanosecond are
+//!   concurrent, even two of one process, in whatever order the file has them: at a tie the clock cannot tell, and assuming an order
+//!   could make a correct system look wrong.
+//! - At one instant invocations come before completions.
+//! - What crashed has the interval `[invocation, ∞)`, and may be left out as well. What failed has none.
+//! - A prefix of a history, up to some completion, has everything that was invoked at that instant or before; what is still open
+//!   then is like a crashed operation whose result is known.
+//!
+//! Times are compared as recorded; a clock that goes backwards between machines is not mended here.
+//!
+//! # A model of one's own
+//!
+//! `checker/examples/own_model.rs` is a worked example, fit to be copied: a state, a call with its result, a refusal in words, and
+//! [`Model::step`]. [`crate::linearizable::decide`] judges calls with intervals, [`crate::Linearizable::new`] whole histories, for which
+//! [`Model::meaning`] says what each completion means. If calls can leave more than one state behind, see [`crate::nondeterministic`].
+//!
 //! The trait's optional methods are statements about the model which a search may rely on. A statement that is false
 //! makes verdicts false, so each has a property test for each model that overrides it.
 
@@ -48,6 +68,16 @@ pub trait Model: Send + Sync {
     /// there is nothing to adapt. Asked once, before the first [`Model::meaning`], and only about histories of other programs
     /// ([`crate::Context::foreign`]): Labrys says what it means.
     fn adapted(&self, operations: &[Operation]) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = operations;
+        None
+    }
+
+    /// The same model with what it wants to know about the whole history that it is going to judge: which parts it falls into; `None` if
+    /// there is nothing to know. Asked once about every history, after [`Model::adapted`] and before the first [`Model::meaning`].
+    fn prepared(&self, operations: &[Operation]) -> Option<Self>
     where
         Self: Sized,
     {

@@ -92,6 +92,8 @@ impl<M: Model> JudgedByModel for M {
     ) -> Result<CheckVerdict, ModelError> {
         let adapted = if context.foreign { self.adapted(&operations) } else { None };
         let model = adapted.as_ref().unwrap_or(self);
+        let prepared = model.prepared(&operations);
+        let model = prepared.as_ref().unwrap_or(model);
         let parts = split(model, operations)?;
         Ok(judge_parts(model, &parts, context))
     }

@@ -3,9 +3,17 @@
 mod bag;
 mod container;
 mod counter;
+mod fenced_lock;
+mod list;
+mod log;
+mod map;
+mod mutex;
 mod priority_queue;
 mod queue;
+mod reentrant_mutex;
 mod register;
+mod semaphore;
+mod session_register;
 mod set;
 mod shape;
 mod stack;
@@ -16,9 +24,17 @@ use thiserror::Error;
 pub use bag::{AnyOut, Bag};
 pub use container::{Container, ContainerCall, ContainerRefusal, Discipline, EMPTY, Words};
 pub use counter::{Counter, CounterCall, CounterRefusal};
+pub use fenced_lock::{Fence, FencedCall, FencedLock, FencedRefusal};
+pub use list::{List, ListCall, ListRefusal};
+pub use log::{Log, LogCall, LogRefusal};
+pub use map::{Map, MapAction, MapCall, MapRefusal, MapStep};
+pub use mutex::{Mutex, MutexCall, MutexRefusal};
 pub use priority_queue::{LeastOut, PriorityQueue};
 pub use queue::{FirstInFirstOut, Queue};
+pub use reentrant_mutex::{Holder, ReentrantCall, ReentrantMutex, ReentrantRefusal};
 pub use register::{PRECONDITION_FAILED, Register, RegisterCall, RegisterRefusal};
+pub use semaphore::{Semaphore, SemaphoreCall, SemaphoreRefusal};
+pub use session_register::{SessionAction, SessionCall, SessionRefusal, SessionRegister, Versions};
 pub use set::{Set, SetCall, SetRefusal};
 pub use shape::WrongInitial;
 pub use stack::{LastInFirstOut, Stack};
@@ -62,6 +78,36 @@ pub static MODELS: &[ModelEntry] = &[
         make: |initial| boxed(Counter::with_initial(&initial)),
     },
     ModelEntry {
+        name: "fenced-lock",
+        description: "acquire, which returns a token greater than all before, and release; --initial TOKEN (0)",
+        make: |initial| boxed(FencedLock::with_initial(&initial)),
+    },
+    ModelEntry {
+        name: "kv",
+        description: "keys with values: get, put, append, cas, delete, txn; --initial MAP, or the VALUE of every key (nil)",
+        make: |initial| boxed(Map::new(&initial).checked()),
+    },
+    ModelEntry {
+        name: "list",
+        description: "append, read; --initial ELEMENTS ([])",
+        make: |initial| boxed(List::with_initial(&initial)),
+    },
+    ModelEntry {
+        name: "log",
+        description: "records with offsets: send, poll; --initial RECORDS ([])",
+        make: |initial| boxed(Log::with_initial(&initial)),
+    },
+    ModelEntry {
+        name: "multi-register",
+        description: "the same as kv, for transactions: txn [[f key value] …]; --initial MAP, or the VALUE of every key (nil)",
+        make: |initial| boxed(Map::multi_register(&initial).checked()),
+    },
+    ModelEntry {
+        name: "mutex",
+        description: "acquire, release, by anybody; --initial free or held (free)",
+        make: |initial| boxed(Mutex::with_initial(&initial)),
+    },
+    ModelEntry {
         name: "priority-queue",
         description: "least value out first: insert, remove-min; --initial VALUES ([])",
         make: |initial| boxed(PriorityQueue::with_initial(&initial)),
@@ -72,9 +118,24 @@ pub static MODELS: &[ModelEntry] = &[
         make: |initial| boxed(Queue::with_initial(&initial)),
     },
     ModelEntry {
+        name: "reentrant-mutex",
+        description: "acquire, release, by the holder; --initial {:limit N} (no limit)",
+        make: |initial| boxed(ReentrantMutex::with_initial(&initial)),
+    },
+    ModelEntry {
         name: "register",
         description: "one value: read, write; --initial VALUE (nil)",
         make: |initial| boxed(Ok(Register::new(initial))),
+    },
+    ModelEntry {
+        name: "semaphore",
+        description: "acquire, release so many; --initial PERMITS (1)",
+        make: |initial| boxed(Semaphore::with_initial(&initial)),
+    },
+    ModelEntry {
+        name: "session-register",
+        description: "reads may be stale, but not go back within a process: read, write, cas; --initial VALUE (nil)",
+        make: |initial| boxed(Ok(SessionRegister::new(initial))),
     },
     ModelEntry {
         name: "set",

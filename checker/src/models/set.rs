@@ -152,7 +152,7 @@ impl Model for Set {
         self.initial.clone()
     }
 
-    fn adapted(&self, operations: &[Operation]) -> Option<Set> {
+    fn prepared(&self, operations: &[Operation]) -> Option<Set> {
         let is_split = !operations.iter().any(|operation| &*operation.f == "read");
         Some(Set { is_split, ..self.clone() })
     }

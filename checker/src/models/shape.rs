@@ -70,6 +70,12 @@ pub(crate) fn is_text(error: Option<&Value>, text: &str) -> bool {
     error.and_then(Value::as_text) == Some(text)
 }
 
+/// Who calls, for models that know it: what stands under `:client` of the argument, or the process.
+pub(crate) fn caller(operation: &Operation) -> Value {
+    let process = || Value::Int(i64::try_from(operation.process).unwrap_or(i64::MAX));
+    operation.value.get("client").cloned().unwrap_or_else(process)
+}
+
 /// The elements of a collection that is no map; none of nil.
 pub(crate) fn elements(value: &Value) -> Option<&[Value]> {
     match value {

@@ -5,9 +5,19 @@
 //! number, with the counts of what was judged.
 
 mod bag;
+mod cache;
 mod counter;
+mod fenced_lock;
 mod harness;
+mod kv;
+mod list;
+mod log;
+mod multi_register;
+mod mutex;
 mod priority_queue;
 mod queue;
+mod reentrant_mutex;
+mod semaphore;
+mod session_register;
 mod set;
 mod stack;

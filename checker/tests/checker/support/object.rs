@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use labrys_checker::Model;
+use labrys_checker::linearizable::JudgedByModel;
+use labrys_checker::{Model, models};
 use labrys_history::{Completion, Operation, Value};
 use labrys_seed::Rng;
 use rand::Rng as _;
@@ -17,7 +18,7 @@ use rand::Rng as _;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
     Ok(Value),
-    /// With this error.
+    /// With this error; without one if it is empty.
     Fail(&'static str),
 }
 
@@ -50,7 +51,12 @@ pub trait Object {
     /// Every answer that it may give in `state`, with the state after; none if the call blocks.
     fn answers(state: &Self::State, call: &Called) -> Vec<(Answer, Self::State)>;
 
-    /// The same of a call without an answer, if more could have happened than any answer that is listed.
+    /// The same model as users find it.
+    fn judge(initial: &Value) -> Box<dyn JudgedByModel> {
+        models::find(Self::NAME, Some(initial.clone())).unwrap()
+    }
+
+    /// The states after a call whose answer nobody saw.
     fn effects(state: &Self::State, call: &Called) -> Vec<Self::State> {
         Self::answers(state, call).into_iter().map(|(_, state)| state).collect()
     }
@@ -118,8 +124,8 @@ fn extend<O: Object>(state: &O::State, ops: &[Op], placed: u32) -> bool {
     })
 }
 
-/// Fails unless `order` (positions) is what the object could have done in real time, with everything that completed.
-pub fn assert_witness<O: Object>(start: &O::State, ops: &[Op], order: &[usize]) {
+/// Fails unless `order` (positions) is what the object could have done in real time, with all of `needed`.
+pub fn assert_witness<O: Object>(start: &O::State, ops: &[Op], order: &[usize], needed: &[usize]) {
     let mut states = vec![start.clone()];
     for (at, &position) in order.iter().enumerate() {
         states = states.iter().flat_map(|state| ops[position].after::<O>(state)).collect();
@@ -128,16 +134,8 @@ pub fn assert_witness<O: Object>(start: &O::State, ops: &[Op], order: &[usize]) 
             assert!(later != position && !ops[later].precedes(&ops[position]), "{order:?}: {ops:#?}");
         }
     }
-    let says_something = |op: &Op| op.outcome != Outcome::Answered(Answer::Fail(TIMED_OUT));
-    for (position, op) in ops.iter().enumerate() {
-        let is_needed = !op.is_optional() && says_something(op) && !says_nothing(op);
-        assert!(!is_needed || order.contains(&position), "{order:?} has no {position}: {ops:#?}");
-    }
-}
-
-/// A read that was answered with nil may be an answer that nobody has.
-fn says_nothing(op: &Op) -> bool {
-    op.outcome == Outcome::Answered(Answer::Ok(Value::Nil))
+    let missing = needed.iter().find(|position| !order.contains(position));
+    assert_eq!(missing, None, "{order:?}: {ops:#?}");
 }
 
 /// The operations as a history has them. The operation at position p is invoked at index p, and completes at 1000 + p.
@@ -148,7 +146,7 @@ pub fn operations(ops: &[Op]) -> Vec<Operation> {
         let completion = match &op.outcome {
             Outcome::Answered(Answer::Ok(value)) => Completion::Ok { time_ns, index, value: value.clone() },
             Outcome::Answered(Answer::Fail(error)) => {
-                let error = Some(Value::keyword(*error));
+                let error = (!error.is_empty()).then(|| Value::keyword(*error));
                 Completion::Fail { time_ns, index, value: op.call.argument.clone(), error }
             }
             Outcome::Crashed => {
