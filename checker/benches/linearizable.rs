@@ -1,5 +1,5 @@
-//! How long the search takes on generated histories: `cargo bench -p labrys-checker --bench linearizable [-- FILTER [ALGORITHM]]` prints a table;
-//! the algorithm is general, depth or breadth.
+//! How long the search takes on generated histories: `cargo bench -p labrys-checker --bench linearizable [-- FILTER [ALGORITHM [MIB [MS]]]]`
+//! prints a table; the algorithm is general, depth or breadth, and the limits are of memory and time.
 //!
 //! Clients are always busy; a third of the operations are reads where there are no compare-and-sets. *unique*: every write
 //! has a value of its own; *five*: five values with compare-and-set; *keyed*: five values on thirty keys. *stale*: one read
@@ -106,6 +106,9 @@ fn main() {
         Some("breadth") => Algorithm::BreadthFirst,
         Some(other) => panic!("{other}: general, depth or breadth"),
     };
+    let mut number = || arguments.next().map(|text| text.parse::<u64>().expect("a number"));
+    let memory = number().map_or(MEMORY_LIMIT_BYTES, |mebibytes| (mebibytes as usize) << 20);
+    let limits = (memory, number().map_or(TIME_LIMIT, Duration::from_millis));
     println!(
         "{:<8} {:>9} {:>8} {:>8} {:>6}  {:<8} {:>10} {:>9} {:>15} {:>9}",
         "values",
@@ -126,16 +129,15 @@ fn main() {
         if filter.as_ref().is_some_and(|filter| !name.contains(filter.as_str())) {
             continue;
         }
-        measure(&row, &stale, algorithm);
+        measure(&row, &stale, algorithm, limits);
     }
 }
 
-fn measure(row: &Row, stale: &str, algorithm: Algorithm) {
+fn measure(row: &Row, stale: &str, algorithm: Algorithm, (memory, time): (usize, Duration)) {
     let (history, _) = history_of(&generate(row));
     let start = now();
     let clock = move || start.elapsed();
-    let budget =
-        Budget::unlimited().with_time_limit(&clock, TIME_LIMIT).with_memory_limit_bytes(MEMORY_LIMIT_BYTES);
+    let budget = Budget::unlimited().with_time_limit(&clock, time).with_memory_limit_bytes(memory);
     let mut config =
         CheckConfig::linearizable("cas-register", Some(Value::Int(0))).expect("a model of the table");
     config.context.algorithm = algorithm;
