@@ -18,6 +18,7 @@
 #![warn(missing_docs)]
 
 mod columns;
+pub mod counterexample;
 mod describe;
 mod facts;
 mod faults;

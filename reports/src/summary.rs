@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use labrys_checker::verdict::{Evidence, NonLinearizable, Validity};
 
 use crate::Inputs;
+use crate::counterexample;
 use crate::describe::{Times, clean, count, plural, shortened};
 use crate::facts::{Facts, OUTCOMES};
 use crate::report::Paths;
@@ -131,6 +132,16 @@ fn explanation(out: &mut String, facts: &Facts<'_>, violation: &Violation<'_>, p
     let subject =
         violation.key.as_ref().map_or_else(|| "The history".to_owned(), |key| format!("Key {}", tame(key)));
     let _ = writeln!(out, "\n{}", paint.bold(&format!("{subject} cannot be linearized")));
+    if let Some(minimal) = &proof.minimal {
+        let few = plural(minimal.operations.len() as u64, "operation");
+        let _ = writeln!(
+            out,
+            "  {few} of it that alone cannot be put in order (only the order of ends is to scale):"
+        );
+        for line in counterexample::diagram(minimal, facts.inputs.history).lines() {
+            let _ = writeln!(out, "    {line}");
+        }
+    }
     let at = match facts.times {
         Times::Measured => format!(" at {}", facts.times.time(violation.prefix_end_ns)),
         Times::Positions => String::new(),

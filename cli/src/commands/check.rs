@@ -11,7 +11,7 @@ use labrys_harness::memory::half_of_the_memory_bytes;
 use labrys_history::{
     Completion, Format, History, Operation, ReadOptions, ReadReport, Value, read_history, read_value,
 };
-use labrys_reports::{Inputs, RunDescription, report, summary};
+use labrys_reports::{Inputs, RunDescription, counterexample, report, summary};
 use serde::Serialize;
 
 use crate::commands::format_named;
@@ -23,6 +23,7 @@ Examples:
   labrys check history.jsonl --model cas-register
   labrys check store/*/history.edn --model cas-register --initial 0 --json
   labrys check etcd_000.log --model cas-register --format jepsen-log
+  labrys check runs/*.edn --model register --counterexamples wrong.md
 
 The exit code is the worst of all files: 255 and 254 (a file that cannot be read or judged), 1 invalid, 2 unknown, 0 valid.";
 
@@ -59,6 +60,9 @@ pub struct Arguments {
     /// Write a report with a timeline into this folder (for a single file)
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Write the minimal counterexamples of invalid files into this Markdown page
+    #[arg(long, value_name = "FILE")]
+    counterexamples: Option<PathBuf>,
     /// Print the verdicts as JSON on standard output
     #[arg(long)]
     json: bool,
@@ -76,6 +80,9 @@ struct FileVerdict {
     milliseconds: f64,
     #[serde(skip)]
     code: u8,
+    /// The section of the page of counterexamples.
+    #[serde(skip)]
+    counterexample: Option<String>,
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
@@ -92,6 +99,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
         .map_err(|error| Failure::usage(anyhow!("--model: {error}")))?;
     let rows: Vec<FileVerdict> =
         arguments.files.iter().map(|file| judge(file, arguments, &initial)).collect();
+    if let Some(page) = &arguments.counterexamples {
+        write_counterexamples(page, arguments, &rows).map_err(Failure::environment)?;
+    }
     if arguments.json {
         print_json(&rows)?;
     }
@@ -124,6 +134,7 @@ fn judge(file: &Path, arguments: &Arguments, initial: &Value) -> FileVerdict {
         operations: 0,
         milliseconds: started.elapsed().as_secs_f64() * 1e3,
         code: exit::USAGE,
+        counterexample: None,
     };
     match outcome {
         Ok((history, verdict)) => {
@@ -142,6 +153,11 @@ fn judge(file: &Path, arguments: &Arguments, initial: &Value) -> FileVerdict {
             if let Err(error) = show(file, &history, &verdict, arguments) {
                 eprintln!("labrys: {}", exit::in_words(&error));
                 row.code = exit::ENVIRONMENT;
+            }
+            if arguments.counterexamples.is_some() {
+                // Writing to memory does not fail.
+                let title = file.file_name().unwrap_or_default().to_string_lossy();
+                row.counterexample = counterexample::markdown(&title, &verdict, &history).unwrap_or_default();
             }
             row.verdict = Some(verdict);
         }
@@ -179,6 +195,20 @@ fn unused(history: &History, verdict: &Verdict) -> Vec<String> {
         notes.push(format!("{plain_failures} cas that failed without an error are taken as not executed"));
     }
     notes
+}
+
+/// The page of what is wrong with the invalid files.
+fn write_counterexamples(page: &Path, arguments: &Arguments, rows: &[FileVerdict]) -> anyhow::Result<()> {
+    let mut text = format!(
+        "# Minimal counterexamples\n\nMade by `labrys check FILES --model {} --counterexamples {}`. Of each history, operations \
+         that cannot be put in order by themselves, and whose violation is one of the whole. `├──┤` is an operation from its \
+         invocation to its completion, `├┄┄▷` one that may take effect later or never; only the order of the ends is to \
+         scale.\n\n",
+        arguments.model,
+        page.display()
+    );
+    rows.iter().filter_map(|row| row.counterexample.as_ref()).for_each(|section| text.push_str(section));
+    std::fs::write(page, text).with_context(|| page.display().to_string())
 }
 
 /// The explanation of what is not valid, and the report where one was asked for.

@@ -6,6 +6,7 @@ use labrys_history::Completion;
 use maud::{Markup, html};
 
 use super::{badge, key_fragment, operation_link};
+use crate::counterexample;
 use crate::describe::{count, plural, shortened};
 use crate::facts::Facts;
 use crate::summary;
@@ -64,10 +65,26 @@ fn violation_article(facts: &Facts<'_>, violation: &Violation<'_>, open: bool) -
                 @if let Some(key) = &violation.key { " " a.show href=(key_fragment(key)) { "show in the timeline" } }
             }
             @if !partition.reason.is_empty() { p.reason { (shortened(&partition.reason, 600)) } }
+            (minimal(facts, violation.proof))
             (prefix(facts, violation))
             (linearization(facts, violation.proof))
             p.state { "Then " strong { (summary::state(&shortened(&violation.proof.state, TEXT_LIMIT))) } "." }
             (candidates(facts, violation.proof))
+        }
+    }
+}
+
+/// The few operations that are enough, before all the others.
+fn minimal(facts: &Facts<'_>, proof: &NonLinearizable) -> Markup {
+    let Some(minimal) = &proof.minimal else { return html! {} };
+    html! {
+        figure.minimal {
+            figcaption {
+                @if minimal.is_minimal { "These " (plural(minimal.operations.len() as u64, "operation")) " alone cannot be put in order" }
+                @else { (plural(minimal.operations.len() as u64, "operation")) " that cannot be put in order, perhaps more than it takes" }
+                " (only the order of beginnings and ends is to scale):"
+            }
+            pre { (counterexample::diagram(minimal, facts.inputs.history)) }
         }
     }
 }
