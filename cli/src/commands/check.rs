@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use labrys_checker::models::MODELS;
 use labrys_checker::statistics::Statistics;
 use labrys_checker::verdict::{Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, check};
@@ -27,16 +28,25 @@ Examples:
 
 The exit code is the worst of all files: 255 and 254 (a file that cannot be read or judged), 1 invalid, 2 unknown, 0 valid.";
 
+/// Models and examples.
+fn after_help() -> String {
+    let mut help = String::from("Models:\n");
+    for model in MODELS {
+        help.push_str(&format!("  {:18}{}\n", model.name, model.description));
+    }
+    format!("{help}\n{EXAMPLES}")
+}
+
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = after_help())]
 pub struct Arguments {
     /// History files: JSON Lines, Jepsen's EDN, elle-cli's or Porcupine's JSON, or jepsen-log text
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The sequential model to check against: register, cas-register
+    /// The sequential model to check against; they are listed below
     #[arg(long, value_name = "NAME")]
     model: String,
-    /// The model's initial value, in EDN: 0, nil, "text"
+    /// The model's initial value, in EDN: 0, nil, "text", {:x 0}
     #[arg(long, value_name = "VALUE", default_value = "nil", allow_hyphen_values = true)]
     initial: String,
     /// The format of the files, if detection is not wanted: jsonl, edn, json (elle-cli's), porcupine, jepsen-log
@@ -94,8 +104,8 @@ pub fn run(arguments: &Arguments) -> Outcome {
     }
     let initial = read_value(&arguments.initial)
         .map_err(|error| Failure::usage(anyhow!("--initial {}: {error}", arguments.initial)))?;
-    // Before any file is read: a wrong model is one error, not one per file.
-    CheckConfig::linearizable(&arguments.model, None)
+    // Before any file is read: a wrong model or initial value is one error, not one per file.
+    CheckConfig::linearizable(&arguments.model, Some(initial.clone()))
         .map_err(|error| Failure::usage(anyhow!("--model: {error}")))?;
     let rows: Vec<FileVerdict> =
         arguments.files.iter().map(|file| judge(file, arguments, &initial)).collect();
