@@ -38,13 +38,21 @@ pub(crate) struct Compiled<'m, M: Model> {
     ids: FxHashMap<M::State, StateId>,
     /// `table[state * calls + call]`, for the states that have a row.
     table: Vec<StateId>,
+    /// What the states say that they hold on the heap.
+    heap_bytes: usize,
 }
 
 impl<'m, M: Model> Compiled<'m, M> {
     /// A model that has seen its initial state (number 0) only.
     pub fn new(model: &'m M, calls: &'m Calls<M::Call>) -> Self {
-        let mut compiled =
-            Compiled { model, calls, states: Vec::new(), ids: FxHashMap::default(), table: Vec::new() };
+        let mut compiled = Compiled {
+            model,
+            calls,
+            states: Vec::new(),
+            ids: FxHashMap::default(),
+            table: Vec::new(),
+            heap_bytes: 0,
+        };
         compiled.intern(model.init());
         compiled
     }
@@ -79,6 +87,7 @@ impl<'m, M: Model> Compiled<'m, M> {
         }
         let id = StateId::try_from(self.states.len()).expect("fewer than 2^32 states fit in memory");
         assert!(id < NOT_ASKED, "more states than numbers for them");
+        self.heap_bytes += self.model.heap_bytes(&state);
         self.states.push(state.clone());
         self.ids.insert(state, id);
         let rows = self.table.len() + self.calls.calls.len();
@@ -104,10 +113,10 @@ impl<'m, M: Model> Compiled<'m, M> {
         &self.states[state as usize]
     }
 
-    /// Bytes held, about: what a state owns on the heap beyond its size is not known.
+    /// Bytes held, about: of what states own on the heap, what their model says ([`Model::heap_bytes`]).
     pub fn bytes(&self) -> usize {
         let per_state = 2 * size_of::<M::State>() + size_of::<StateId>() + 8;
-        self.states.capacity() * per_state + self.table.capacity() * size_of::<StateId>()
+        self.states.capacity() * per_state + self.table.capacity() * size_of::<StateId>() + self.heap_bytes
     }
 }
 

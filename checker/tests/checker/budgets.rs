@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use labrys_checker::verdict::{CheckVerdict, Validity};
 use labrys_checker::{Budget, CheckConfig, check};
-use labrys_history::{History, Value};
+use labrys_history::{Event, EventKind, History, Process, Value};
 
 use crate::support::{Call, Op, history_of};
 
@@ -53,6 +53,26 @@ fn the_memory_limit_is_kept() {
     let peak = verdict.partitions[0].statistics["peak-bytes"].as_u64().unwrap() as usize;
     assert!(peak <= limit + limit / 5, "{peak}");
     assert!(peak > limit / 4, "{peak}: given up long before the limit");
+}
+
+/// Seven texts of 1 KiB are appended to one key at the same time, in whatever order, and none was there afterwards: 13,700 states, 82 MiB.
+#[test]
+fn what_states_hold_on_the_heap_counts_as_memory() {
+    let event = |index, process, kind, f, value| {
+        Event::new(index, index, Process::Client(process), kind, f, Value::Vector(vec![Value::Int(0), value]))
+    };
+    let text = |n: u64| Value::string(n.to_string().repeat(1 << 10));
+    let mut events: Vec<Event> = (0..7).map(|n| event(n, n, EventKind::Invoke, "append", text(n))).collect();
+    events.extend((0..7).map(|n| event(7 + n, n, EventKind::Ok, "append", text(n))));
+    events.push(event(14, 0, EventKind::Invoke, "get", Value::Nil));
+    events.push(event(15, 0, EventKind::Ok, "get", Value::string("none")));
+    let history = History::from_validated(events);
+    let verdict_within = |budget| {
+        let config = CheckConfig::linearizable("kv", None).unwrap().within(budget);
+        check(&history, &config).unwrap().validity
+    };
+    assert_eq!(verdict_within(Budget::unlimited().with_memory_limit_bytes(8 << 20)), Validity::Unknown);
+    assert_eq!(verdict_within(Budget::unlimited()), Validity::Invalid);
 }
 
 #[test]
