@@ -95,6 +95,10 @@ fn inside(enclosure: &Enclosure, arguments: &[String]) -> ExitCode {
 /// What happens inside; an error is exit code 1.
 pub type Body = (&'static str, fn(&Enclosure, &[String]) -> Result<u8, String>);
 
+/// The signals by which a user ends a program. Whoever runs the tests may have them ignored, as a shell without job control does
+/// in the background; the scenarios begin with none ignored.
+const FROM_USERS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
 /// A scenario to be started.
 pub struct Scenario {
     command: Command,
@@ -121,7 +125,22 @@ impl Scenario {
         if identity == Identity::OrdinaryUser && geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
-        Scenario { command, _program: program }
+        Scenario { command, _program: program }.with_handler(SigHandler::SigDfl, &FROM_USERS)
+    }
+
+    /// What is ignored, or is not, stays so in the programs that are executed.
+    #[allow(unsafe_code, reason = "pre_exec has no safe form")]
+    fn with_handler(mut self, handler: SigHandler, signals: &'static [Signal]) -> Scenario {
+        // SAFETY: system calls that may be made between fork and exec; neither SIG_DFL nor SIG_IGN runs any code.
+        unsafe {
+            self.command.pre_exec(move || {
+                for &number in signals {
+                    signal(number, handler)?;
+                }
+                Ok(())
+            });
+        }
+        self
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Scenario {
@@ -129,17 +148,9 @@ impl Scenario {
         self
     }
 
-    /// As `nohup` does: what is ignored stays so in the programs that are executed.
-    #[allow(unsafe_code, reason = "pre_exec has no safe form")]
-    pub fn ignoring_hangup(mut self) -> Scenario {
-        // SAFETY: one system call, which may be made between fork and exec; SIG_IGN runs no code.
-        unsafe {
-            self.command.pre_exec(|| {
-                signal(Signal::SIGHUP, SigHandler::SigIgn)?;
-                Ok(())
-            });
-        }
-        self
+    /// As `nohup` does.
+    pub fn ignoring_hangup(self) -> Scenario {
+        self.with_handler(SigHandler::SigIgn, &[Signal::SIGHUP])
     }
 
     /// Runs it to its end.
