@@ -90,3 +90,11 @@ fn a_verdict_that_cannot_be_printed_is_an_error_and_no_panic() {
     let mut command = labrys(folder.path(), &CHECK);
     assert_eq!(command.stderr(full()).status().unwrap().code(), Some(0));
 }
+
+#[test]
+fn an_initial_value_that_the_model_does_not_know_is_named_by_its_option() {
+    let folder = tempfile::tempdir().unwrap();
+    history(folder.path(), &[]);
+    let args = ["check", "history.jsonl", "--model", "mutex", "--initial", "7"];
+    finish(&mut labrys(folder.path(), &args)).expect_one_clear_error(254, &["--initial", "free or held"]);
+}

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use labrys_checker::models::MODELS;
+use labrys_checker::models::ModelChoiceError;
 use labrys_checker::statistics::Statistics;
 use labrys_checker::verdict::{Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, check};
@@ -106,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         .map_err(|error| Failure::usage(anyhow!("--initial {}: {error}", arguments.initial)))?;
     // Before any file is read: a wrong model or initial value is one error, not one per file.
     CheckConfig::linearizable(&arguments.model, Some(initial.clone()))
-        .map_err(|error| Failure::usage(anyhow!("--model: {error}")))?;
+        .map_err(|error| Failure::usage(anyhow!("{}: {error}", option_of(&error))))?;
     let rows: Vec<FileVerdict> =
         arguments.files.iter().map(|file| judge(file, arguments, &initial)).collect();
     if let Some(page) = &arguments.counterexamples {
@@ -119,6 +120,14 @@ pub fn run(arguments: &Arguments) -> Outcome {
         eprint!("{}", table(&rows));
     }
     Ok(rows.iter().map(|row| row.code).max_by_key(|code| gravity(*code)).unwrap_or(exit::USAGE))
+}
+
+/// The option that a model cannot be made for.
+fn option_of(error: &ModelChoiceError) -> &'static str {
+    match error {
+        ModelChoiceError::UnknownModel { .. } => "--model",
+        ModelChoiceError::WrongInitial { .. } => "--initial",
+    }
 }
 
 /// 255 and 254 before invalid, invalid before unknown, unknown before valid.
