@@ -88,7 +88,7 @@ impl CheckOptions {
     }
 
     pub(crate) fn memory_limit_bytes(&self) -> usize {
-        self.row_memory_limit << 20
+        self.row_memory_limit.saturating_mul(1 << 20)
     }
 
     fn is_chosen(&self, row: &rows::Row) -> bool {

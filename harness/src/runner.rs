@@ -150,7 +150,11 @@ pub async fn run(
     enter(Phase::Checking);
     let (judged_config, judged_directory) = (config.clone(), directory.clone());
     let judged = tokio::task::spawn_blocking(move || judge(&judged_config, &judged_directory));
-    let verdict = judged.await.map_err(|error| DbError::Interrupted(error.to_string()))??;
+    let mut verdict = judged.await.map_err(|error| DbError::Interrupted(error.to_string()))??;
+    if let Some(error) = &unhealed {
+        // Whoever reads the verdict later must not find a valid one of a run that failed.
+        verdict = and_unknown(verdict, "faults-undone", error.to_string());
+    }
     directory.write_verdict(&verdict)?;
     refuse_ends_by_environment(&verdict)?;
     match unhealed {
@@ -459,7 +463,27 @@ pub fn judge(config: &TestConfig, directory: &RunDirectory) -> Result<Verdict, R
         .map_err(CheckError::from)?
         .with_run_checkers(!config.fault_kinds()?.is_empty())
         .within(budget);
-    Ok(check(&history, &check_config)?)
+    let verdict = check(&history, &check_config)?;
+    let has_ended = history.named(Process::OBSERVER).any(|event| &*event.f == "recovery");
+    if has_ended {
+        return Ok(verdict);
+    }
+    let reason = "the run was cut short: neither its recovery nor its final reads were seen";
+    Ok(and_unknown(verdict, "run-completed", reason.to_owned()))
+}
+
+/// The same verdict, and what keeps it from being valid.
+fn and_unknown(verdict: Verdict, checker: &str, reason: String) -> Verdict {
+    let mut checks = verdict.checks;
+    checks.push(CheckVerdict {
+        checker: checker.to_owned(),
+        validity: Validity::Unknown,
+        reason,
+        partitions: Vec::new(),
+        evidence: Vec::new(),
+        statistics: Default::default(),
+    });
+    Verdict::of(checks)
 }
 
 #[cfg(test)]

@@ -98,3 +98,14 @@ fn an_initial_value_that_the_model_does_not_know_is_named_by_its_option() {
     let args = ["check", "history.jsonl", "--model", "mutex", "--initial", "7"];
     finish(&mut labrys(folder.path(), &args)).expect_one_clear_error(254, &["--initial", "free or held"]);
 }
+
+#[test]
+fn a_history_is_not_overwritten_by_the_page_about_it() {
+    let folder = tempfile::tempdir().unwrap();
+    history(folder.path(), &[]);
+    let before = fs::read(folder.path().join("history.jsonl")).unwrap();
+    let mut command = labrys(folder.path(), &CHECK);
+    finish(command.args(["--counterexamples", "./history.jsonl"]))
+        .expect_one_clear_error(254, &["--counterexamples", "name another file"]);
+    assert_eq!(fs::read(folder.path().join("history.jsonl")).unwrap(), before);
+}

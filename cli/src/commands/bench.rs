@@ -6,6 +6,7 @@ use labrys_bench::{BenchError, CheckOptions};
 
 use crate::commands::generated_part;
 use crate::exit::{Failure, Outcome};
+use crate::output::print_json;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -37,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     })?;
     let Some(report) = report else { return Ok(0) };
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&report.results).map_err(Failure::environment)?);
+        print_json(&report.results)?;
     }
     if let Some(file) = markdown {
         let table = format!("```text\n{}```\n", report.table);

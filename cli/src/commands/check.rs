@@ -27,7 +27,8 @@ Examples:
   labrys check etcd_000.log --model cas-register --format jepsen-log
   labrys check runs/*.edn --model register --counterexamples wrong.md
 
-The exit code is the worst of all files: 255 and 254 (a file that cannot be read or judged), 1 invalid, 2 unknown, 0 valid.";
+The exit code is the worst of all files: 255 (a report or page that cannot be written), 254 (wrong usage, or a file that cannot be
+read or judged), 1 invalid, 2 unknown, 0 valid.";
 
 /// Models and examples.
 fn after_help() -> String {
@@ -103,6 +104,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
             arguments.files.len()
         )));
     }
+    if let Some(page) = arguments.counterexamples.as_deref().filter(|page| is_among(page, &arguments.files)) {
+        return Err(Failure::usage(anyhow!(
+            "--counterexamples {}: this is a history that is to be checked; name another file",
+            page.display()
+        )));
+    }
     let initial = read_value(&arguments.initial)
         .map_err(|error| Failure::usage(anyhow!("--initial {}: {error}", arguments.initial)))?;
     // Before any file is read: a wrong model or initial value is one error, not one per file.
@@ -110,16 +117,25 @@ pub fn run(arguments: &Arguments) -> Outcome {
         .map_err(|error| Failure::usage(anyhow!("{}: {error}", option_of(&error))))?;
     let rows: Vec<FileVerdict> =
         arguments.files.iter().map(|file| judge(file, arguments, &initial)).collect();
-    if let Some(page) = &arguments.counterexamples {
-        write_counterexamples(page, arguments, &rows).map_err(Failure::environment)?;
-    }
     if arguments.json {
         print_json(&rows)?;
     }
     if rows.len() > 1 {
         eprint!("{}", table(&rows));
     }
+    // Last: a page that cannot be written costs no verdict.
+    if let Some(page) =
+        arguments.counterexamples.as_ref().filter(|_| rows.iter().any(|row| row.verdict.is_some()))
+    {
+        write_counterexamples(page, arguments, &rows).map_err(Failure::environment)?;
+    }
     Ok(rows.iter().map(|row| row.code).max_by_key(|code| gravity(*code)).unwrap_or(exit::USAGE))
+}
+
+/// Whether `page` is one of `files`, however it is named.
+fn is_among(page: &Path, files: &[PathBuf]) -> bool {
+    let Ok(page) = page.canonicalize() else { return false };
+    files.iter().any(|file| file.canonicalize().is_ok_and(|file| file == page))
 }
 
 /// The option that a model cannot be made for.
@@ -282,8 +298,9 @@ fn verdict_of(
 ) -> anyhow::Result<Verdict> {
     let started = Instant::now();
     let clock = || started.elapsed();
-    let memory_limit =
-        arguments.memory_limit.map_or_else(half_of_the_memory_bytes, |mebibytes| mebibytes << 20);
+    let memory_limit = arguments
+        .memory_limit
+        .map_or_else(half_of_the_memory_bytes, |mebibytes| mebibytes.saturating_mul(1 << 20));
     let budget = Budget::unlimited()
         .with_time_limit(&clock, arguments.time_limit)
         .with_memory_limit_bytes(memory_limit);

@@ -21,7 +21,8 @@ Examples:
   labrys heal --end labrys-runs/latest     also if it is still under way
 
 Faults on the default testbed live in namespaces that die with the run: there is usually nothing left to undo, and this
-command says so after looking. Exit codes: 0 nothing is left, 255 something is, and cannot be undone.";
+command says so after looking. Exit codes: 0 nothing is left, 254 this is no run directory,
+255 the run still exists (--end ends it), or could not be ended.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -17,7 +17,7 @@ use crate::exit::{self, Failure, Outcome};
 const EXAMPLES: &str = "\
 Examples:
   labrys report labrys-runs/latest
-  labrys report labrys-runs/register/20261121T033356Z-7
+  labrys report labrys-runs/labrys/20261121T033356Z-7
 
 The exit code is that of the verdict, which is made now if the run was cut short before it had one.";
 
