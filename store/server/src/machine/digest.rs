@@ -22,10 +22,16 @@ impl Digests {
         Digests { first: LogIndex(0), kept: VecDeque::from([0]), limit: limit.max(1) }
     }
 
+    /// As [`Digests::new`], but everything up to `applied` has been applied, with `digest`.
+    #[must_use]
+    pub fn restored(applied: LogIndex, digest: u64, limit: usize) -> Digests {
+        Digests { first: applied, kept: VecDeque::from([digest]), limit: limit.max(1) }
+    }
+
     /// Adds the next entry. O(size of the entry).
     pub fn add(&mut self, entry: &Entry, outcome: Option<&Outcome>) {
         let mut hasher = Xxh3::new();
-        hasher.update(&self.kept.back().copied().unwrap_or_default().to_le_bytes());
+        hasher.update(&self.last().to_le_bytes());
         hasher.update(&entry.index.0.to_le_bytes());
         hasher.update(&entry.term.0.to_le_bytes());
         if let Payload::Command(command) = &entry.payload {
@@ -41,6 +47,12 @@ impl Digests {
             self.first = self.first.next();
         }
         self.kept.push_back(hasher.digest());
+    }
+
+    /// The latest one.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.kept.back().copied().unwrap_or_default()
     }
 
     /// The digest at `index`, if it is kept.

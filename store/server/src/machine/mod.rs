@@ -5,20 +5,23 @@
 //! digest at an index covers every entry up to it *and every outcome*, so it differs from there on as soon as two nodes
 //! have applied different entries or have come to different results.
 //!
-//! It lives in memory and is rebuilt from the log after a restart. Costs: O(log keys + log sessions) per entry.
+//! It lives in memory and is rebuilt from the newest snapshot and the log after a restart (`docs/decisions/005-state-in-memory.md`).
+//! Its maps are persistent: [`Machine::snapshot`] is O(1), and what changes afterwards is copied path by path.
+//! Costs: O(log keys + log sessions) per entry.
 
 mod command;
 mod digest;
 mod sessions;
-
-use std::collections::BTreeMap;
+mod snapshot;
 
 use bytes::Bytes;
+use imbl::OrdMap;
 use labrys_raft::{Defect, Defects, Entry, LogIndex, Payload};
 
 pub use command::{Command, CommandError, Operation, Outcome, Placement, SessionId};
 pub use digest::Digests;
 pub use sessions::{Admission, Sessions};
+pub use snapshot::{MachineSnapshot, RestoreError};
 
 /// The bounds of a state machine. They are part of its definition: all nodes of a cluster must have the same.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +41,7 @@ impl Default for MachineOptions {
 /// The state machine.
 #[derive(Debug)]
 pub struct Machine {
-    values: BTreeMap<Bytes, Bytes>,
+    values: OrdMap<Bytes, Bytes>,
     sessions: Sessions,
     digests: Digests,
     applied: LogIndex,
@@ -50,7 +53,7 @@ impl Machine {
     #[must_use]
     pub fn new(options: MachineOptions, defects: Defects) -> Machine {
         Machine {
-            values: BTreeMap::new(),
+            values: OrdMap::new(),
             sessions: Sessions::new(options.max_sessions),
             digests: Digests::new(options.kept_digests),
             applied: LogIndex(0),

@@ -17,14 +17,15 @@
 //!
 //! Forgetting goes by log index (least recently used), the same on every node; a clock would not be.
 
-use std::collections::BTreeMap;
-
+use imbl::OrdMap;
 use labrys_raft::LogIndex;
+use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Placement, SessionId};
 
-#[derive(Clone, Debug)]
-struct Session {
+/// What is remembered of a session; part of the format of snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Session {
     sequence: u64,
     outcome: Outcome,
     used: LogIndex,
@@ -43,12 +44,12 @@ pub enum Admission {
     Expired,
 }
 
-/// All sessions of the cluster.
-#[derive(Debug)]
+/// All sessions of the cluster. Cloning is O(1): the copies share what they have in common.
+#[derive(Clone, Debug)]
 pub struct Sessions {
-    by_id: BTreeMap<SessionId, Session>,
+    by_id: OrdMap<SessionId, Session>,
     /// From least to most recently used. No two were used at the same index.
-    by_use: BTreeMap<LogIndex, SessionId>,
+    by_use: OrdMap<LogIndex, SessionId>,
     limit: usize,
 }
 
@@ -56,7 +57,7 @@ impl Sessions {
     /// At most `limit` sessions, at least one.
     #[must_use]
     pub fn new(limit: usize) -> Sessions {
-        Sessions { by_id: BTreeMap::new(), by_use: BTreeMap::new(), limit: limit.max(1) }
+        Sessions { by_id: OrdMap::new(), by_use: OrdMap::new(), limit: limit.max(1) }
     }
 
     /// Whether a write with this placement is to be carried out.
@@ -81,8 +82,9 @@ impl Sessions {
         }
         self.by_use.insert(index, placement.session);
         if self.by_id.len() > self.limit
-            && let Some((_, oldest)) = self.by_use.pop_first()
+            && let Some((used, oldest)) = self.by_use.get_min().copied()
         {
+            self.by_use.remove(&used);
             self.by_id.remove(&oldest);
         }
     }
@@ -94,6 +96,17 @@ impl Sessions {
             session.used = index;
             self.by_use.insert(index, id);
         }
+    }
+
+    /// All of them, in the order of their ids, for a snapshot.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
+        self.by_id.iter()
+    }
+
+    /// Takes over a session from a snapshot.
+    pub(super) fn restore(&mut self, id: SessionId, session: Session) {
+        self.by_use.insert(session.used, id);
+        self.by_id.insert(id, session);
     }
 
     /// How many there are.

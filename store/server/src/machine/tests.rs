@@ -178,3 +178,53 @@ proptest! {
         prop_assert_eq!(once.machine.values, often.machine.values);
     }
 }
+
+fn written(machine: &Machine) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    machine.snapshot().write_to(&mut bytes).unwrap();
+    bytes
+}
+
+fn restored(bytes: &[u8], applied: LogIndex) -> Result<Machine, RestoreError> {
+    let options = MachineOptions { max_sessions: 8, kept_digests: 4 };
+    Machine::restore(&mut &bytes[..], applied, options, Defects::NONE)
+}
+
+#[test]
+fn a_restored_machine_answers_retries_and_goes_on_with_the_same_digests() {
+    let mut original = Driver::new(8, Defects::NONE);
+    original.run(1, 1, false, put("x", "0"));
+    original.entry(Payload::Noop);
+    let first = original.run(2, 1, false, cas("x", Some("0"), "1"));
+    let frozen = original.machine.snapshot();
+    let applied = original.machine.applied();
+    original.run(3, 1, false, put("x", "later"));
+    let mut bytes = Vec::new();
+    frozen.write_to(&mut bytes).unwrap();
+
+    let mut copy = Driver { machine: restored(&bytes, frozen.applied()).unwrap() };
+    assert_eq!((copy.machine.applied(), copy.value("x")), (applied, Some(&b"1"[..])));
+    assert_eq!(copy.run(3, 1, false, put("x", "later")), Outcome::Put { index: applied.next() });
+    for driver in [&mut original, &mut copy] {
+        assert_eq!(driver.run(2, 1, false, cas("x", Some("0"), "1")), first, "a retry is recognised");
+    }
+    let last = original.machine.applied();
+    assert_eq!(copy.machine.digest(last), original.machine.digest(last));
+    assert!(copy.machine.digest(last).is_some());
+    assert_eq!(written(&copy.machine), written(&original.machine), "equal states have equal snapshots");
+}
+
+#[test]
+fn a_snapshot_that_is_cut_short_or_changed_in_its_frame_is_refused() {
+    let mut driver = Driver::new(8, Defects::NONE);
+    driver.run(1, 1, false, put("x", "0"));
+    let bytes = written(&driver.machine);
+    for length in 0..bytes.len() {
+        assert!(restored(&bytes[..length], LogIndex(1)).is_err(), "{length} of {} bytes", bytes.len());
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(restored(&longer, LogIndex(1)).unwrap_err().to_string().contains("more than an end"));
+    let huge = [0xff; 8];
+    assert!(restored(&huge, LogIndex(1)).unwrap_err().to_string().contains("claims to have"));
+    assert!(restored(&bytes, LogIndex(1)).is_ok());
+}
