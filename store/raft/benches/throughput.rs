@@ -8,7 +8,9 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use labrys_raft::{Config, Defects, Effect, Input, Message, Node, NodeId, Recovered, Role, Token};
+use labrys_raft::{
+    Config, Defects, Effect, Input, Membership, Message, Node, NodeId, Recovered, Role, Token,
+};
 
 /// Three nodes and what is on its way between them.
 struct Cluster {
@@ -54,6 +56,7 @@ impl Cluster {
                     Effect::RoleChanged { .. } => {}
                     Effect::InvariantBroken { what } => panic!("{what}"),
                     Effect::FollowerLostLog { follower, .. } => panic!("node {follower} lost its log"),
+                    Effect::MembershipChanged { .. } => panic!("nobody asked for a change"),
                 }
             }
         }
@@ -67,7 +70,7 @@ fn place_of(message: &Message) -> usize {
 fn config(id: u64) -> Config {
     Config {
         id: NodeId(id),
-        voters: (1..=3).map(NodeId).collect(),
+        initial: Membership::of_voters((1..=3).map(NodeId)),
         election_timeout_ms: 100,
         heartbeat_interval_ms: 20,
         max_batch_entries: 1024,

@@ -51,6 +51,7 @@ impl Node {
             ));
         }
         self.applied = self.applied.max(index);
+        self.configurations.forget_before(self.applied);
         Ok(())
     }
 }

@@ -36,6 +36,9 @@ impl Node {
     /// The election timeout has passed without a leader or a granted vote.
     fn campaign(&mut self) {
         self.reset_election_deadline();
+        if !self.membership().is_voter(self.config.id) {
+            return; // Neither a learner, nor one that was removed, nor one that does not know its cluster yet.
+        }
         if !self.durability.hard_state_is_durable() {
             return; // A node whose disk is stuck could not vote for itself; it would only fill its queue with terms.
         }
@@ -71,7 +74,8 @@ impl Node {
     /// Leads the present term.
     fn become_leader(&mut self) {
         let first_index = self.log.last_index().next();
-        let leadership = Leadership::new(self.voters.others(self.config.id), first_index, self.now_ms);
+        let followers = self.membership().members().into_iter().filter(|id| *id != self.config.id);
+        let leadership = Leadership::new(followers, first_index, self.now_ms);
         self.role_state = RoleState::Leader(leadership);
         self.leader = Some(self.config.id);
         self.open_term(self.hard_state.term);
@@ -84,8 +88,9 @@ impl Node {
         }
         self.forget_acceptance();
         self.leader = leader;
-        if let RoleState::Leader(_) = mem::replace(&mut self.role_state, RoleState::Follower) {
+        if let RoleState::Leader(old) = mem::replace(&mut self.role_state, RoleState::Follower) {
             self.refuse_uncommitted_proposals();
+            self.refuse_joint_change(&old);
             self.refuse_reads();
             self.reset_election_deadline();
         }
@@ -125,7 +130,8 @@ impl Node {
     /// `from` asks whether it would be elected in `term`.
     pub(crate) fn on_pre_vote(&mut self, from: NodeId, term: Term, last_index: LogIndex, last_term: Term) {
         let is_later = term > self.hard_state.term;
-        let granted = is_later && !self.has_live_leader() && self.is_up_to_date(last_index, last_term);
+        let may_vote = is_later && !self.membership().is_empty() && !self.has_live_leader();
+        let granted = may_vote && self.is_up_to_date(last_index, last_term);
         // A grant names the term that it is for; a refusal names this node's, so that a candidate left behind catches up.
         let reply_term = if granted { term } else { self.hard_state.term };
         self.send_trial(from, reply_term, MessageBody::PreVoteReply { granted });
@@ -143,7 +149,7 @@ impl Node {
 
     fn campaign_if_trial_is_won(&mut self) {
         let RoleState::PreCandidate { granted_by } = &self.role_state else { return };
-        if self.voters.is_quorum(|id| granted_by.contains(&id)) {
+        if self.quorum().agrees(|id| granted_by.contains(&id)) {
             self.become_candidate();
         }
     }
@@ -151,7 +157,9 @@ impl Node {
     /// `from` asks for a vote in the present term.
     pub(crate) fn on_vote(&mut self, from: NodeId, last_index: LogIndex, last_term: Term) {
         let is_free = self.hard_state.voted_for.is_none_or(|candidate| candidate == from);
-        let granted = is_free && self.is_up_to_date(last_index, last_term);
+        // Who knows no configuration has no vote in any; its disk may have been emptied, and with it the vote that it gave.
+        let may_vote = is_free && !self.membership().is_empty();
+        let granted = may_vote && self.is_up_to_date(last_index, last_term);
         if granted {
             if self.hard_state.voted_for.is_none() {
                 self.set_hard_state(HardState { voted_for: Some(from), ..self.hard_state });
@@ -170,7 +178,8 @@ impl Node {
         if !granted_by.contains(&from) {
             granted_by.push(from);
         }
-        if self.voters.is_quorum(|id| granted_by.contains(&id)) {
+        let RoleState::Candidate { granted_by } = &self.role_state else { return };
+        if self.quorum().agrees(|id| granted_by.contains(&id)) {
             self.become_leader();
         }
     }

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use crate::types::{Config, LogIndex, NodeId, Recovered, Term};
+use crate::membership::Membership;
+use crate::types::{Config, LogIndex, NodeId, Payload, Recovered, Term};
 
 /// The configuration or what was recovered from disk makes no sense.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -10,11 +11,16 @@ pub enum StartError {
     /// Node ids begin at 1.
     #[error("node id 0 is not allowed")]
     ZeroId,
-    /// `voters` is not strictly ascending.
-    #[error("the voters must be in ascending order without duplicates")]
-    VotersNotAscending,
-    /// `voters` does not contain the node itself.
-    #[error("node {id} is not among the voters")]
+    /// A configuration makes no sense.
+    #[error("the configuration at entry {index} makes no sense: {detail}")]
+    BadMembership {
+        /// Where; 0: the one from before the log.
+        index: LogIndex,
+        /// What is wrong.
+        detail: &'static str,
+    },
+    /// The initial configuration does not contain the node itself. (A node that is added later has an empty one.)
+    #[error("node {id} is not among the voters with which the cluster begins")]
     NotAVoter {
         /// The node.
         id: NodeId,
@@ -70,13 +76,11 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Checks a configuration. O(number of voters).
 pub(crate) fn check_config(config: &Config) -> Result<(), StartError> {
-    if config.id.0 == 0 || config.voters.first() == Some(&NodeId(0)) {
+    if config.id.0 == 0 {
         return Err(StartError::ZeroId);
     }
-    if !config.voters.is_sorted_by(|a, b| a < b) {
-        return Err(StartError::VotersNotAscending);
-    }
-    if config.voters.binary_search(&config.id).is_err() {
+    check_membership(LogIndex(0), &config.initial)?;
+    if !config.initial.is_empty() && !config.initial.is_voter(config.id) {
         return Err(StartError::NotAVoter { id: config.id });
     }
     let heartbeat_fits = (1..config.election_timeout_ms).contains(&config.heartbeat_interval_ms);
@@ -98,6 +102,11 @@ pub(crate) fn check_config(config: &Config) -> Result<(), StartError> {
     }
 }
 
+/// Checks a configuration found at `index`.
+fn check_membership(index: LogIndex, membership: &Membership) -> Result<(), StartError> {
+    membership.check().map_err(|detail| StartError::BadMembership { index, detail })
+}
+
 /// Checks what was recovered. O(length of the log).
 pub(crate) fn check_recovered(recovered: &Recovered) -> Result<(), StartError> {
     let mut last = LogIndex(0);
@@ -108,6 +117,9 @@ pub(crate) fn check_recovered(recovered: &Recovered) -> Result<(), StartError> {
         }
         if entry.term < before {
             return Err(StartError::TermsFall { index: entry.index, term: entry.term, before });
+        }
+        if let Payload::Membership(membership) = &entry.payload {
+            check_membership(entry.index, membership)?;
         }
         (last, before) = (entry.index, entry.term);
     }

@@ -59,6 +59,7 @@ impl Node {
             last_vouched_for
         };
         self.commit = self.commit.max(leader_commit.min(limit));
+        self.settle_membership();
         if is_heartbeat || self.durability.log_end() >= last_vouched_for {
             self.acknowledge(from);
         }
@@ -104,7 +105,9 @@ impl Node {
         if first_new <= self.log.last_index() {
             self.truncate_from(first_new)?;
         }
+        self.configurations.appended(&entries[position..]);
         self.log.extend(entries.drain(position..));
+        self.settle_membership();
         Ok(true)
     }
 
@@ -116,6 +119,7 @@ impl Node {
             ))?;
         }
         self.log.truncate_from(from);
+        self.configurations.truncated_from(from);
         self.durability.truncated_from(from);
         self.acceptance.matched = self.acceptance.matched.min(LogIndex(from.0 - 1));
         Ok(())

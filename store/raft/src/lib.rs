@@ -3,8 +3,8 @@
 //! [`Node::step`] takes one [`Input`] and appends [`Effect`]s to a list. It never reads a clock, a disk, a socket or a
 //! global random generator: the same inputs in the same order give the same effects, on a server and in a simulator.
 //!
-//! What this crate is not: a server, a log on disk, a state machine, a client protocol. It has no snapshots, membership
-//! changes, leases or leadership transfer yet; `PAPER.md` says which rule stands where, and what deviates.
+//! What this crate is not: a server, a log on disk, a state machine, a client protocol. It has no snapshots,
+//! leases or leadership transfer yet; `PAPER.md` says which rule stands where, and what deviates.
 //!
 //! Source: Diego Ongaro, *Consensus: Bridging Theory and Practice* (2014), "the thesis" in comments, and Ongaro and
 //! Ousterhout, *In Search of an Understandable Consensus Algorithm* (extended version, 2014), "the paper".
@@ -17,6 +17,7 @@
 //! - `follower`: the follower's side of the log
 //! - `durability`: what is on disk, and which messages wait for it
 //! - `read_index`: linearizable reads; `apply`: handing committed entries to the state machine
+//! - `membership`: configurations, and which one is in force; `reconfiguration`: how a leader changes them
 //! - `log`, `quorum`: the two data structures
 //!
 //! # Complexity
@@ -33,16 +34,19 @@ mod election;
 mod error;
 mod follower;
 mod log;
+mod membership;
 mod node;
 mod progress;
 mod queue;
 mod quorum;
 mod read_index;
+mod reconfiguration;
 mod replication;
 mod types;
 
 pub use defects::{Defect, Defects, UnknownDefect};
 pub use error::StartError;
+pub use membership::{Change, ChangeRefusal, Membership};
 pub use node::Node;
 pub use types::{
     AppendRejection, Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, NodeId,

@@ -126,6 +126,8 @@ fn payload_bytes(entry: &Entry) -> usize {
     match &entry.payload {
         Payload::Noop => 0,
         Payload::Command(command) => command.len(),
+        // An id and its place in a list or two, and an address.
+        Payload::Membership(membership) => 64 * membership.members().len(),
     }
 }
 

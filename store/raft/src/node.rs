@@ -15,11 +15,12 @@ use crate::durability::Durability;
 use crate::error::{StartError, check_config, check_recovered};
 use crate::follower::{Acceptance, Previous};
 use crate::log::Log;
-use crate::quorum::Voters;
+use crate::membership::{Configurations, Membership};
+use crate::quorum::Quorum;
 use crate::read_index::ReadQueue;
 use crate::replication::Leadership;
 use crate::types::{
-    Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, NodeId, Recovered,
+    Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, NodeId, Payload, Recovered,
     RefusalReason, Role, Status, Term, Token,
 };
 
@@ -32,7 +33,7 @@ const INDEX_LIMIT: LogIndex = LogIndex(1 << 62);
 #[derive(Debug)]
 pub struct Node {
     pub(crate) config: Config,
-    pub(crate) voters: Voters,
+    pub(crate) configurations: Configurations,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) now_ms: u64,
     pub(crate) hard_state: HardState,
@@ -50,6 +51,7 @@ pub struct Node {
     pub(crate) reads: ReadQueue,
     pub(crate) effects: Vec<Effect>,
     announced: (Term, Role, Option<NodeId>),
+    announced_membership: u64,
     halted: bool,
 }
 
@@ -84,6 +86,7 @@ impl Node {
         check_config(&config)?;
         check_recovered(&recovered)?;
         let Recovered { mut hard_state, entries, applied } = recovered;
+        let configurations = Configurations::recovered(LogIndex(0), config.initial.clone(), &entries);
         let log = Log::recovered(entries);
         let term_was_lost = log.last_term() > hard_state.term;
         if config.defects.has(Defect::VoteNotPersisted) {
@@ -94,7 +97,8 @@ impl Node {
         }
         let own_stream = config.seed ^ config.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut node = Node {
-            voters: Voters::new(config.voters.clone()),
+            announced_membership: configurations.version(),
+            configurations,
             rng: ChaCha8Rng::seed_from_u64(own_stream),
             now_ms,
             hard_state,
@@ -115,6 +119,7 @@ impl Node {
             halted: false,
             config,
         };
+        node.settle_membership();
         node.reset_election_deadline();
         if term_was_lost {
             node.hard_state_changed();
@@ -186,6 +191,7 @@ impl Node {
             Input::Tick { now_ms } => self.on_tick(now_ms),
             Input::Receive(message) => return self.on_message(message),
             Input::Propose { token, command } => self.on_propose(token, command),
+            Input::ChangeMembership { token, change } => self.on_change(token, &change),
             Input::Read { token } => self.on_read(token),
             Input::Persisted { sequence } => return self.on_persisted(sequence),
             Input::Applied { index } => return self.on_applied(index),
@@ -195,6 +201,7 @@ impl Node {
 
     /// What follows from the new state.
     fn finish_step(&mut self) {
+        self.continue_change();
         self.announce();
         self.replicate();
         self.hand_out_batch();
@@ -207,6 +214,12 @@ impl Node {
         if self.announced != (term, role, leader) {
             self.announced = (term, role, leader);
             self.effects.push(Effect::RoleChanged { term, role, leader });
+        }
+        if self.announced_membership != self.configurations.version() {
+            self.announced_membership = self.configurations.version();
+            let index = self.configurations.current_index();
+            let membership = Box::new(self.membership().clone());
+            self.effects.push(Effect::MembershipChanged { index, membership });
         }
     }
 
@@ -270,10 +283,12 @@ impl Node {
         }
     }
 
-    /// Whether a message can have come from a member of this cluster; anything else is ignored.
+    /// Whether a message can have come from a node of this cluster; anything else is ignored. The sender need not be a
+    /// member as far as this node knows: it may be one by a configuration that has not arrived here (thesis 4.2.2). Votes
+    /// and acknowledgements count for members only.
     fn makes_sense(&self, message: &Message) -> bool {
-        let is_member = message.from != self.config.id && self.voters.contains(message.from);
-        if !is_member || message.to != self.config.id || message.term >= TERM_LIMIT {
+        let is_another = message.from != self.config.id && message.from.0 != 0;
+        if !is_another || message.to != self.config.id || message.term >= TERM_LIMIT {
             return false;
         }
         match &message.body {
@@ -287,6 +302,7 @@ impl Node {
                 *prev_index < INDEX_LIMIT
                     && *prev_term <= message.term
                     && entries.iter().all(follows)
+                    && entries.iter().all(holds_sense)
                     && entries.last().is_none_or(|entry| entry.term <= message.term)
             }
             MessageBody::AppendReply { outcome: Err(rejection), .. } => {
@@ -304,14 +320,44 @@ impl Node {
     }
 
     fn refuse_when_halted(&mut self, input: Input) {
-        if let Input::Propose { token, .. } | Input::Read { token } = input {
+        if let Input::Propose { token, .. } | Input::ChangeMembership { token, .. } | Input::Read { token } =
+            input
+        {
             let reason = RefusalReason::NotLeader { leader: None };
             self.effects.push(Effect::Refused { token, reason });
         }
     }
 
+    /// The configuration in force: the newest in the log, committed or not.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        self.configurations.current()
+    }
+
+    /// The configuration that was in force when the entry at `index` was applied; not to be asked for what is older than the
+    /// last index applied.
+    #[must_use]
+    pub fn membership_at(&self, index: LogIndex) -> &Membership {
+        self.configurations.at(index)
+    }
+
+    /// The quorums of the configuration in force.
+    pub(crate) fn quorum(&self) -> Quorum<'_> {
+        let half_is_enough = self.config.defects.has(Defect::QuorumOffByOne);
+        Quorum { membership: self.membership(), half_is_enough }
+    }
+
     /// The other voters, for sending to each.
     pub(crate) fn other_voters(&self) -> Vec<NodeId> {
-        self.voters.others(self.config.id).collect()
+        let voters = self.membership().all_voters().into_iter();
+        voters.filter(|id| *id != self.config.id).collect()
+    }
+}
+
+/// Whether an entry's payload is one that a leader can have appended.
+fn holds_sense(entry: &Entry) -> bool {
+    match &entry.payload {
+        Payload::Membership(membership) => !membership.is_empty() && membership.check().is_ok(),
+        Payload::Noop | Payload::Command(_) => true,
     }
 }

@@ -1,51 +1,49 @@
 //! Majorities: who has to agree, and what a majority has reached.
 //!
-//! The one place that knows what a quorum is (thesis 3.1), so that joint configurations can later be two of these.
+//! The one place that knows what a quorum is: more than half of the voters (thesis 3.1), and in a joint configuration
+//! also more than half of those before (thesis 4.3). Whoever is not a voter is not asked, a leader that is being removed
+//! included (thesis 4.2.2).
 //!
 //! Complexity: O(n) to count, O(n) expected to select, n the number of voters.
 
 use smallvec::SmallVec;
 
+use crate::membership::Membership;
 use crate::types::NodeId;
 
-/// The voters, of which more than half are a quorum.
-#[derive(Clone, Debug)]
-pub(crate) struct Voters {
-    ids: Vec<NodeId>,
+/// The quorums of a configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quorum<'a> {
+    pub(crate) membership: &'a Membership,
+    /// A defect: half is enough.
+    pub(crate) half_is_enough: bool,
 }
 
-impl Voters {
-    /// `ids` in ascending order, not empty.
-    pub(crate) fn new(ids: Vec<NodeId>) -> Voters {
-        Voters { ids }
+impl Quorum<'_> {
+    /// The sets of voters of each of which a quorum is needed.
+    fn halves(&self) -> impl Iterator<Item = &[NodeId]> {
+        [&self.membership.voters[..], &self.membership.outgoing].into_iter().filter(|half| !half.is_empty())
     }
 
-    /// Whether `id` is a voter.
-    pub(crate) fn contains(&self, id: NodeId) -> bool {
-        self.ids.binary_search(&id).is_ok()
+    /// How many of `voters` make a quorum.
+    fn size(&self, voters: &[NodeId]) -> usize {
+        if self.half_is_enough { (voters.len() / 2).max(1) } else { voters.len() / 2 + 1 }
     }
 
-    /// All but `id`.
-    pub(crate) fn others(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        self.ids.iter().copied().filter(move |other| *other != id)
+    /// Whether those for whom `agrees` holds are a quorum. Never, if there are no voters.
+    pub(crate) fn agrees(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
+        let has_quorum = |half: &[NodeId]| half.iter().filter(|id| agrees(**id)).count() >= self.size(half);
+        !self.membership.is_empty() && self.halves().all(has_quorum)
     }
 
-    /// How many make a quorum.
-    pub(crate) fn quorum_size(&self) -> usize {
-        self.ids.len() / 2 + 1
-    }
-
-    /// Whether those for whom `agrees` holds are a quorum.
-    pub(crate) fn is_quorum(&self, agrees: impl Fn(NodeId) -> bool) -> bool {
-        self.ids.iter().filter(|id| agrees(**id)).count() >= self.quorum_size()
-    }
-
-    /// The largest value that a quorum has reached, given what each voter has reached.
-    pub(crate) fn reached<T: Ord + Copy>(&self, value_of: impl Fn(NodeId) -> T) -> T {
-        let mut values: SmallVec<[T; 9]> = self.ids.iter().map(|id| value_of(*id)).collect();
-        let quorum_size = self.quorum_size();
-        let (_, reached, _) = values.select_nth_unstable_by(quorum_size - 1, |a, b| b.cmp(a));
-        *reached
+    /// The largest value that a quorum has reached, given what each voter has reached; the least, if there are no voters.
+    pub(crate) fn reached<T: Ord + Copy + Default>(&self, value_of: impl Fn(NodeId) -> T) -> T {
+        let reached_by = |half: &[NodeId]| {
+            let mut values: SmallVec<[T; 9]> = half.iter().map(|id| value_of(*id)).collect();
+            let (_, reached, _) = values.select_nth_unstable_by(self.size(half) - 1, |a, b| b.cmp(a));
+            *reached
+        };
+        self.halves().map(reached_by).min().unwrap_or_default()
     }
 }
 
@@ -53,24 +51,43 @@ impl Voters {
 mod tests {
     use super::*;
 
-    fn voters(count: u64) -> Voters {
-        Voters::new((1..=count).map(NodeId).collect())
+    fn membership(voters: &[u64], outgoing: &[u64]) -> Membership {
+        let outgoing = outgoing.iter().copied().map(NodeId).collect();
+        Membership { outgoing, ..Membership::of_voters(voters.iter().copied().map(NodeId)) }
+    }
+
+    fn agree(membership: &Membership, ids: &[u64]) -> bool {
+        Quorum { membership, half_is_enough: false }.agrees(|id| ids.contains(&id.0))
     }
 
     #[test]
     fn more_than_half_are_a_quorum() {
-        let sizes: Vec<usize> = (1..=7).map(|count| voters(count).quorum_size()).collect();
-        assert_eq!(sizes, [1, 2, 2, 3, 3, 4, 4]);
-        assert!(voters(4).is_quorum(|id| id.0 <= 3));
-        assert!(!voters(4).is_quorum(|id| id.0 <= 2));
+        for (count, needed) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (7, 4)] {
+            let membership = membership(&(1..=count).collect::<Vec<_>>(), &[]);
+            assert!(agree(&membership, &(1..=needed).collect::<Vec<_>>()), "{needed} of {count}");
+            assert!(!agree(&membership, &(1..needed).collect::<Vec<_>>()), "fewer than {needed} of {count}");
+        }
+        assert!(!agree(&Membership::default(), &[1, 2, 3]), "nobody is never a quorum");
+    }
+
+    #[test]
+    fn a_joint_configuration_needs_a_majority_of_each_half() {
+        let joint = membership(&[3, 4, 5], &[1, 2, 3]);
+        assert!(agree(&joint, &[2, 3, 4]));
+        assert!(!agree(&joint, &[3, 4, 5]), "only one of the old voters");
+        assert!(!agree(&joint, &[1, 2, 3]), "only one of the new voters");
+        let values = [9, 8, 3, 7, 1];
+        let quorum = Quorum { membership: &joint, half_is_enough: false };
+        assert_eq!(quorum.reached(|id| values[id.0 as usize - 1]), 3);
     }
 
     #[test]
     fn a_value_is_reached_when_a_quorum_has_at_least_it() {
         let values = [7, 3, 9, 1, 5];
-        assert_eq!(voters(5).reached(|id| values[id.0 as usize - 1]), 5);
-        assert_eq!(voters(4).reached(|id| values[id.0 as usize - 1]), 3);
-        assert_eq!(voters(2).reached(|id| values[id.0 as usize - 1]), 3);
-        assert_eq!(voters(1).reached(|id| values[id.0 as usize - 1]), 7);
+        for (count, expected) in [(5, 5), (4, 3), (2, 3), (1, 7)] {
+            let membership = membership(&(1..=count).collect::<Vec<_>>(), &[]);
+            let quorum = Quorum { membership: &membership, half_is_enough: false };
+            assert_eq!(quorum.reached(|id| values[id.0 as usize - 1]), expected);
+        }
     }
 }

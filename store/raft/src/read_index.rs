@@ -88,7 +88,8 @@ impl Node {
     pub(crate) fn confirm_reads(&mut self) {
         let RoleState::Leader(leadership) = &self.role_state else { return };
         let own = leadership.round;
-        let round = self.voters.reached(|id| leadership.progress_of(id).map_or(own, |p| p.answered_round));
+        let answered = |id| leadership.progress_of(id).map_or(0, |progress| progress.answered_round);
+        let round = self.quorum().reached(|id| if id == self.config.id { own } else { answered(id) });
         self.reads.confirm(round);
     }
 

@@ -20,8 +20,13 @@ pub(crate) struct Leadership {
     pub(crate) round: u64,
     /// When the next heartbeat is due.
     heartbeat_due_ms: u64,
-    /// One for every other member, in ascending order.
+    /// One for every other member, in ascending order; and for those that are on their way out.
     followers: Vec<(NodeId, Progress)>,
+    /// Members no more, by the entry at this index, which they should still hear of: who knows that it was removed does not
+    /// campaign.
+    leaving: Vec<(NodeId, LogIndex)>,
+    /// The change that ends when the joint configuration, which this leader has entered, is left.
+    pub(crate) joint_token: Option<Token>,
 }
 
 impl Leadership {
@@ -32,7 +37,44 @@ impl Leadership {
         now_ms: u64,
     ) -> Leadership {
         let followers = followers.map(|id| (id, Progress::probing(first_index, now_ms))).collect();
-        Leadership { first_index, round: 0, heartbeat_due_ms: now_ms, followers }
+        Leadership {
+            first_index,
+            round: 0,
+            heartbeat_due_ms: now_ms,
+            followers,
+            leaving: Vec::new(),
+            joint_token: None,
+        }
+    }
+
+    /// Another configuration is in force, by the entry at `index`: `members` (in ascending order) are followed. O(members).
+    pub(crate) fn follow(&mut self, members: &[NodeId], index: LogIndex, next: LogIndex, now_ms: u64) {
+        for id in members {
+            if let Err(position) = self.followers.binary_search_by_key(id, |(follower, _)| *follower) {
+                self.followers.insert(position, (*id, Progress::probing(next, now_ms)));
+            }
+        }
+        self.leaving.retain(|(id, _)| members.binary_search(id).is_err());
+        for (id, _) in &self.followers {
+            let stays = members.binary_search(id).is_ok();
+            if !stays && !self.leaving.iter().any(|(leaving, _)| leaving == id) {
+                self.leaving.push((*id, index));
+            }
+        }
+    }
+
+    /// Drops those on their way out that have the entry which says so, or have been silent for `patience_ms`.
+    fn let_go(&mut self, now_ms: u64, patience_ms: u64) {
+        for (id, index) in std::mem::take(&mut self.leaving) {
+            let knows = self.progress_of(id).is_none_or(|progress| {
+                progress.matched >= index || now_ms - progress.heard_ms >= patience_ms
+            });
+            if knows {
+                self.followers.retain(|(follower, _)| *follower != id);
+            } else {
+                self.leaving.push((id, index));
+            }
+        }
     }
 
     /// What is known of `id`; `None` for the leader itself.
@@ -66,7 +108,7 @@ impl Node {
     }
 
     /// Whether too much is waiting, for a majority or for this node's own disk.
-    fn is_overloaded(&self) -> bool {
+    pub(crate) fn is_overloaded(&self) -> bool {
         let unwritten = self.log.last_index().0 - self.durability.log_end().0;
         let waiting = (self.pending.len() + self.reads.len()) as u64;
         waiting.max(unwritten) >= self.config.max_pending as u64
@@ -79,6 +121,7 @@ impl Node {
         let begins_round = heartbeat_is_due || self.reads.wants_round_after(leadership.round);
         if heartbeat_is_due {
             leadership.heartbeat_due_ms = self.now_ms.saturating_add(self.config.heartbeat_interval_ms);
+            leadership.let_go(self.now_ms, self.config.election_timeout_ms);
             for (_, progress) in &mut leadership.followers {
                 if self.now_ms - progress.heard_ms >= self.config.election_timeout_ms {
                     progress.became_unreachable();
@@ -163,17 +206,20 @@ impl Node {
     pub(crate) fn advance_commit(&mut self) {
         let RoleState::Leader(leadership) = &self.role_state else { return };
         let own = self.durability.log_end();
-        let reached = self.voters.reached(|id| leadership.progress_of(id).map_or(own, |p| p.matched));
+        let matched = |id| leadership.progress_of(id).map_or(LogIndex(0), |progress| progress.matched);
+        let reached = self.quorum().reached(|id| if id == self.config.id { own } else { matched(id) });
         let is_of_this_term = self.log.term_at(reached) == Some(self.hard_state.term);
         if reached > self.commit && is_of_this_term {
             self.commit = reached;
+            self.settle_membership();
         }
     }
 
     /// When a majority was last heard from; the leader hears itself now.
     pub(crate) fn majority_heard_ms(&self) -> u64 {
         let RoleState::Leader(leadership) = &self.role_state else { return self.now_ms };
-        self.voters.reached(|id| leadership.progress_of(id).map_or(self.now_ms, |p| p.heard_ms))
+        let heard_ms = |id| leadership.progress_of(id).map_or(0, |progress| progress.heard_ms);
+        self.quorum().reached(|id| if id == self.config.id { self.now_ms } else { heard_ms(id) })
     }
 
     /// Leadership is lost: what is not committed may or may not be, some day. What is committed is still to be applied here.

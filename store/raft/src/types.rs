@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::Defects;
+use crate::membership::{Change, ChangeRefusal, Membership};
 
 /// Declares a number with a meaning of its own.
 macro_rules! number {
@@ -59,6 +60,8 @@ pub enum Payload {
     Noop,
     /// A command of the state machine, opaque here.
     Command(Bytes),
+    /// The configuration from here on (thesis 4.1).
+    Membership(Box<Membership>),
 }
 
 /// An entry of the replicated log.
@@ -86,8 +89,10 @@ pub struct HardState {
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// All voting members, this node included, in ascending order.
-    pub voters: Vec<NodeId>,
+    /// The configuration before the first entry of the log, the same for all nodes with which a cluster begins. Empty for a
+    /// node that is added later: it starts with nothing, learns everything from the log, and waits until then. What the log
+    /// says later wins.
+    pub initial: Membership,
     /// A follower that hears nothing for a random time in `[election_timeout_ms, 2 * election_timeout_ms)` campaigns.
     pub election_timeout_ms: u64,
     /// A leader sends something to every follower at least this often.
@@ -140,6 +145,14 @@ pub enum Input {
         token: Token,
         /// The command.
         command: Bytes,
+    },
+    /// An operator wants the membership changed. Ends as a proposal does: with its entry among those to be applied (a joint
+    /// change with the entry that leaves the joint configuration), or refused.
+    ChangeMembership {
+        /// Names the change in the effect that ends it.
+        token: Token,
+        /// What is to change.
+        change: Change,
     },
     /// A client wants a linearizable read (ReadIndex, thesis 6.4).
     Read {
@@ -221,6 +234,13 @@ pub enum Effect {
         /// The leader of that term, as far as known.
         leader: Option<NodeId>,
     },
+    /// Another configuration is in force (not necessarily committed): peers may have to be reached elsewhere.
+    MembershipChanged {
+        /// The index of its entry; 0: the one from before the log.
+        index: LogIndex,
+        /// The configuration.
+        membership: Box<Membership>,
+    },
     /// An invariant of Raft is broken. Without defects this cannot happen: the driver ends the process. With a defect
     /// switched on the node carries on as a system without the assertion would, and the driver logs it.
     InvariantBroken {
@@ -246,6 +266,8 @@ pub enum RefusalReason {
         /// Who is, as far as known.
         leader: Option<NodeId>,
     },
+    /// *Definite.* The membership cannot be changed so, or not now.
+    ChangeRefused(ChangeRefusal),
     /// *Definite.* Too much is waiting already.
     Overloaded,
     /// *Definite.* Another entry was committed in its place.

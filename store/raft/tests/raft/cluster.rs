@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use labrys_raft::{
-    Config, Defects, Effect, Entry, Input, LogIndex, Message, Node, NodeId, Recovered, Role, Status, Token,
+    Change, Config, Defects, Effect, Entry, Input, LogIndex, Membership, Message, Node, NodeId, Recovered,
+    Role, Status, Token,
 };
 
 use crate::disk::Disk;
@@ -47,7 +48,7 @@ pub struct Cluster {
 pub fn config(id: u64, voters: u64) -> Config {
     Config {
         id: NodeId(id),
-        voters: (1..=voters).map(NodeId).collect(),
+        initial: Membership::of_voters((1..=voters).map(NodeId)),
         election_timeout_ms: 100,
         heartbeat_interval_ms: 20,
         max_batch_entries: 64,
@@ -210,6 +211,14 @@ impl Cluster {
         let command = command.unwrap_or_else(|| Bytes::copy_from_slice(&token.0.to_be_bytes()));
         self.oracle.proposed(token, command.clone());
         self.step(place, vec![Input::Propose { token, command }])?;
+        Ok(token)
+    }
+
+    /// An operator asks the server at `place` for a change of the membership.
+    pub fn change(&mut self, place: usize, change: Change) -> Result<Token, Violation> {
+        let token = self.new_token(place);
+        self.oracle.change_began(token);
+        self.step(place, vec![Input::ChangeMembership { token, change }])?;
         Ok(token)
     }
 

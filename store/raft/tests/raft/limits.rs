@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use labrys_raft::{
-    AppendRejection, Config, Defect, Defects, Effect, Entry, HardState, Input, LogIndex, Message,
+    AppendRejection, Config, Defect, Defects, Effect, Entry, HardState, Input, LogIndex, Membership, Message,
     MessageBody, Node, NodeId, Payload, Recovered, Sequence, StartError, Term, Token,
 };
 use proptest::prelude::*;
@@ -59,14 +59,16 @@ fn leader(config: Config) -> Node {
 #[test]
 fn a_bad_configuration_is_refused_with_what_is_wrong_with_it() {
     let good = config(1, 3);
-    let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let voters = |ids: &[u64]| {
+        let voters = ids.iter().copied().map(NodeId).collect();
+        Membership { voters, last_id: NodeId(9), ..Membership::default() }
+    };
     let cases = [
         (Config { id: NodeId(0), ..good.clone() }, "node id 0 is not allowed"),
-        (Config { voters: ids(&[0, 1]), ..good.clone() }, "node id 0 is not allowed"),
-        (Config { voters: ids(&[1, 1, 2]), ..good.clone() }, "ascending order"),
-        (Config { voters: ids(&[2, 1]), ..good.clone() }, "ascending order"),
-        (Config { voters: ids(&[2, 3]), ..good.clone() }, "node 1 is not among the voters"),
-        (Config { voters: Vec::new(), ..good.clone() }, "node 1 is not among the voters"),
+        (Config { initial: voters(&[0, 1]), ..good.clone() }, "node id 0 is not allowed"),
+        (Config { initial: voters(&[1, 1, 2]), ..good.clone() }, "ascending order"),
+        (Config { initial: voters(&[2, 1]), ..good.clone() }, "ascending order"),
+        (Config { initial: voters(&[2, 3]), ..good.clone() }, "node 1 is not among the voters"),
         (Config { heartbeat_interval_ms: 0, ..good.clone() }, "heartbeat interval"),
         (Config { heartbeat_interval_ms: 100, ..good.clone() }, "heartbeat interval"),
         (Config { election_timeout_ms: u64::MAX, ..good.clone() }, "at most a day"),

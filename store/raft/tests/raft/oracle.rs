@@ -70,6 +70,7 @@ enum Open {
     Proposal,
     /// With the position that it must see.
     Read(LogIndex),
+    Change,
 }
 
 /// Everything that was seen so far.
@@ -107,6 +108,11 @@ impl Oracle {
     /// A client hands in a read: it must see what any client has seen by now.
     pub fn read_began(&mut self, token: Token) {
         self.open.insert(token, Open::Read(self.seen));
+    }
+
+    /// An operator asks for a change of the membership.
+    pub fn change_began(&mut self, token: Token) {
+        self.open.insert(token, Open::Change);
     }
 
     /// A node crashed: its clients never hear of their operations, which may or may not happen.
@@ -270,7 +276,13 @@ impl Oracle {
                 let what = format!("node {id} hands over entry {} in place of {expected}", entry.index);
                 return violated(Property::AppliedOnceInOrder, what);
             }
-            if token.is_some() && *token != self.token_in(entry) {
+            let is_change = |token| matches!(self.open.get(&token), Some(Open::Change));
+            let fits = match (&entry.payload, *token) {
+                (_, None) => true,
+                (Payload::Membership(_), Some(token)) => is_change(token),
+                (_, token) => token == self.token_in(entry),
+            };
+            if !fits {
                 let what =
                     format!("node {id} ends proposal {token:?} with the entry of {:?}", self.token_in(entry));
                 return violated(Property::TokensEndOnce, what);
@@ -281,8 +293,9 @@ impl Oracle {
 
     /// A state machine has applied `entry`, and the client is told so.
     pub fn acknowledge(&mut self, token: Token, entry: &Entry) -> Result<(), Violation> {
-        self.ended(token)?;
-        self.acknowledged.insert(token, entry.index);
+        if let Open::Proposal = self.ended(token)? {
+            self.acknowledged.insert(token, entry.index);
+        }
         self.seen = self.seen.max(entry.index);
         Ok(())
     }
@@ -366,7 +379,7 @@ impl Oracle {
     fn token_in(&self, entry: &Entry) -> Option<Token> {
         match &entry.payload {
             Payload::Command(command) => self.proposals.get(command).copied(),
-            Payload::Noop => None,
+            Payload::Noop | Payload::Membership(_) => None,
         }
     }
 }

@@ -14,6 +14,7 @@ pub fn entry(entry: &Entry) -> String {
         Payload::Command(command) if command.iter().all(u8::is_ascii_graphic) => {
             format!("{position}={}", String::from_utf8_lossy(command))
         }
+        Payload::Membership(membership) => format!("{position}=({membership})"),
         _ => position,
     }
 }
@@ -90,6 +91,9 @@ pub fn effect(node: NodeId, effect: &Effect) -> String {
         Effect::FollowerLostLog { follower, acknowledged } => {
             format!("{node} sees that {follower} has lost its log, acknowledged up to {acknowledged}")
         }
+        Effect::MembershipChanged { index, membership } => {
+            format!("{node} is in the configuration of {index}: {membership}")
+        }
         Effect::InvariantBroken { what } => format!("{node} INVARIANT BROKEN: {what}"),
     }
 }
@@ -121,6 +125,7 @@ fn refusal(reason: RefusalReason) -> String {
     match reason {
         RefusalReason::NotLeader { leader: Some(leader) } => format!("not the leader, {leader} is"),
         RefusalReason::NotLeader { leader: None } => "not the leader".to_owned(),
+        RefusalReason::ChangeRefused(refusal) => refusal.to_string(),
         RefusalReason::Overloaded => "overloaded".to_owned(),
         RefusalReason::Superseded => "superseded".to_owned(),
         RefusalReason::LeadershipLost => "leadership lost".to_owned(),

@@ -5,26 +5,29 @@
 //!
 //! | verb | what it does |
 //! | --- | --- |
-//! | `cluster nodes=N` | a new cluster, all up; `down=(…)` not started; `pre-vote=no`, `check-quorum=no`, `batch=`, `batch-bytes=`, `inflight=`, `pending=`, `defect=` configure it; `watch-disk=no` makes the oracle blind for broken promises; `disk=manual`, `apply=manual` leave syncing and applying to the script. Input lines `2: log=1,1,3 term=4 vote=1` say what is on a disk |
+//! | `cluster nodes=N` | a new cluster, all up; `down=(…)` not started; `voters=M`: nodes above M do not belong to it yet; `pre-vote=no`, `check-quorum=no`, `batch=`, `batch-bytes=`, `inflight=`, `pending=`, `defect=` configure it; `watch-disk=no` makes the oracle blind for broken promises; `disk=manual`, `apply=manual` leave syncing and applying to the script. Input lines `2: log=1,1,3 term=4 vote=1` say what is on a disk |
 //! | `automatic` | `disk=yes`, `disk=no`, `apply=…` from now on |
 //! | `timeout node=N` | two election timeouts pass for it at once |
 //! | `tick by=MS` | time passes, for `node=` or all |
 //! | `deliver`, `drop`, `duplicate` | the messages on their way that match `from=`, `to=`, `kind=`; the first `count=` of them; `latest` begins with the newest |
 //! | `settle` | delivers, syncs and applies until nothing moves; `quiet` leaves messages and writes out of the output |
 //! | `sync`, `apply` | the disk, the state machine of `node=` or all; `count=` batches or entries |
+//! | `change node=N` | an operator asks for `add=ID`, `promote=ID`, `remove=ID`; `joint` takes lists: `promote=(…) remove=(…) demote=(…)` |
 //! | `propose node=N command=TEXT`, `read node=N` | what a client does |
 //! | `crash`, `start` | `node=` loses all that is not synced; starts from its disk; `applied=` survives |
 //! | `wipe` | the disk of `node=`, which is down, is emptied |
 //! | `pause`, `resume` | `node=` is stopped; goes on, `by=` ms later |
 //! | `partition a=(1,2) b=(3)` | nothing passes between the two sides any more; `one-way`: not from a to b |
 //! | `reconnect` | all links are whole |
-//! | `status`, `logs`, `disks`, `network` | a look at `node=` or all |
+//! | `status`, `logs`, `disks`, `members`, `network` | a look at `node=` or all |
 
 use std::fmt::Write;
 
 use bytes::Bytes;
 use datadriven::{DataDrivenError, TestCase, walk};
-use labrys_raft::{Config, Defect, Defects, Entry, HardState, LogIndex, NodeId, Payload, Term};
+use labrys_raft::{
+    Change, Config, Defect, Defects, Entry, HardState, LogIndex, Membership, NodeId, Payload, Term,
+};
 
 use crate::cluster::{Cluster, config};
 use crate::disk::Disk;
@@ -67,7 +70,7 @@ impl Script {
         let quiet = case.take_flag("quiet")?;
         let shown = match case.directive.as_str() {
             "cluster" => self.set_up(case)?,
-            "status" | "logs" | "disks" | "network" => self.show(case)?,
+            "status" | "logs" | "disks" | "members" | "network" => self.show(case)?,
             _ => {
                 if let Err(violation) = self.act(case)? {
                     // Only a defect excuses a violation; without one, not even REWRITE records it.
@@ -93,7 +96,11 @@ impl Script {
     fn set_up(&mut self, case: &mut TestCase) -> Result<String, DataDrivenError> {
         let count: u64 = case.take_arg("nodes")?;
         let template = self.template(case, count)?;
-        let configs = (1..=count).map(|id| Config { id: NodeId(id), ..template.clone() });
+        let voters: u64 = case.try_take_arg("voters")?.unwrap_or(count);
+        let configs = (1..=count).map(|id| {
+            let initial = if id <= voters { config(1, voters).initial } else { Membership::default() };
+            Config { id: NodeId(id), initial, ..template.clone() }
+        });
         *self = Script { cluster: Cluster::new(configs), ..Script::new() };
         self.cluster.oracle.trusts_assertions = template.defects.is_empty();
         self.cluster.oracle.watches_disk = yes(case, "watch-disk")?.unwrap_or(true);
@@ -171,6 +178,10 @@ impl Script {
                 Ok(self.on_each(&places, |cluster, place| {
                     cluster.propose(place, Some(command.clone())).map(drop)
                 }))
+            }
+            "change" => {
+                let change = take_change(case)?;
+                Ok(self.on_each(&places, |cluster, place| cluster.change(place, change.clone()).map(drop)))
             }
             "read" => Ok(self.on_each(&places, |cluster, place| cluster.read(place).map(drop))),
             "crash" => {
@@ -326,6 +337,7 @@ impl Script {
             "status" => self.show_status(&places),
             "logs" => Ok(self.show_logs(&places)),
             "disks" => Ok(self.show_disks(&places)),
+            "members" => Ok(self.show_members(&places)),
             _ => Ok(self.cluster.network.iter().map(|message| render::message(message) + "\n").collect()),
         }
     }
@@ -358,6 +370,14 @@ impl Script {
         output
     }
 
+    fn show_members(&self, places: &[usize]) -> String {
+        let line = |place: &usize| {
+            let node = self.cluster.servers[*place].node.as_ref();
+            node.map(|node| format!("{}: {}\n", place + 1, node.membership())).unwrap_or_default()
+        };
+        places.iter().map(line).collect()
+    }
+
     fn show_disks(&self, places: &[usize]) -> String {
         let line = |place: &usize| {
             let disk = &self.cluster.servers[*place].disk;
@@ -381,6 +401,22 @@ fn entries_of(terms: &[u64]) -> Vec<Entry> {
         payload: Payload::Noop,
     };
     terms.iter().enumerate().map(entry).collect()
+}
+
+/// The change that the arguments of `change` describe.
+fn take_change(case: &mut TestCase) -> Result<Change, DataDrivenError> {
+    let joint = case.take_flag("joint")?;
+    let mut take = |name| case.try_take_args::<u64>(name);
+    let (add, promote, remove, demote) = (take("add")?, take("promote")?, take("remove")?, take("demote")?);
+    let ids = |list: Option<Vec<u64>>| list.into_iter().flatten().map(NodeId).collect::<Vec<_>>();
+    let (add, promote, remove, demote) = (ids(add), ids(promote), ids(remove), ids(demote));
+    match (&add[..], &promote[..], &remove[..]) {
+        _ if joint => Ok(Change::Joint { promote, remove, demote }),
+        ([id], [], []) => Ok(Change::AddLearner { id: *id, address: format!("host-{id}") }),
+        ([], [id], []) => Ok(Change::Promote { id: *id }),
+        ([], [], [id]) => Ok(Change::Remove { id: *id }),
+        _ => Err(DataDrivenError::Argument("one of add, promote and remove, or joint".to_owned())),
+    }
 }
 
 /// `name=yes`, `name=no`, or nothing.

@@ -34,9 +34,17 @@ impl Digests {
         hasher.update(&self.last().to_le_bytes());
         hasher.update(&entry.index.0.to_le_bytes());
         hasher.update(&entry.term.0.to_le_bytes());
-        if let Payload::Command(command) = &entry.payload {
-            hasher.update(&(command.len() as u64).to_le_bytes());
-            hasher.update(command);
+        match &entry.payload {
+            Payload::Noop => {}
+            Payload::Command(command) => {
+                hasher.update(&(command.len() as u64).to_le_bytes());
+                hasher.update(command);
+            }
+            Payload::Membership(membership) => {
+                let text = membership.to_string();
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
         }
         // An outcome is always encodable; were it not, all nodes would leave it out alike.
         if let Some(Ok(bytes)) = outcome.map(postcard::to_stdvec) {

@@ -71,7 +71,7 @@ impl Machine {
         assert_eq!(entry.index, self.applied.next(), "entries are applied in order, each once");
         self.applied = entry.index;
         let outcome = match &entry.payload {
-            Payload::Noop => None,
+            Payload::Noop | Payload::Membership(_) => None,
             Payload::Command(bytes) => Some(self.apply_command(bytes, entry.index)),
         };
         self.digests.add(entry, outcome.as_ref());

@@ -114,6 +114,7 @@ fn size_bytes(message: &Message) -> usize {
     let payload = |payload: &Payload| match payload {
         Payload::Noop => 0,
         Payload::Command(bytes) => bytes.len(),
+        Payload::Membership(membership) => 64 * membership.members().len(),
     };
     match &message.body {
         MessageBody::Append { entries, .. } => entries.iter().map(|entry| 32 + payload(&entry.payload)).sum(),

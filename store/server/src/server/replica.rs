@@ -261,6 +261,7 @@ impl Replica {
             Effect::RoleChanged { term, role, leader } => {
                 outputs.push(ReplicaOutput::RoleChanged { term, role, leader });
             }
+            Effect::MembershipChanged { .. } => {}
             Effect::InvariantBroken { what } => outputs.push(ReplicaOutput::InvariantBroken { what }),
             Effect::FollowerLostLog { follower, acknowledged } => {
                 outputs.push(ReplicaOutput::FollowerLostLog { follower, acknowledged });
@@ -300,6 +301,9 @@ fn early_answer(token: Token) -> ReplicaOutput {
 fn refusal(reason: RefusalReason, is_read: bool) -> Answer {
     let (code, message) = match reason {
         RefusalReason::NotLeader { leader } => return Answer::NotLeader { leader },
+        RefusalReason::ChangeRefused(_) => {
+            (RefusalCode::Unspecified, "the membership cannot be changed so, or not now")
+        }
         RefusalReason::Overloaded => (RefusalCode::Overloaded, "too many requests are waiting"),
         RefusalReason::Superseded => (RefusalCode::Superseded, "another entry was committed in its place"),
         RefusalReason::LeadershipLost => (RefusalCode::LeadershipLost, "leadership was lost while it waited"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use labrys_raft::{Config, Defects, NodeId};
+use labrys_raft::{Config, Defects, Membership, NodeId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Endpoint;
@@ -78,10 +78,16 @@ impl ServerOptions {
         }
     }
 
+    /// All nodes at whose addresses the cluster begins have a vote.
+    fn initial_membership(&self) -> Membership {
+        let addresses = self.peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
+        Membership::of_voters(self.peers.keys().copied().map(NodeId)).with_addresses(addresses)
+    }
+
     fn raft_config(&self) -> Config {
         Config {
             id: NodeId(self.id),
-            voters: self.peers.keys().copied().map(NodeId).collect(),
+            initial: self.initial_membership(),
             election_timeout_ms: self.election_timeout_ms,
             heartbeat_interval_ms: self.heartbeat_interval_ms,
             max_batch_entries: 1024,

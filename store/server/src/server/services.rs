@@ -326,6 +326,7 @@ mod tests {
     use crate::disk::SimulatedDisk;
     use crate::machine::MachineOptions;
     use crate::wal::{Wal, WalOptions};
+    use labrys_raft::Membership;
 
     fn timeout_of(text: &str) -> Option<Duration> {
         let mut metadata = MetadataMap::new();
@@ -352,7 +353,7 @@ mod tests {
     fn single_node() -> Services {
         let config = labrys_raft::Config {
             id: NodeId(1),
-            voters: vec![NodeId(1)],
+            initial: Membership::of_voters([NodeId(1)]),
             election_timeout_ms: 20,
             heartbeat_interval_ms: 5,
             max_batch_entries: 64,

@@ -1,5 +1,7 @@
 //! Three replicas in one thread, with a network that delivers at once and a disk that is always quick.
 
+use labrys_raft::Membership;
+
 use super::*;
 use crate::machine::{Placement, SessionId};
 
@@ -14,7 +16,7 @@ struct Cluster {
 fn config(id: u64, defects: Defects) -> Config {
     Config {
         id: NodeId(id),
-        voters: vec![NodeId(1), NodeId(2), NodeId(3)],
+        initial: Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]),
         election_timeout_ms: 100,
         heartbeat_interval_ms: 20,
         max_batch_entries: 64,
