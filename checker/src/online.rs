@@ -43,6 +43,31 @@ pub enum Status {
     Unknown(String),
 }
 
+/// An online check with its model's type erased: what [`crate::linearizable::JudgedByModel::online`] makes.
+pub trait OnlineCheck {
+    /// As [`Online::event`].
+    ///
+    /// # Errors
+    /// As [`Online::event`].
+    fn event(&mut self, event: &Event) -> Result<&Status, ModelError>;
+
+    /// As [`Online::finish`].
+    ///
+    /// # Errors
+    /// As [`Online::event`].
+    fn finish(&mut self) -> Result<&Status, ModelError>;
+}
+
+impl<M: Model> OnlineCheck for Online<'_, M> {
+    fn event(&mut self, event: &Event) -> Result<&Status, ModelError> {
+        Online::event(self, event)
+    }
+
+    fn finish(&mut self) -> Result<&Status, ModelError> {
+        Online::finish(self)
+    }
+}
+
 /// An online check by a model. The model is used as it is: [`Model::adapted`] would need the whole history.
 pub struct Online<'b, M: Model> {
     model: M,
@@ -50,6 +75,9 @@ pub struct Online<'b, M: Model> {
     /// Open operations by process.
     open: BTreeMap<u64, Operation>,
     parts: BTreeMap<Option<Value>, Resumable<M>>,
+    /// The keys of the parts with completions that are not judged yet: a run of hours has hundreds of thousands of keys, and
+    /// only those in use are looked at.
+    waiting: BTreeSet<Option<Value>>,
     now_ns: u64,
     status: Status,
 }
@@ -62,6 +90,7 @@ impl<'b, M: Model> Online<'b, M> {
             budget,
             open: BTreeMap::new(),
             parts: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             now_ns: 0,
             status: Status::Fine,
         }
@@ -127,16 +156,22 @@ impl<'b, M: Model> Online<'b, M> {
             invoked_ns: operation.invoke_time_ns,
             completed,
         };
-        let part = self.parts.entry(self.model.partition(&operation));
-        part.or_insert_with(|| Resumable::new(&self.model)).push(interval);
+        let key = self.model.partition(&operation);
+        if interval.completed.is_some() {
+            self.waiting.insert(key.clone());
+        }
+        self.parts.entry(key).or_insert_with(|| Resumable::new(&self.model)).push(interval);
         Ok(())
     }
 
     /// Judges all completions before `horizon_ns`: nothing that is not known yet was invoked by then.
     fn judge(&mut self, horizon_ns: u64) {
         let mut first: Option<Violation> = None;
-        for (key, part) in &mut self.parts {
+        let mut judged = Vec::new();
+        for key in &self.waiting {
+            let Some(part) = self.parts.get_mut(key) else { continue };
             match part.judge(&self.model, horizon_ns, &Meter::new(self.budget)) {
+                Ok(None) if part.is_judged() => judged.push(key.clone()),
                 Ok(None) => {}
                 Ok(Some((operation, prefix_end))) => {
                     if first.as_ref().is_none_or(|first| prefix_end < first.prefix_end) {
@@ -146,6 +181,9 @@ impl<'b, M: Model> Online<'b, M> {
                 Err(reason) if first.is_none() => self.status = Status::Unknown(reason),
                 Err(_) => {}
             }
+        }
+        for key in judged {
+            self.waiting.remove(&key);
         }
         if let Some(violation) = first {
             self.status = Status::Violated(violation);

@@ -47,7 +47,6 @@ fn interpreted(runtime: &tokio::runtime::Runtime, folder: &Path, threads: usize)
         nemesis: Arc::new(NoNemesis),
         sink,
         clock: Arc::new(clock),
-        observer: None,
     };
     let config = InterpreterConfig { client_threads: threads, ..InterpreterConfig::default() };
     let begun = Instant::now();

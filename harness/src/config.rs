@@ -62,7 +62,7 @@ impl Concurrency {
     pub fn threads(self, nodes: usize) -> usize {
         match self {
             Concurrency::Threads(threads) => threads,
-            Concurrency::PerNode(times) => times * nodes,
+            Concurrency::PerNode(times) => times.saturating_mul(nodes),
         }
     }
 }
@@ -210,6 +210,9 @@ options! {
     /// How long the checker may search before it says unknown
     [value_name = "DURATION", value_parser = humantime::parse_duration]
     check_time_limit: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(120);
+    /// Stop the clients at the first violation of the workload's model, instead of going on to the time limit
+    [value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"]
+    fail_fast: bool = |_| false;
     /// A bug of the reference store to switch on (repeatable): tests the harness
     [value_name = "NAME"] defect: Vec<String> = |_| Vec::new();
 }

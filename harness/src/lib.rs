@@ -21,6 +21,7 @@ pub mod campaigns;
 pub mod config;
 pub mod db;
 pub mod doctor;
+pub mod fail_fast;
 pub mod faults;
 pub mod interpreter;
 pub mod isolation;

@@ -28,6 +28,7 @@ use crate::db::{
     Db, DbError, ReferenceStore, ReferenceStoreOptions, find_store_binary, set_up_and_start,
     wait_until_recovered,
 };
+use crate::fail_fast::{self, FailFast};
 use crate::faults::{FaultDriver, FaultError, FaultFiles, NemesisSetup, PlannedFaults};
 use crate::interpreter::{
     Counters, Equipment, EventSink, Interpreter, InterpreterConfig, InterpreterError, NemesisDriver,
@@ -99,6 +100,8 @@ pub struct RunOutcome {
     pub verdict: Verdict,
     /// How long the system needed to recover when all faults were undone; `None` if it did not within the time allowed.
     pub recovery: Option<Duration>,
+    /// Why the clients were stopped before their time, if the run itself stopped them.
+    pub stopped_early: Option<String>,
     /// What went wrong without costing the verdict: a teardown that failed, a kind of fault that could not be planned.
     pub warnings: Vec<String>,
 }
@@ -129,13 +132,14 @@ pub async fn run(
     let mut rig = Rig::build(config, enclosure, directory)?;
     enter(Phase::Starting);
     set_up_and_start(&*rig.db, config.recovery_timeout).await?;
-    let mut stage = Stage::set(config, directory, &rig)?;
+    let mut stage = Stage::set(config, directory, &rig, stop)?;
     enter(Phase::Running);
     let teller =
         tokio::spawn(tell(progress.clone(), stage.counters(), Arc::clone(&rig.db), stage.faults.clone()));
     let ran = stage.perform(config, stop).await;
     teller.abort();
     ran?;
+    let stopped_early = stage.end_fail_fast(&mut warnings)?;
 
     enter(Phase::Recovering);
     let unhealed = stage.heal(&mut warnings).err();
@@ -155,6 +159,10 @@ pub async fn run(
         // Whoever reads the verdict later must not find a valid one of a run that failed.
         verdict = and_unknown(verdict, "faults-undone", error.to_string());
     }
+    if let Some(violation) = stopped_early.as_ref().filter(|_| verdict.validity == Validity::Valid) {
+        let reason = format!("{violation}, but the check of the whole history found none: this is a bug of Labrys");
+        verdict = and_unknown(verdict, "fail-fast", reason);
+    }
     directory.write_verdict(&verdict)?;
     refuse_ends_by_environment(&verdict)?;
     match unhealed {
@@ -165,7 +173,7 @@ pub async fn run(
     if verdict.validity == Validity::Valid {
         rig.remove_data();
     }
-    Ok(RunOutcome { verdict, recovery: recovery.ok(), warnings })
+    Ok(RunOutcome { verdict, recovery: recovery.ok(), stopped_early, warnings })
 }
 
 /// The machines and the system on them.
@@ -217,6 +225,7 @@ impl Rig {
 /// Everybody who acts while a test runs, and the recorder of what they do.
 struct Stage {
     recorder: Arc<Recorder>,
+    fail_fast: Option<Arc<FailFast>>,
     interpreter: Interpreter,
     generator: BoxGenerator,
     final_generator: Option<BoxGenerator>,
@@ -226,8 +235,13 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(config: &TestConfig, directory: &RunDirectory, rig: &Rig) -> Result<Stage, RunError> {
-        let Workload { generator, final_generator, clients, .. } =
+    fn set(
+        config: &TestConfig,
+        directory: &RunDirectory,
+        rig: &Rig,
+        stop: &Stop,
+    ) -> Result<Stage, RunError> {
+        let Workload { generator, final_generator, clients, checks, .. } =
             workload::build(&config.workload, &workload_options(config, &*rig.db))?;
         let schedule = planned(config)?;
         let clock = MonotonicClock::start();
@@ -237,9 +251,20 @@ impl Stage {
             Some(driver) => Arc::new(driver.clone()),
             None => Arc::new(NoNemesis),
         };
-        let sink: Arc<dyn EventSink> = recorder.clone();
+        let means = fail_fast::Means {
+            time_limit: config.check_time_limit,
+            memory_limit_bytes: half_of_the_memory_bytes() / 2,
+        };
+        let fail_fast = config
+            .fail_fast
+            .then(|| FailFast::start(recorder.clone(), &checks, means, stop.clone()))
+            .transpose()?;
+        let sink: Arc<dyn EventSink> = match &fail_fast {
+            Some(judging) => judging.clone(),
+            None => recorder.clone(),
+        };
         let observer = Observer::start(Arc::clone(&rig.db), Arc::clone(&sink));
-        let equipment = Equipment { clients, nemesis: driver, sink, clock: Arc::new(clock), observer: None };
+        let equipment = Equipment { clients, nemesis: driver, sink, clock: Arc::new(clock) };
         let interpreter_config = InterpreterConfig {
             client_threads: config.threads(),
             nodes: config.nodes,
@@ -250,6 +275,7 @@ impl Stage {
         let steps = nemesis(PlannedFaults::new(&schedule)).boxed();
         Ok(Stage {
             recorder,
+            fail_fast,
             interpreter: Interpreter::new(&interpreter_config, equipment),
             generator: any(vec![generator, steps]).boxed(),
             final_generator,
@@ -271,6 +297,27 @@ impl Stage {
             Some(failure) => Err(failure.into()),
             None => Ok(()),
         }
+    }
+
+    /// Ends the judging of what is recorded: why it stopped the run, if it did, which is in the history as well.
+    fn end_fail_fast(&mut self, warnings: &mut Vec<String>) -> Result<Option<String>, RunError> {
+        let ending = self.fail_fast.take().map(|judging| tokio::task::block_in_place(|| judging.finish()));
+        let violation = match ending {
+            None | Some(fail_fast::Ending::Fine) => return Ok(None),
+            Some(fail_fast::Ending::GaveUp(reason)) => {
+                warnings.push(format!("--fail-fast gave up, and the run went on to its end: {reason}"));
+                return Ok(None);
+            }
+            Some(fail_fast::Ending::Violated(violation)) => violation,
+        };
+        let key = violation.key.as_ref().map(|key| format!(" on key {key}")).unwrap_or_default();
+        let why = format!("stopped at the first violation: event {}{key}", violation.prefix_end);
+        let value = Value::Map(vec![
+            (Value::from("what"), Value::from(why.clone())),
+            (Value::from("event"), Value::Int(violation.prefix_end as i64)),
+        ]);
+        self.recorder.record(Draft::new(Process::observer(), EventKind::Info, "stopped-early", value))?;
+        Ok(Some(why))
     }
 
     /// Undoes whatever is applied. What failed in its time, and now succeeds, is a warning.

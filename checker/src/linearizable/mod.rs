@@ -40,11 +40,12 @@ pub use problem::{Completed, Interval};
 pub use race::Algorithm;
 pub(crate) use resumable::Resumable;
 
-use crate::budget::{Exhausted, Meter};
+use crate::budget::{Budget, Exhausted, Meter};
 use crate::check::{CheckError, Checker, Context, bug_report};
 use crate::json::to_json;
 use crate::minimal;
 use crate::model::{Meaning, Model, ModelError};
+use crate::online::{Online, OnlineCheck};
 use crate::polynomial::{self, Judged};
 use crate::verdict::{CheckVerdict, Evidence, NonLinearizable, PartitionVerdict, Validity};
 use problem::Problem;
@@ -78,11 +79,23 @@ pub trait JudgedByModel: Send + Sync {
         operations: Vec<Operation>,
         context: &Context<'_>,
     ) -> Result<CheckVerdict, ModelError>;
+
+    /// A check of a history that grows, within `budget`.
+    fn online<'b>(self: Box<Self>, budget: Budget<'b>) -> Box<dyn OnlineCheck + 'b>
+    where
+        Self: 'b;
 }
 
 impl<M: Model> JudgedByModel for M {
     fn name(&self) -> &str {
         Model::name(self)
+    }
+
+    fn online<'b>(self: Box<Self>, budget: Budget<'b>) -> Box<dyn OnlineCheck + 'b>
+    where
+        Self: 'b,
+    {
+        Box::new(Online::new(*self, budget))
     }
 
     fn judge_owned(

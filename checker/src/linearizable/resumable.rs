@@ -54,6 +54,11 @@ impl<M: Model> Resumable<M> {
         self.intervals.iter().map(|interval| interval.operation)
     }
 
+    /// Whether no completion is left to be judged.
+    pub fn is_judged(&self) -> bool {
+        self.intervals.iter().all(|interval| interval.completed.is_none())
+    }
+
     /// Judges the completions before `horizon_ns`: the operation and the event of the first that leaves nothing.
     ///
     /// # Errors

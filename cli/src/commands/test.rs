@@ -32,6 +32,7 @@ Examples:
   labrys test campaign.toml --seed 7                options from a file; flags win
   labrys test labrys-runs/latest/test.toml          repeat a run
   labrys test --defect local-leader-read            switch a bug of the store on
+  labrys test --time-limit 1h --fail-fast           stop at the first violation
 
 Kinds of faults:
 ";
@@ -134,6 +135,9 @@ fn inside_the_isolation(config: &TestConfig, enclosure: &Enclosure, json: bool) 
         let code = if error.is_usage() { exit::USAGE } else { exit::ENVIRONMENT };
         Failure { code, error: anyhow::Error::new(error) }
     })?;
+    if let Some(why) = &outcome.stopped_early {
+        eprintln!("labrys: {why}");
+    }
     for warning in &outcome.warnings {
         eprintln!("labrys: warning: {warning}");
     }

@@ -10,8 +10,8 @@
 //! - an invocation is stamped, under the lock of the sink, immediately before the client is called: nothing of it can have
 //!   reached the system before;
 //! - a completion is stamped immediately after the client has answered, by the same task, whatever other clients, the
-//!   scheduler or an observer are doing: a slow one cannot delay another's timestamps;
-//! - what a thread waits for (opening a client, room for an observer) lies outside of the operation's interval.
+//!   scheduler are doing: a slow one cannot delay another's timestamps;
+//! - what a thread waits for (opening a client) lies outside of the operation's interval.
 //!
 //! How operations end, besides what a client says:
 //!
@@ -41,7 +41,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use labrys_history::{Clock, Event, EventKind, RecordError};
+use labrys_history::{Clock, EventKind, RecordError};
 use labrys_seed::Seed;
 use labrys_workloads::ClientFactory;
 use labrys_workloads::generator::{Generator, Invocation, Peek, Taken, Thread, Threads};
@@ -110,10 +110,6 @@ pub struct Equipment {
     pub sink: Arc<dyn EventSink>,
     /// The clock of the sink: generators are told its time.
     pub clock: Arc<dyn Clock>,
-    /// Is sent every event of the workers as soon as it is recorded: for whoever checks while the test runs. Those of one
-    /// process come in order; between processes only the indices tell the order. A full channel makes threads wait *between*
-    /// operations, so nothing is lost and no timestamp depends on it; a closed one is ignored. Needs room for two.
-    pub observer: Option<mpsc::Sender<Event>>,
 }
 
 /// Why a run could not go on. Never the system's fault.

@@ -37,7 +37,6 @@ pub(super) struct NemesisWorker {
     config: Arc<InterpreterConfig>,
     driver: Arc<dyn NemesisDriver>,
     sink: Arc<dyn EventSink>,
-    observer: Option<mpsc::Sender<Event>>,
     counters: Arc<Counters>,
 }
 
@@ -51,7 +50,6 @@ impl NemesisWorker {
             config: Arc::clone(config),
             driver: Arc::clone(&equipment.nemesis),
             sink: Arc::clone(&equipment.sink),
-            observer: equipment.observer.clone(),
             counters: Arc::clone(counters),
         }
     }
@@ -76,7 +74,7 @@ impl NemesisWorker {
     /// The last event of an operation, and why there can be no further one, if so: nobody knows what a driver that hangs or has
     /// panicked still does.
     async fn perform(&self, op: &Op) -> Result<(Event, Option<String>), RecordError> {
-        self.record(op, op.value.clone(), None).await?;
+        self.record(op, op.value.clone(), None)?;
         let timeout = self.config.nemesis_timeout;
         let (value, error, failure) = match tokio::time::timeout(timeout, catch(self.driver.invoke(op))).await
         {
@@ -92,16 +90,11 @@ impl NemesisWorker {
             }
         };
         count(&self.counters.nemesis);
-        Ok((self.record(op, value, error).await?, failure))
+        Ok((self.record(op, value, error)?, failure))
     }
 
-    async fn record(&self, op: &Op, value: Value, error: Option<Value>) -> Result<Event, RecordError> {
+    fn record(&self, op: &Op, value: Value, error: Option<Value>) -> Result<Event, RecordError> {
         let draft = Draft::new(Process::nemesis(), EventKind::Info, Arc::clone(&op.f), value);
-        let event = self.sink.record(draft.with_key(op.key.clone()).with_error(error))?;
-        if let Some(observer) = &self.observer {
-            // A closed observer is ignored. The nemesis's operations have no interval that waiting could spoil.
-            let _ = observer.send(event.clone()).await;
-        }
-        Ok(event)
+        self.sink.record(draft.with_key(op.key.clone()).with_error(error))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use labrys_history::{Draft, ManualClock, MonotonicClock, Process, Recorder, Value};
+use labrys_history::{Draft, Event, ManualClock, MonotonicClock, Process, Recorder, Value};
 use labrys_workloads::clients::in_memory::{InMemory, InMemoryOptions};
 use labrys_workloads::clients::no_op::NoOp;
 use labrys_workloads::generator::{any, clients, from_iter, log, nemesis, nothing, phases, repeat};
@@ -98,7 +98,6 @@ struct Bench {
     config: InterpreterConfig,
     clients: Arc<dyn ClientFactory>,
     nemesis: Arc<dyn NemesisDriver>,
-    observer: Option<mpsc::Sender<Event>>,
     stop: Stop,
 }
 
@@ -108,7 +107,6 @@ impl Bench {
             config: InterpreterConfig { client_threads, ..InterpreterConfig::default() },
             clients: Arc::new(clients),
             nemesis: Arc::new(NoNemesis),
-            observer: None,
             stop: Stop::new(),
         }
     }
@@ -122,7 +120,6 @@ impl Bench {
             nemesis: self.nemesis,
             sink: recorder,
             clock,
-            observer: self.observer,
         };
         let mut interpreter = Interpreter::new(&self.config, equipment);
         let counters = interpreter.counters();
@@ -196,7 +193,6 @@ fn run_into(file: &Path, operations: u64) -> Counts {
             nemesis: Arc::new(NoNemesis),
             sink,
             clock: Arc::new(clock),
-            observer: None,
         };
         let mut workload = register(&register_options(3, 10));
         let mut interpreter = Interpreter::new(&InterpreterConfig::default(), equipment);
@@ -251,7 +247,7 @@ async fn generators_run_one_after_the_other_share_processes_and_clients() {
     let recorder: Arc<dyn EventSink> = sink.clone();
     let clients = Arc::new(script.clone());
     let equipment =
-        Equipment { clients, nemesis: Arc::new(NoNemesis), sink: recorder, clock, observer: None };
+        Equipment { clients, nemesis: Arc::new(NoNemesis), sink: recorder, clock };
     let config = InterpreterConfig { client_threads: 1, ..InterpreterConfig::default() };
     let mut interpreter = Interpreter::new(&config, equipment);
     for _ in 0..3 {
@@ -408,7 +404,7 @@ async fn an_invocation_is_recorded_before_the_client_is_called_and_a_completion_
     let recorder: Arc<dyn EventSink> = sink.clone();
     let clients = Arc::new(script);
     let equipment =
-        Equipment { clients, nemesis: Arc::new(NoNemesis), sink: recorder, clock, observer: None };
+        Equipment { clients, nemesis: Arc::new(NoNemesis), sink: recorder, clock };
     let config = InterpreterConfig { client_threads: 4, ..InterpreterConfig::default() };
     let mut interpreter = Interpreter::new(&config, equipment);
     interpreter.run(&mut reads(40), &Stop::new()).await.expect("nothing goes wrong");
@@ -594,7 +590,7 @@ async fn run_into_breaking_sink(at: u64, panics: bool) -> Result<RunEnd, Interpr
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(0));
     let sink = Arc::new(Breaks { inner: MemorySink::new(Arc::clone(&clock)), at, panics });
     let clients = Arc::new(NoOp);
-    let equipment = Equipment { clients, nemesis: Arc::new(NoNemesis), sink, clock, observer: None };
+    let equipment = Equipment { clients, nemesis: Arc::new(NoNemesis), sink, clock };
     let mut interpreter = Interpreter::new(&InterpreterConfig::default(), equipment);
     let end = interpreter.run(&mut reads(1000), &Stop::new()).await;
     interpreter.close().await;
@@ -613,47 +609,4 @@ async fn a_history_that_cannot_be_written_ends_the_run() {
 async fn a_worker_that_dies_ends_the_run() {
     let end = run_into_breaking_sink(50, true).await;
     assert!(matches!(end, Err(InterpreterError::WorkerDied { .. })), "{end:?}");
-}
-
-// --- the observer ---
-
-#[tokio::test(start_paused = true)]
-async fn an_observer_gets_every_event_even_if_it_is_slow() {
-    let (sender, mut receiver) = mpsc::channel(2);
-    let observing = tokio::spawn(async move {
-        let mut observed = Vec::new();
-        while let Some(event) = receiver.recv().await {
-            tokio::time::sleep(Duration::from_millis(7)).await;
-            observed.push(event);
-        }
-        observed
-    });
-    let script = Scripted::new(|op, _| async move {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        Outcome::Ok(op.value)
-    });
-    let mut bench = Bench::new(5, script);
-    bench.observer = Some(sender);
-    let ran = bench.run(any(vec![reads(50), nemesis(from_iter(["a", "b"].map(op))).boxed()])).await;
-    let mut observed = observing.await.expect("the observer does not panic");
-    observed.sort_by_key(|event| event.index);
-    assert_eq!(observed, ran.events);
-    // And it spoils no interval.
-    let mut begun = BTreeMap::new();
-    for event in ran.events.iter().filter(|event| event.process != Process::nemesis()) {
-        match event.kind {
-            EventKind::Invoke => drop(begun.insert(event.process.clone(), event.time_ns)),
-            _ => assert!(event.time_ns - begun[&event.process] <= 4_000_000, "{event:?}"),
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_observer_that_has_gone_is_ignored() {
-    let (sender, receiver) = mpsc::channel(2);
-    drop(receiver);
-    let mut bench = Bench::new(2, NoOp);
-    bench.observer = Some(sender);
-    let ran = bench.run(reads(50)).await;
-    assert_eq!(completions(&ran.events, EventKind::Ok), 50);
 }

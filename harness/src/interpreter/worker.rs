@@ -82,7 +82,6 @@ pub(super) struct Worker {
     config: Arc<InterpreterConfig>,
     factory: Arc<dyn ClientFactory>,
     sink: Arc<dyn EventSink>,
-    observer: Option<mpsc::Sender<Event>>,
     counters: Arc<Counters>,
     opened: Option<Opened>,
     /// How often in a row a client could not be opened.
@@ -101,7 +100,6 @@ impl Worker {
             config: Arc::clone(config),
             factory: Arc::clone(&equipment.clients),
             sink: Arc::clone(&equipment.sink),
-            observer: equipment.observer.clone(),
             counters: Arc::clone(counters),
             opened: None,
             failures: 0,
@@ -133,29 +131,16 @@ impl Worker {
     async fn perform(&mut self, job: Job) -> Result<Event, RecordError> {
         let Job { process, op } = job;
         let process_number = process.client().unwrap_or(u64::MAX);
-        // Room for both events is made before the first is stamped. A closed observer is ignored.
-        let observer = self.observer.clone();
-        let mut room = match &observer {
-            Some(observer) => observer.reserve_many(2).await.ok(),
-            None => None,
-        };
-        let mut observe = |event: &Event| {
-            if let Some(permit) = room.as_mut().and_then(Iterator::next) {
-                permit.send(event.clone());
-            }
-        };
         let refused = self.open(process_number).await.err();
 
         let invocation = Draft::new(process, EventKind::Invoke, Arc::clone(&op.f), op.value.clone());
         let invocation = self.sink.record(invocation.with_key(op.key.clone()))?;
         count(&self.counters.invoked);
-        observe(&invocation);
         let outcome = match &refused {
             Some(error) => Outcome::Fail { error: error.clone() },
             None => self.invoke(&op).await,
         };
         let completion = self.sink.record(completion(&invocation, op, outcome))?;
-        observe(&completion);
 
         self.count_completion(completion.kind);
         if completion.kind == EventKind::Info {
