@@ -42,12 +42,8 @@ fn interpreted(runtime: &tokio::runtime::Runtime, folder: &Path, threads: usize)
     let clock = MonotonicClock::start();
     let recorder = Arc::new(recorder(folder, clock));
     let sink: Arc<dyn EventSink> = recorder.clone();
-    let equipment = Equipment {
-        clients: Arc::new(NoOp),
-        nemesis: Arc::new(NoNemesis),
-        sink,
-        clock: Arc::new(clock),
-    };
+    let equipment =
+        Equipment { clients: Arc::new(NoOp), nemesis: Arc::new(NoNemesis), sink, clock: Arc::new(clock) };
     let config = InterpreterConfig { client_threads: threads, ..InterpreterConfig::default() };
     let begun = Instant::now();
     let run = async move {

@@ -10,7 +10,7 @@
 //! - [`run_directory`]: where a run keeps its files.
 //! - [`doctor`]: what this machine can do; [`memory`]: how much memory it leaves us.
 //!
-//! - [`observer`]: records what is seen of the nodes.
+//! - [`observer`]: records what is seen of the nodes; [`fail_fast`]: judges while it is recorded.
 //! - [`runner`]: one test from the testbed to the verdict; [`progress`]: what a person wants to know meanwhile.
 //!
 //! What it is not: it decides no verdict (`labrys-checker`) and draws nothing (`labrys-reports`, `labrys-cli`).

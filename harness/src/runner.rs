@@ -160,7 +160,8 @@ pub async fn run(
         verdict = and_unknown(verdict, "faults-undone", error.to_string());
     }
     if let Some(violation) = stopped_early.as_ref().filter(|_| verdict.validity == Validity::Valid) {
-        let reason = format!("{violation}, but the check of the whole history found none: this is a bug of Labrys");
+        let reason =
+            format!("{violation}, but the check of the whole history found none: this is a bug of Labrys");
         verdict = and_unknown(verdict, "fail-fast", reason);
     }
     directory.write_verdict(&verdict)?;
@@ -235,12 +236,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(
-        config: &TestConfig,
-        directory: &RunDirectory,
-        rig: &Rig,
-        stop: &Stop,
-    ) -> Result<Stage, RunError> {
+    fn set(config: &TestConfig, directory: &RunDirectory, rig: &Rig, stop: &Stop) -> Result<Stage, RunError> {
         let Workload { generator, final_generator, clients, checks, .. } =
             workload::build(&config.workload, &workload_options(config, &*rig.db))?;
         let schedule = planned(config)?;

@@ -108,6 +108,32 @@ fn a_campaign_that_can_be_read_but_once_is_the_one_that_runs() {
 }
 
 #[test]
+fn a_run_that_fails_fast_stops_at_the_violation_that_it_names_and_says_so_in_its_history() {
+    let _machine = whole_machine();
+    let folder = tempfile::tempdir().unwrap();
+    // Ten minutes, which nobody waits for: any node answers reads, so the first seconds have a stale one. One key, so that
+    // there is one first violation to name.
+    let args =
+        ["test", "--defect", "follower-read", "--fail-fast", "--time-limit", "600s", "--nemesis", "none"];
+    let one_key = ["--key-count", "1", "--ops-per-key", "1000000", "--json"];
+    let finished = finish(labrys(folder.path(), &args).args(one_key)).expect_code(1);
+    assert!(finished.stderr.contains("stopped at the first violation: event "), "{}", finished.stderr);
+    let run = run_directory(&finished);
+    let history = fs::read_to_string(run.join("history.jsonl")).unwrap();
+    let events = history.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let stopped: Vec<_> = events.filter(|event| event["f"] == "stopped-early").collect();
+    assert_eq!(stopped.len(), 1, "{stopped:?}");
+    let verdict = verdict(&run);
+    let linearizable = check_of(&verdict, "linearizable");
+    assert_eq!(linearizable["validity"], "invalid");
+    let partitions = linearizable["partitions"].as_array().unwrap();
+    let ends = partitions.iter().flat_map(|partition| partition["evidence"].as_array().unwrap());
+    let ends: Vec<u64> = ends.filter_map(|evidence| evidence["prefix_end"].as_u64()).collect();
+    let named = stopped[0]["value"]["event"].as_u64().unwrap_or_else(|| panic!("{}", stopped[0]));
+    assert!(ends.contains(&named), "the check of the whole history finds the same: {named} in {ends:?}");
+}
+
+#[test]
 fn a_run_under_a_process_supervisor_ends_in_an_orderly_way_on_sigterm_and_still_judges() {
     let _machine = whole_machine();
     let folder = tempfile::tempdir().unwrap();

@@ -59,6 +59,7 @@ fn a_table_of_a_part_and_a_run_of_nothing_are_refused() {
         &["--seeds", "0", "--no-clean"],
         &["--seeds", "0", "--clean-runs", "0"],
         &["--no-clean", "--markdown", "defects.md"],
+        &["--first-seed", "18446744073709551615"],
     ] {
         finish(labrys(folder.path(), &["defects"]).args(args)).expect_one_clear_error(254, &["--"]);
     }

@@ -128,6 +128,15 @@ fn refuse_to_run_nothing(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.seeds == 0 && has_no_clean_run {
         return Err(Failure::usage(anyhow!("--seeds: 0 seeds and no clean run are no run at all")));
     }
+    // The largest seed that a run can record.
+    let most_runs = arguments.seeds.max(arguments.clean_runs);
+    if arguments.first_seed.checked_add(most_runs).is_none_or(|end| end > i64::MAX as u64) {
+        return Err(Failure::usage(anyhow!(
+            "--first-seed: {most_runs} seeds from {} on go beyond {}, the largest one",
+            arguments.first_seed,
+            i64::MAX
+        )));
+    }
     if arguments.markdown.is_some() && (arguments.seeds == 0 || has_no_clean_run) {
         return Err(Failure::usage(anyhow!(
             "--markdown: the table is of runs with defects and of clean ones"
@@ -249,7 +258,8 @@ fn report_of(campaign: Option<&DefectCampaign>, seed: u64, out: &Path) -> anyhow
     if let Some(campaign) = campaign {
         let file = folder.path().join(format!("{}.toml", campaign.defect));
         std::fs::write(&file, campaign.toml)?;
-        command.arg(file);
+        // What comes after the first violation adds nothing to the table.
+        command.arg(file).arg("--fail-fast");
     } else {
         command.args(["--name", "clean"]);
     }

@@ -268,7 +268,8 @@ impl FaultDriver {
         let value = describe(planned.id, action, &resolved, outcome.as_ref().ok());
         match (outcome, action) {
             (Ok(_), _) => {}
-            (Err(error), Action::Apply) => {
+            // A schedule that lacks a fault tells less than happened: the run fails as if the history could not be recorded.
+            (Err(error), Action::Apply) | (Err(error @ FaultError::Record(_)), Action::Undo) => {
                 state.failure.get_or_insert(error);
             }
             // Tried again at the end; a node that dies as soon as it is started again is the system's fault, and is seen.

@@ -115,12 +115,7 @@ impl Bench {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(tokio::time::Instant::now()));
         let sink = Arc::new(MemorySink::new(Arc::clone(&clock)));
         let recorder: Arc<dyn EventSink> = sink.clone();
-        let equipment = Equipment {
-            clients: self.clients,
-            nemesis: self.nemesis,
-            sink: recorder,
-            clock,
-        };
+        let equipment = Equipment { clients: self.clients, nemesis: self.nemesis, sink: recorder, clock };
         let mut interpreter = Interpreter::new(&self.config, equipment);
         let counters = interpreter.counters();
         let mut generator = generator;
@@ -150,10 +145,6 @@ fn shape(events: &[Event]) -> Vec<(String, &'static str, String)> {
 
 fn line(process: &str, kind: &'static str, error: &str) -> (String, &'static str, String) {
     (process.to_owned(), kind, error.to_owned())
-}
-
-fn completions(events: &[Event], kind: EventKind) -> usize {
-    events.iter().filter(|event| event.kind == kind).count()
 }
 
 // --- a run as a whole ---
@@ -246,8 +237,7 @@ async fn generators_run_one_after_the_other_share_processes_and_clients() {
     let sink = Arc::new(MemorySink::new(Arc::clone(&clock)));
     let recorder: Arc<dyn EventSink> = sink.clone();
     let clients = Arc::new(script.clone());
-    let equipment =
-        Equipment { clients, nemesis: Arc::new(NoNemesis), sink: recorder, clock };
+    let equipment = Equipment { clients, nemesis: Arc::new(NoNemesis), sink: recorder, clock };
     let config = InterpreterConfig { client_threads: 1, ..InterpreterConfig::default() };
     let mut interpreter = Interpreter::new(&config, equipment);
     for _ in 0..3 {
@@ -403,8 +393,7 @@ async fn an_invocation_is_recorded_before_the_client_is_called_and_a_completion_
     });
     let recorder: Arc<dyn EventSink> = sink.clone();
     let clients = Arc::new(script);
-    let equipment =
-        Equipment { clients, nemesis: Arc::new(NoNemesis), sink: recorder, clock };
+    let equipment = Equipment { clients, nemesis: Arc::new(NoNemesis), sink: recorder, clock };
     let config = InterpreterConfig { client_threads: 4, ..InterpreterConfig::default() };
     let mut interpreter = Interpreter::new(&config, equipment);
     interpreter.run(&mut reads(40), &Stop::new()).await.expect("nothing goes wrong");
