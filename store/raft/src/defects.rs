@@ -66,11 +66,39 @@ defects! {
         "A request that was retried within its session is applied again."
     CasEvaluatedAtPropose "cas-evaluated-at-propose"
         "The comparison of a compare-and-set is made when it is proposed, not when it is applied."
+    DedupNotReplicated "dedup-not-replicated"
+        "Only the node that proposed a write remembers it for its session, so that a retry at the next leader is applied again."
+    DedupLostInSnapshot "dedup-lost-in-snapshot"
+        "A state machine that is restored from a snapshot has forgotten the sessions."
+    DedupExpiryClock "dedup-expiry-clock"
+        "Sessions expire by each node's own clock, not by log time."
+    NondeterministicApply "nondeterministic-apply"
+        "A change is dated with the clock of the node that applies it, not with log time."
+    TxnNotAtomic "txn-not-atomic"
+        "Of the changes of a transaction the first takes effect at once, each other one with a later entry."
+    TxnReadUncommitted "txn-read-uncommitted"
+        "The leader answers reads from a state in which its proposals have taken effect already."
+    CommitSkipsWriteCheck "txn-commit-skips-write-check"
+        "The commit of an interactive transaction does not ask whether what it writes was changed since its snapshot."
+    CommitSkipsReadCheck "txn-commit-skips-read-check"
+        "The commit of a serializable transaction does not ask whether what it has read was changed since its snapshot."
+    TxnReadsLatest "txn-reads-latest"
+        "A read at a revision is answered from the latest state."
+    WatchGapOnReconnect "watch-gap-on-reconnect"
+        "A watch that resumes from a revision begins with the next change instead."
+    LockWithoutFencing "lock-without-fencing"
+        "The condition that a lock is still held is taken to be true."
+    LeaseRevokedByOldLeader "lease-revoked-by-old-leader"
+        "A leader revokes the leases that it once saw expired, though they may have been renewed under another."
+    TtlWallClock "ttl-wall-clock"
+        "Leases expire by each node's own clock, not by log time."
+    StepdownKeepsPending "stepdown-keeps-pending"
+        "A leader that steps down says of the writes that wait that they will never take effect."
 }
 
 /// A set of defects; empty in every correct store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Defects(u64);
+pub struct Defects(u128);
 
 impl Defects {
     /// No defect.

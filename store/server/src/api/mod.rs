@@ -13,3 +13,5 @@ pub const MAX_KEY_BYTES: usize = 4 * 1024;
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
 /// Most bytes in one gRPC message between nodes: a Raft batch and what surrounds it.
 pub const MAX_PEER_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes in what one reply brings back: less than what a gRPC client takes by default (4 MiB), more than a key and a value.
+pub const MAX_RESULT_BYTES: usize = 2 * 1024 * 1024;

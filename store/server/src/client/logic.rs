@@ -16,7 +16,7 @@
 use bytes::Bytes;
 
 use super::errors::{AttemptError, ClientError};
-use crate::machine::{Operation, Placement, SessionId};
+use crate::machine::{Operation, Placement, SessionId, Step};
 
 /// Names one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,9 +129,12 @@ impl Success {
         matches!(
             (self, request),
             (Success::Value { .. }, Request::Get { .. })
-                | (Success::Put { .. }, Request::Write(Operation::Put { .. }))
-                | (Success::CompareAndSet { .. }, Request::Write(Operation::CompareAndSet { .. }))
-                | (Success::Deleted { .. }, Request::Write(Operation::Delete { .. }))
+                | (Success::Put { .. }, Request::Write(Operation::Step(Step::Put { .. })))
+                | (
+                    Success::CompareAndSet { .. },
+                    Request::Write(Operation::Step(Step::CompareAndSet { .. }))
+                )
+                | (Success::Deleted { .. }, Request::Write(Operation::Step(Step::Delete { .. })))
         )
     }
 

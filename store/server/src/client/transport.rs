@@ -19,7 +19,7 @@ use super::logic::{
 };
 use crate::api;
 use crate::api::kv_client::KvClient;
-use crate::machine::{Operation, Placement, SessionId};
+use crate::machine::{Operation, Placement, SessionId, Step};
 
 /// An address that cannot be one.
 #[derive(Debug, Error)]
@@ -114,7 +114,7 @@ impl StoreClient {
         value: impl Into<Bytes>,
         timeout: Duration,
     ) -> Result<(), ClientError> {
-        let operation = Operation::Put { key: key.into(), value: value.into() };
+        let operation = Operation::put(key, value);
         self.perform(Request::Write(operation), timeout).await.map(|_| ())
     }
 
@@ -126,7 +126,7 @@ impl StoreClient {
         value: impl Into<Bytes>,
         timeout: Duration,
     ) -> Result<CompareAndSet, ClientError> {
-        let operation = Operation::CompareAndSet { key: key.into(), expected, value: value.into() };
+        let operation = Operation::compare_and_set(key, expected, value);
         match self.perform(Request::Write(operation), timeout).await? {
             Success::CompareAndSet { swapped: true, .. } => Ok(CompareAndSet::Swapped),
             Success::CompareAndSet { actual, .. } => Ok(CompareAndSet::NotSwapped { actual }),
@@ -136,7 +136,7 @@ impl StoreClient {
 
     /// Removes `key`; says whether it existed.
     pub async fn delete(&mut self, key: impl Into<Bytes>, timeout: Duration) -> Result<bool, ClientError> {
-        match self.perform(Request::Write(Operation::Delete { key: key.into() }), timeout).await? {
+        match self.perform(Request::Write(Operation::delete(key)), timeout).await? {
             Success::Deleted { existed, .. } => Ok(existed),
             other => unreachable!("the logic lets no {other:?} through for a deletion"),
         }
@@ -310,12 +310,12 @@ async fn write(
         established: placement.established,
     });
     match operation {
-        Operation::Put { key, value } => {
+        Operation::Step(Step::Put { key, value, .. }) => {
             let message = api::PutRequest { request_id, session, key, value };
             let result = link.put(request_with_deadline(message, timeout)).await;
             reply!(result, request, put_reply, |ok: api::PutOk| Success::Put { index: ok.index })
         }
-        Operation::CompareAndSet { key, expected, value } => {
+        Operation::Step(Step::CompareAndSet { key, expected, value }) => {
             let message = api::CompareAndSetRequest { request_id, session, key, expected, value };
             let result = link.compare_and_set(request_with_deadline(message, timeout)).await;
             let success = |ok: api::CompareAndSetOk| Success::CompareAndSet {
@@ -325,12 +325,13 @@ async fn write(
             };
             reply!(result, request, compare_and_set_reply, success)
         }
-        Operation::Delete { key } => {
+        Operation::Step(Step::Delete { key }) => {
             let message = api::DeleteRequest { request_id, session, key };
             let result = link.delete(request_with_deadline(message, timeout)).await;
             let success = |ok: api::DeleteOk| Success::Deleted { existed: ok.existed, index: ok.index };
             reply!(result, request, delete_reply, success)
         }
+        _ => failed(AttemptError::Unimplemented, "not yet".to_owned()),
     }
 }
 

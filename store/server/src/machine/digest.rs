@@ -1,14 +1,17 @@
-//! A rolling digest: the digest at an index is a hash of the one before, the entry and its outcome (XXH3, 64 bits).
+//! A rolling digest: the digest at an index is a hash of the one before, the entry, its outcome, and what it changed (XXH3, 64
+//! bits).
 
 use std::collections::VecDeque;
 
 use labrys_raft::{Entry, LogIndex, Payload};
+use serde::Serialize;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::Outcome;
+use super::state::State;
+use super::{Outcome, Revision};
 
 /// The latest digests. The one at index 0 is 0.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Digests {
     first: LogIndex,
     kept: VecDeque<u64>,
@@ -28,8 +31,8 @@ impl Digests {
         Digests { first: applied, kept: VecDeque::from([digest]), limit: limit.max(1) }
     }
 
-    /// Adds the next entry. O(size of the entry).
-    pub fn add(&mut self, entry: &Entry, outcome: Option<&Outcome>) {
+    /// Adds the next entry, which led from `before` to `state`. O(size of the entry and of its changes).
+    pub(super) fn add(&mut self, entry: &Entry, outcome: Option<&Outcome>, state: &State, before: Revision) {
         let mut hasher = Xxh3::new();
         hasher.update(&self.last().to_le_bytes());
         hasher.update(&entry.index.0.to_le_bytes());
@@ -46,10 +49,15 @@ impl Digests {
                 hasher.update(text.as_bytes());
             }
         }
-        // An outcome is always encodable; were it not, all nodes would leave it out alike.
-        if let Some(Ok(bytes)) = outcome.map(postcard::to_stdvec) {
-            hasher.update(&bytes);
+        add_encoded(&mut hasher, &outcome);
+        for changes in state.keys.changes_from(before.next()) {
+            hasher.update(&changes.revision.0.to_le_bytes());
+            for change in changes.changes {
+                add_encoded(&mut hasher, &(change.key, change.record));
+            }
         }
+        let counts = [state.sessions.len(), state.leases.len(), state.locks.len()];
+        add_encoded(&mut hasher, &(state.time_ms, state.keys.compacted(), counts));
         if self.kept.len() == self.limit {
             self.kept.pop_front();
             self.first = self.first.next();
@@ -74,5 +82,13 @@ impl Digests {
     #[must_use]
     pub fn first(&self) -> LogIndex {
         self.first
+    }
+}
+
+/// What is hashed here is always encodable; were it not, all nodes would leave it out alike.
+fn add_encoded(hasher: &mut Xxh3, value: &impl Serialize) {
+    if let Ok(bytes) = postcard::to_stdvec(value) {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(&bytes);
     }
 }

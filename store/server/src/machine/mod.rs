@@ -1,51 +1,86 @@
-//! The replicated state machine: keys with values, client sessions, and a digest that grows with every applied entry.
+//! The replicated state machine: keys in all their versions, transactions, leases, locks, client sessions, and a digest that
+//! grows with every applied entry. What it promises to clients is in `store/server/README.md`.
 //!
 //! [`Machine::apply`] is a function of the state and the entry alone: no clock, no randomness, no node id, no hash order.
 //! Two nodes that have applied the same entries therefore have the same state, and [`Machine::digest`] shows it: the
-//! digest at an index covers every entry up to it *and every outcome*, so it differs from there on as soon as two nodes
-//! have applied different entries or have come to different results.
+//! digest at an index covers every entry up to it, *every outcome and every change*, so it differs from there on as soon as two
+//! nodes have applied different entries or have come to different results.
+//!
+//! - [`command`]: what stands in the log; [`outcome`]: what it comes to;
+//! - `state`: what each command does; `keys`, `leases`, `locks`, [`sessions`]: the parts of the state;
+//! - [`transaction`]: transactions, and when an interactive one is refused;
+//! - [`query`]: reading; what changed since a revision;
+//! - [`snapshot`]: the whole as bytes.
 //!
 //! It lives in memory and is rebuilt from the newest snapshot and the log after a restart (`docs/decisions/005-state-in-memory.md`).
 //! Its maps are persistent: [`Machine::snapshot`] is O(1), and what changes afterwards is copied path by path.
-//! Costs: O(log keys + log sessions) per entry.
+//! Costs: O(log n) per changed key, with n keys, versions and sessions.
 
-mod command;
+pub mod command;
 mod digest;
-mod sessions;
-mod snapshot;
+mod keys;
+mod leases;
+mod locks;
+pub mod outcome;
+pub mod query;
+pub mod sessions;
+pub mod snapshot;
+mod state;
+pub mod transaction;
 
 use bytes::Bytes;
-use imbl::OrdMap;
-use labrys_raft::{Defect, Defects, Entry, LogIndex, Payload};
+use labrys_raft::{Defects, Entry, LogIndex, Payload};
 
-pub use command::{Command, CommandError, Operation, Outcome, Placement, SessionId};
+pub use command::{
+    Body, Command, CommandError, Commit, Condition, Isolation, LeaseId, LockToken, Operand, Operation,
+    Placement, RangeQuery, ReadItem, Relation, Revision, SessionId, Stamped, Step, Transaction,
+};
 pub use digest::Digests;
-pub use sessions::{Admission, Sessions};
+pub use keys::{Change, MAX_RANGE_ITEMS, RevisionChanges};
+pub use outcome::{Done, LockHolder, Outcome, RangeResult, Record, RevisionProblem, StepProblem, StepResult};
+pub use query::{ChangeBatch, Found, LeaseView, Query, Reading};
+pub use sessions::{Admission, SessionLimits, Sessions};
 pub use snapshot::{MachineSnapshot, RestoreError};
+pub use state::Surroundings;
+
+use state::{Setting, State};
 
 /// The bounds of a state machine. They are part of its definition: all nodes of a cluster must have the same.
 #[derive(Clone, Copy, Debug)]
 pub struct MachineOptions {
-    /// Most sessions remembered; beyond it the one that was used least recently, by log index, is forgotten.
-    pub max_sessions: usize,
+    /// What is remembered of clients.
+    pub sessions: SessionLimits,
     /// How many of the latest digests are kept for questions. Not part of the replicated state.
     pub kept_digests: usize,
+    /// Older revisions than this many are compacted without being asked.
+    pub retained_revisions: u64,
+    /// Most leases at a time.
+    pub max_leases: usize,
+    /// Most bytes in a value.
+    pub max_value_bytes: usize,
+    /// Most bytes in what a transaction or a range reads. More than a value and a key.
+    pub max_result_bytes: usize,
 }
 
 impl Default for MachineOptions {
     fn default() -> Self {
-        MachineOptions { max_sessions: 65_536, kept_digests: 16_384 }
+        MachineOptions {
+            sessions: SessionLimits { count: 65_536, bytes: 256 * 1024 * 1024, ttl_ms: 3_600_000 },
+            kept_digests: 16_384,
+            retained_revisions: 100_000,
+            max_leases: 65_536,
+            max_value_bytes: crate::api::MAX_VALUE_BYTES,
+            max_result_bytes: crate::api::MAX_RESULT_BYTES,
+        }
     }
 }
 
 /// The state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
-    values: OrdMap<Bytes, Bytes>,
-    sessions: Sessions,
+    state: State,
+    setting: Setting,
     digests: Digests,
-    applied: LogIndex,
-    defects: Defects,
 }
 
 impl Machine {
@@ -53,82 +88,63 @@ impl Machine {
     #[must_use]
     pub fn new(options: MachineOptions, defects: Defects) -> Machine {
         Machine {
-            values: OrdMap::new(),
-            sessions: Sessions::new(options.max_sessions),
+            state: State::default(),
+            setting: Setting { options, defects, surroundings: Surroundings::default() },
             digests: Digests::new(options.kept_digests),
-            applied: LogIndex(0),
-            defects,
         }
     }
 
-    /// Applies the next entry. `None` if it carries no command.
+    /// Tells what the replica knows besides the log, for the defects that look at it.
+    pub fn set_surroundings(&mut self, surroundings: Surroundings) {
+        self.setting.surroundings = surroundings;
+    }
+
+    /// Applies the next entry. `None` if it carries no client's command.
     ///
     /// # Panics
     ///
     /// If the entry is not the next one: an entry skipped or applied twice is the divergence that all of Raft is there to
     /// prevent, and going on would hide it.
     pub fn apply(&mut self, entry: &Entry) -> Option<Outcome> {
-        assert_eq!(entry.index, self.applied.next(), "entries are applied in order, each once");
-        self.applied = entry.index;
+        assert_eq!(entry.index, self.state.applied.next(), "entries are applied in order, each once");
+        self.state.applied = entry.index;
+        let revision = self.state.keys.revision();
         let outcome = match &entry.payload {
             Payload::Noop | Payload::Membership(_) => None,
-            Payload::Command(bytes) => Some(self.apply_command(bytes, entry.index)),
+            Payload::Command(bytes) => self.state.apply(bytes, entry.index, &self.setting),
         };
-        self.digests.add(entry, outcome.as_ref());
+        self.digests.add(entry, outcome.as_ref(), &self.state, revision);
         outcome
     }
 
-    fn apply_command(&mut self, bytes: &Bytes, index: LogIndex) -> Outcome {
-        let Ok(command) = Command::decode(bytes) else {
-            return Outcome::Malformed;
-        };
-        match self.sessions.admit(&command.placement) {
-            Admission::Next => {}
-            // A retry of what is already done gets the first answer and changes nothing (thesis 6.3).
-            Admission::Repeated(_) if self.defects.has(Defect::NoRequestDeduplication) => {}
-            Admission::Repeated(outcome) => {
-                self.sessions.touch(command.placement.session, index);
-                return outcome;
-            }
-            Admission::Passed => return Outcome::SequencePassed,
-            Admission::Expired => return Outcome::SessionExpired,
-        }
-        let outcome = self.carry_out(command.operation, index);
-        self.sessions.record(&command.placement, outcome.clone(), index);
-        outcome
-    }
-
-    fn carry_out(&mut self, operation: Operation, index: LogIndex) -> Outcome {
-        match operation {
-            Operation::Put { key, value } => {
-                self.values.insert(key, value);
-                Outcome::Put { index }
-            }
-            Operation::CompareAndSet { key, expected, value } => {
-                let actual = self.values.get(&key).cloned();
-                let swapped = actual == expected;
-                if swapped {
-                    self.values.insert(key, value);
-                    return Outcome::Swapped { index };
-                }
-                Outcome::NotSwapped { actual, index }
-            }
-            Operation::Delete { key } => {
-                Outcome::Deleted { existed: self.values.remove(&key).is_some(), index }
-            }
-        }
-    }
-
-    /// The value of `key` in the applied state.
+    /// The latest value of `key` in the applied state.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
-        self.values.get(key)
+        self.state.keys.get(key).map(|record| &record.value)
+    }
+
+    /// The latest state of the keys.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.state.keys.revision()
+    }
+
+    /// Log time: the largest stamp applied, in milliseconds.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.state.time_ms
+    }
+
+    /// When, in log time, the next lease expires, and which.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<(u64, LeaseId)> {
+        self.state.leases.first_to_expire()
     }
 
     /// Index of the last entry applied.
     #[must_use]
     pub fn applied(&self) -> LogIndex {
-        self.applied
+        self.state.applied
     }
 
     /// The digest of everything applied up to and including `index`; `None` if that is in the future or forgotten.
@@ -146,13 +162,19 @@ impl Machine {
     /// How many keys exist.
     #[must_use]
     pub fn key_count(&self) -> usize {
-        self.values.len()
+        self.state.keys.len()
     }
 
     /// How many sessions are remembered.
     #[must_use]
     pub fn session_count(&self) -> usize {
-        self.sessions.len()
+        self.state.sessions.len()
+    }
+
+    /// How many leases there are.
+    #[must_use]
+    pub fn lease_count(&self) -> usize {
+        self.state.leases.len()
     }
 }
 

@@ -11,11 +11,17 @@
 //! the client says which it is. As soon as it has had one reply that proves that the cluster knows the session, it marks its
 //! writes `established`, and an established write of an unknown session is refused rather than carried out a second time.
 //!
+//! # Forgetting
+//!
+//! A session that was not used for [`SessionLimits::ttl_ms`] of log time is forgotten; so is, beyond the most sessions or the
+//! most bytes of kept outcomes, the one that was used least recently. All of this goes by the log, the same on every node; a
+//! node's own clock would not be.
+//!
 //! What is left: a write of a session that was never established, retried, while between its two attempts so many other
 //! sessions wrote (65,536 by default) that this one was forgotten. The attempts of an operation end with its deadline, so it
-//! would take that many new clients within one operation's time. Expiry by log time, with snapshots, will close even that.
+//! would take that many new clients within one operation's time.
 //!
-//! Forgetting goes by log index (least recently used), the same on every node; a clock would not be.
+//! Costs: O(log sessions) each.
 
 use imbl::OrdMap;
 use labrys_raft::LogIndex;
@@ -29,6 +35,7 @@ pub(super) struct Session {
     sequence: u64,
     outcome: Outcome,
     used: LogIndex,
+    used_ms: u64,
 }
 
 /// What is to be done with a write.
@@ -44,22 +51,27 @@ pub enum Admission {
     Expired,
 }
 
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLimits {
+    /// Most sessions; at least one is kept.
+    pub count: usize,
+    /// Most bytes in all kept outcomes; one outcome is kept whatever its size.
+    pub bytes: usize,
+    /// How long a session lasts that is not used, in log time.
+    pub ttl_ms: u64,
+}
+
 /// All sessions of the cluster. Cloning is O(1): the copies share what they have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
     by_id: OrdMap<SessionId, Session>,
     /// From least to most recently used. No two were used at the same index.
     by_use: OrdMap<LogIndex, SessionId>,
-    limit: usize,
+    bytes: usize,
 }
 
 impl Sessions {
-    /// At most `limit` sessions, at least one.
-    #[must_use]
-    pub fn new(limit: usize) -> Sessions {
-        Sessions { by_id: OrdMap::new(), by_use: OrdMap::new(), limit: limit.max(1) }
-    }
-
     /// Whether a write with this placement is to be carried out.
     #[must_use]
     pub fn admit(&self, placement: &Placement) -> Admission {
@@ -74,27 +86,42 @@ impl Sessions {
         }
     }
 
-    /// Remembers the outcome of a write that was carried out at `index`, and forgets another session if there are too many.
-    pub fn record(&mut self, placement: &Placement, outcome: Outcome, index: LogIndex) {
-        let session = Session { sequence: placement.sequence, outcome, used: index };
-        if let Some(previous) = self.by_id.insert(placement.session, session) {
-            self.by_use.remove(&previous.used);
-        }
+    /// Remembers the outcome of a write that was carried out at `index` and log time `now_ms`.
+    pub fn record(&mut self, placement: &Placement, outcome: Outcome, index: LogIndex, now_ms: u64) {
+        self.forget(placement.session);
+        self.bytes += outcome.size_bytes();
+        let session = Session { sequence: placement.sequence, outcome, used: index, used_ms: now_ms };
+        self.by_id.insert(placement.session, session);
         self.by_use.insert(index, placement.session);
-        if self.by_id.len() > self.limit
-            && let Some((used, oldest)) = self.by_use.get_min().copied()
-        {
-            self.by_use.remove(&used);
-            self.by_id.remove(&oldest);
-        }
     }
 
     /// Marks a session as used at `index`.
-    pub fn touch(&mut self, id: SessionId, index: LogIndex) {
+    pub fn touch(&mut self, id: SessionId, index: LogIndex, now_ms: u64) {
         if let Some(session) = self.by_id.get_mut(&id) {
             self.by_use.remove(&session.used);
             session.used = index;
+            session.used_ms = now_ms;
             self.by_use.insert(index, id);
+        }
+    }
+
+    /// Forgets what is beyond the limits at `now_ms`.
+    pub fn limit(&mut self, limits: &SessionLimits, now_ms: u64) {
+        while let Some((_, id)) = self.by_use.get_min().copied() {
+            let used_ms = self.by_id.get(&id).map_or(0, |session| session.used_ms);
+            let expired = used_ms.saturating_add(limits.ttl_ms) <= now_ms;
+            let too_many = self.len() > limits.count || self.bytes > limits.bytes;
+            if !(expired || too_many && self.len() > 1) {
+                return;
+            }
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: SessionId) {
+        if let Some(session) = self.by_id.remove(&id) {
+            self.by_use.remove(&session.used);
+            self.bytes -= session.outcome.size_bytes();
         }
     }
 
@@ -105,6 +132,7 @@ impl Sessions {
 
     /// Takes over a session from a snapshot.
     pub(super) fn restore(&mut self, id: SessionId, session: Session) {
+        self.bytes += session.outcome.size_bytes();
         self.by_use.insert(session.used, id);
         self.by_id.insert(id, session);
     }

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`replica`]: all that decides; no I/O. The node loop hands it inputs and carries out its outputs;
+//! - [`log_clock`]: with what time the leader stamps commands;
 //! - [`node_loop`]: one thread, one bounded queue;
 //! - [`disk_thread`]: group commit;
 //! - [`links`]: messages to the peers, which may be lost;
@@ -17,6 +18,7 @@
 pub mod data_dir;
 pub mod disk_thread;
 pub mod links;
+pub mod log_clock;
 #[allow(clippy::disallowed_methods)] // It owns a clock.
 pub mod node_loop;
 pub mod replica;

@@ -13,8 +13,12 @@ use labrys_raft::{
     RefusalReason, Role, Sequence, StartError, Status, Term, Token,
 };
 
+use super::log_clock::LogClock;
 use crate::api::RefusalCode;
-use crate::machine::{Command, Machine, MachineOptions, Operation, Outcome};
+use crate::machine::{
+    Body, ChangeBatch, Command, Done, LeaseId, Machine, MachineOptions, Operation, Outcome, Query,
+    RangeQuery, Reading, Revision, Stamped, Step, StepResult, Surroundings,
+};
 
 /// What goes in.
 #[derive(Clone, Debug)]
@@ -43,11 +47,8 @@ pub enum ReplicaInput {
 /// What a client wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientRequest {
-    /// The value of a key.
-    Get {
-        /// The key.
-        key: Bytes,
-    },
+    /// Something of the state. Linearizable.
+    Read(Query),
     /// A change.
     Write(Command),
 }
@@ -93,12 +94,7 @@ pub enum ReplicaOutput {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// To a read.
-    Value {
-        /// `None`: the key does not exist.
-        value: Option<Bytes>,
-        /// The index up to which the log was applied.
-        applied: LogIndex,
-    },
+    Reading(Reading),
     /// To a write that was applied.
     Outcome(Outcome),
     /// Definite: this node does not lead.
@@ -140,12 +136,21 @@ pub struct Replica {
     node: Node,
     machine: Machine,
     defects: Defects,
-    /// The keys of the reads that wait.
-    reads: BTreeMap<Token, Bytes>,
+    /// What the reads that wait want.
+    reads: BTreeMap<Token, Query>,
+    now_ms: u64,
+    clock: LogClock,
+    /// The tick that was proposed and is not applied yet.
+    tick: Option<Token>,
+    ticks: u64,
     effects: Vec<Effect>,
     inputs: Vec<Input>,
     /// Puts of this step that are to be answered early (a defect).
     early: Vec<Token>,
+    /// The state as if all proposals had taken effect (a defect).
+    optimistic: Option<Machine>,
+    /// Leases seen to be expired, whose revocation has not been applied yet (a defect).
+    overdue: Vec<LeaseId>,
 }
 
 impl Replica {
@@ -162,9 +167,15 @@ impl Replica {
             machine: Machine::new(options, defects),
             defects,
             reads: BTreeMap::new(),
+            now_ms,
+            clock: LogClock::default(),
+            tick: None,
+            ticks: 0,
             effects: Vec::new(),
             inputs: Vec::new(),
             early: Vec::new(),
+            optimistic: None,
+            overdue: Vec::new(),
         })
     }
 
@@ -176,18 +187,30 @@ impl Replica {
     ) {
         for input in inputs {
             match input {
-                ReplicaInput::Tick { now_ms } => self.inputs.push(Input::Tick { now_ms }),
+                ReplicaInput::Tick { now_ms } => {
+                    self.now_ms = now_ms;
+                    self.inputs.push(Input::Tick { now_ms });
+                }
                 ReplicaInput::Receive(message) => self.inputs.push(Input::Receive(message)),
                 ReplicaInput::Persisted { sequence } => self.inputs.push(Input::Persisted { sequence }),
-                ReplicaInput::Request { token, request: ClientRequest::Get { key } } => {
-                    self.reads.insert(token, key);
-                    self.inputs.push(Input::Read { token });
+                ReplicaInput::Request { token, request: ClientRequest::Read(query) } => {
+                    match self.optimistic.as_ref().filter(|_| self.leads()) {
+                        Some(machine) => {
+                            let answer = Answer::Reading(machine.read(&query));
+                            outputs.push(ReplicaOutput::Answer { token, answer });
+                        }
+                        None => {
+                            self.reads.insert(token, query);
+                            self.inputs.push(Input::Read { token });
+                        }
+                    }
                 }
                 ReplicaInput::Request { token, request: ClientRequest::Write(command) } => {
                     self.propose(token, command, outputs);
                 }
             }
         }
+        self.propose_tick();
         while !self.inputs.is_empty() {
             let mut effects = std::mem::take(&mut self.effects);
             self.node.step_all(self.inputs.drain(..), &mut effects);
@@ -201,8 +224,12 @@ impl Replica {
         }
     }
 
+    fn leads(&self) -> bool {
+        self.node.status().role == Role::Leader
+    }
+
     fn propose(&mut self, token: Token, mut command: Command, outputs: &mut Vec<ReplicaOutput>) {
-        if self.defects.has(Defect::CasEvaluatedAtPropose) && self.node.status().role == Role::Leader {
+        if self.defects.has(Defect::CasEvaluatedAtPropose) && self.leads() {
             match self.evaluate_now(command.operation) {
                 Ok(operation) => command.operation = operation,
                 Err(outcome) => {
@@ -210,12 +237,14 @@ impl Replica {
                 }
             }
         }
-        match command.encode() {
+        let is_put = matches!(command.operation, Operation::Step(Step::Put { .. }));
+        match self.stamped(Body::Client(command)).encode() {
             Ok(bytes) => {
-                if self.defects.has(Defect::AsyncReplicationAck)
-                    && matches!(command.operation, Operation::Put { .. })
-                {
+                if self.defects.has(Defect::AsyncReplicationAck) && is_put {
                     self.early.push(token);
+                }
+                if self.defects.has(Defect::TxnReadUncommitted) && self.leads() {
+                    self.apply_optimistically(bytes.clone());
                 }
                 self.inputs.push(Input::Propose { token, command: bytes });
             }
@@ -230,15 +259,50 @@ impl Replica {
         }
     }
 
+    fn stamped(&self, body: Body) -> Stamped {
+        Stamped { time_ms: self.clock.stamp_ms(self.now_ms), body }
+    }
+
+    /// If a lease has expired, by the time with which this node would stamp a command, the leader proposes one that carries
+    /// nothing else, so that leases end when no client writes. One at a time.
+    fn propose_tick(&mut self) {
+        let stamp_ms = self.clock.stamp_ms(self.now_ms);
+        let due = self.machine.next_expiry().filter(|(expires_ms, _)| *expires_ms <= stamp_ms);
+        if !self.leads() || self.tick.is_some() || (due.is_none() && self.overdue.is_empty()) {
+            return;
+        }
+        if self.defects.has(Defect::LeaseRevokedByOldLeader) {
+            self.overdue.extend(due.map(|(_, lease)| lease));
+        }
+        if let Ok(command) = self.stamped(Body::Tick { revoked: self.overdue.clone() }).encode() {
+            // From the far end, so that it is never one of the driver's.
+            let token = Token(u64::MAX - self.ticks);
+            self.ticks += 1;
+            self.tick = Some(token);
+            self.inputs.push(Input::Propose { token, command });
+        }
+    }
+
     /// A defect: the comparison is made against what is applied now, although other writes may be on their way.
     fn evaluate_now(&self, operation: Operation) -> Result<Operation, Outcome> {
         match operation {
-            Operation::CompareAndSet { key, expected, value } => match self.machine.get(&key) {
-                actual if actual == expected.as_ref() => Ok(Operation::Put { key, value }),
-                actual => Err(Outcome::NotSwapped { actual: actual.cloned(), index: LogIndex(0) }),
+            Operation::Step(Step::CompareAndSet { key, expected, value }) => match self.machine.get(&key) {
+                actual if actual == expected.as_ref() => Ok(Operation::put(key, value)),
+                actual => Err(Outcome::Done {
+                    index: LogIndex(0),
+                    revision: Revision(0),
+                    done: Done::Step(StepResult::NotSwapped { actual: actual.cloned() }),
+                }),
             },
             other => Ok(other),
         }
+    }
+
+    /// A defect: what is only proposed counts as done, in a state that reads are answered from.
+    fn apply_optimistically(&mut self, command: Bytes) {
+        let machine = self.optimistic.get_or_insert_with(|| self.machine.clone());
+        let payload = labrys_raft::Payload::Command(command);
+        machine.apply(&Entry { term: Term(0), index: machine.applied().next(), payload });
     }
 
     fn carry_out(&mut self, effect: Effect, outputs: &mut Vec<ReplicaOutput>) {
@@ -247,16 +311,16 @@ impl Replica {
             Effect::Send(message) => outputs.push(ReplicaOutput::Send(message)),
             Effect::Apply { entries } => self.apply(entries, outputs),
             Effect::ReadReady { token, .. } => {
-                if let Some(key) = self.reads.remove(&token) {
-                    let value = self.machine.get(&key).cloned();
-                    let answer = Answer::Value { value, applied: self.machine.applied() };
+                if let Some(query) = self.reads.remove(&token) {
+                    let answer = Answer::Reading(self.machine.read(&query));
                     outputs.push(ReplicaOutput::Answer { token, answer });
                 }
             }
+            Effect::Refused { token, .. } if self.tick == Some(token) => self.tick = None,
             Effect::Refused { token, reason } => {
                 let is_read = self.reads.remove(&token).is_some();
                 self.early.retain(|early| *early != token);
-                outputs.push(ReplicaOutput::Answer { token, answer: refusal(reason, is_read) });
+                outputs.push(ReplicaOutput::Answer { token, answer: self.refusal(reason, is_read) });
             }
             Effect::RoleChanged { term, role, leader } => {
                 outputs.push(ReplicaOutput::RoleChanged { term, role, leader });
@@ -270,13 +334,69 @@ impl Replica {
     }
 
     fn apply(&mut self, entries: Vec<(Entry, Option<Token>)>, outputs: &mut Vec<ReplicaOutput>) {
+        let leads = self.leads();
+        self.optimistic = None;
         for (entry, token) in entries {
+            self.machine
+                .set_surroundings(Surroundings { clock_ms: self.now_ms, proposed_here: token.is_some() });
             let outcome = self.machine.apply(&entry);
-            if let (Some(token), Some(outcome)) = (token, outcome) {
+            if token.is_some() && token == self.tick {
+                self.tick = None;
+                self.overdue.clear();
+            } else if let (Some(token), Some(outcome)) = (token, outcome) {
                 outputs.push(ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) });
             }
         }
+        self.clock.applied(self.now_ms, self.machine.time_ms(), leads);
         self.inputs.push(Input::Applied { index: self.machine.applied() });
+    }
+
+    /// Where a watch begins that wants everything from a revision on, or everything from now on.
+    #[must_use]
+    pub fn watch_from(&self, asked: Option<Revision>) -> Revision {
+        match asked {
+            Some(revision) if !self.defects.has(Defect::WatchGapOnReconnect) => revision,
+            _ => self.machine.revision().next(),
+        }
+    }
+
+    /// What was applied here since a revision; see [`Machine::changes`].
+    ///
+    /// # Errors
+    ///
+    /// If it is compacted: the first revision that is not.
+    pub fn changes(
+        &self,
+        from: Revision,
+        range: &RangeQuery,
+        max_revisions: usize,
+        max_bytes: usize,
+    ) -> Result<ChangeBatch, Revision> {
+        self.machine.changes(from, range, max_revisions, max_bytes)
+    }
+
+    /// The latest revision applied here.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.machine.revision()
+    }
+
+    fn refusal(&self, reason: RefusalReason, is_read: bool) -> Answer {
+        let (code, message) = match reason {
+            RefusalReason::NotLeader { leader } => return Answer::NotLeader { leader },
+            RefusalReason::ChangeRefused(_) => {
+                (RefusalCode::Unspecified, "the membership cannot be changed so, or not now")
+            }
+            RefusalReason::Overloaded => (RefusalCode::Overloaded, "too many requests are waiting"),
+            RefusalReason::Superseded => {
+                (RefusalCode::Superseded, "another entry was committed in its place")
+            }
+            RefusalReason::LeadershipLost => {
+                (RefusalCode::LeadershipLost, "leadership was lost while it waited")
+            }
+        };
+        let definite = is_read || reason.is_definite() || self.defects.has(Defect::StepdownKeepsPending);
+        Answer::Refused { definite, code, message }
     }
 
     /// A look at it; with the digest at an index, if one is given.
@@ -295,20 +415,9 @@ impl Replica {
 
 /// A defect: the leader has only appended the write.
 fn early_answer(token: Token) -> ReplicaOutput {
-    ReplicaOutput::Answer { token, answer: Answer::Outcome(Outcome::Put { index: LogIndex(0) }) }
-}
-
-fn refusal(reason: RefusalReason, is_read: bool) -> Answer {
-    let (code, message) = match reason {
-        RefusalReason::NotLeader { leader } => return Answer::NotLeader { leader },
-        RefusalReason::ChangeRefused(_) => {
-            (RefusalCode::Unspecified, "the membership cannot be changed so, or not now")
-        }
-        RefusalReason::Overloaded => (RefusalCode::Overloaded, "too many requests are waiting"),
-        RefusalReason::Superseded => (RefusalCode::Superseded, "another entry was committed in its place"),
-        RefusalReason::LeadershipLost => (RefusalCode::LeadershipLost, "leadership was lost while it waited"),
-    };
-    Answer::Refused { definite: is_read || reason.is_definite(), code, message }
+    let outcome =
+        Outcome::Done { index: LogIndex(0), revision: Revision(0), done: Done::Step(StepResult::Put) };
+    ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) }
 }
 
 #[cfg(test)]

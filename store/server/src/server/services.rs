@@ -16,7 +16,9 @@ use super::links;
 use super::node_loop::NodeHandle;
 use super::replica::{Answer, ClientRequest};
 use crate::api::{self, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeRole, RefusalCode};
-use crate::machine::{Command, Operation, Outcome, Placement, SessionId};
+use crate::machine::{
+    Command, Done, Found, Operation, Outcome, Placement, Query, SessionId, Step, StepResult,
+};
 
 /// Most bytes in the keys and values of all requests that wait.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
@@ -60,6 +62,10 @@ enum Ended {
 
 fn refused(definite: bool, code: RefusalCode, message: impl Into<String>) -> Ended {
     Ended::Refused(api::Refused { definite, code: code.into(), message: message.into() })
+}
+
+fn foreign_answer() -> Ended {
+    refused(false, RefusalCode::Unspecified, "the answer belongs to another kind of request")
 }
 
 /// The deadline of a request, from the `grpc-timeout` header: up to eight digits and a unit. A header that is none is taken
@@ -140,22 +146,32 @@ impl Services {
             Err(ended) => return ended,
         };
         let sizes = match &operation {
-            Operation::Put { key, value } => [key.len(), value.len(), 0],
-            Operation::CompareAndSet { key, expected, value } => {
+            Operation::Step(Step::Put { key, value, .. }) => [key.len(), value.len(), 0],
+            Operation::Step(Step::CompareAndSet { key, expected, value }) => {
                 [key.len(), value.len(), expected.as_ref().map_or(0, Bytes::len)]
             }
-            Operation::Delete { key } => [key.len(), 0, 0],
+            Operation::Step(Step::Delete { key }) => [key.len(), 0, 0],
+            _ => [0, 0, 0],
         };
         self.ask(ClientRequest::Write(Command { placement, operation }), sizes, deadline).await
     }
 
     fn translate(&self, answer: Answer) -> Ended {
         match answer {
-            Answer::Value { value, applied } => Ended::Value { value, applied },
-            Answer::Outcome(Outcome::Put { index }) => Ended::Put { index },
-            Answer::Outcome(Outcome::Swapped { index }) => Ended::Swapped { index },
-            Answer::Outcome(Outcome::NotSwapped { actual, index }) => Ended::NotSwapped { actual, index },
-            Answer::Outcome(Outcome::Deleted { existed, index }) => Ended::Deleted { existed, index },
+            Answer::Reading(reading) => match reading.found {
+                Found::Value(record) => Ended::Value {
+                    value: record.map(|record| record.value.clone()),
+                    applied: reading.applied,
+                },
+                _ => foreign_answer(),
+            },
+            Answer::Outcome(Outcome::Done { index, done, .. }) => match done {
+                Done::Step(StepResult::Put) => Ended::Put { index },
+                Done::Step(StepResult::Swapped) => Ended::Swapped { index },
+                Done::Step(StepResult::NotSwapped { actual }) => Ended::NotSwapped { actual, index },
+                Done::Step(StepResult::Deleted { existed }) => Ended::Deleted { existed, index },
+                _ => foreign_answer(),
+            },
             Answer::Outcome(Outcome::SessionExpired) => {
                 refused(true, RefusalCode::SessionExpired, "the cluster does not know this session any more")
             }
@@ -198,7 +214,7 @@ impl api::kv_server::Kv for Services {
         let deadline = deadline(request.metadata(), Instant::now());
         let api::GetRequest { request_id, key } = request.into_inner();
         let sizes = [key.len(), 0, 0];
-        let ended = self.ask(ClientRequest::Get { key }, sizes, deadline).await;
+        let ended = self.ask(ClientRequest::Read(Query::Get { key, revision: None }), sizes, deadline).await;
         let outcome = outcome!(ended, get_reply, {
             Ended::Value { value, applied } => api::GetOk { value, applied_index: applied.0 },
         });
@@ -208,7 +224,7 @@ impl api::kv_server::Kv for Services {
     async fn put(&self, request: Request<api::PutRequest>) -> Result<Response<api::PutReply>, Status> {
         let deadline = deadline(request.metadata(), Instant::now());
         let api::PutRequest { request_id, session, key, value } = request.into_inner();
-        let ended = self.write(session, Operation::Put { key, value }, deadline).await;
+        let ended = self.write(session, Operation::put(key, value), deadline).await;
         let outcome = outcome!(ended, put_reply, { Ended::Put { index } => api::PutOk { index: index.0 } });
         Ok(Response::new(api::PutReply { request_id, outcome: Some(outcome) }))
     }
@@ -219,7 +235,7 @@ impl api::kv_server::Kv for Services {
     ) -> Result<Response<api::CompareAndSetReply>, Status> {
         let deadline = deadline(request.metadata(), Instant::now());
         let api::CompareAndSetRequest { request_id, session, key, expected, value } = request.into_inner();
-        let ended = self.write(session, Operation::CompareAndSet { key, expected, value }, deadline).await;
+        let ended = self.write(session, Operation::compare_and_set(key, expected, value), deadline).await;
         let outcome = outcome!(ended, compare_and_set_reply, {
             Ended::Swapped { index } => api::CompareAndSetOk { swapped: true, actual: None, index: index.0 },
             Ended::NotSwapped { actual, index } => api::CompareAndSetOk { swapped: false, actual, index: index.0 },
@@ -235,7 +251,7 @@ impl api::kv_server::Kv for Services {
     ) -> Result<Response<api::DeleteReply>, Status> {
         let deadline = deadline(request.metadata(), Instant::now());
         let api::DeleteRequest { request_id, session, key } = request.into_inner();
-        let ended = self.write(session, Operation::Delete { key }, deadline).await;
+        let ended = self.write(session, Operation::delete(key), deadline).await;
         let outcome = outcome!(ended, delete_reply, {
             Ended::Deleted { existed, index } => api::DeleteOk { existed, index: index.0 },
         });

@@ -13,7 +13,7 @@ struct Driver {
 }
 
 fn put() -> Request {
-    Request::Write(Operation::Put { key: Bytes::from_static(b"k"), value: Bytes::from_static(b"v") })
+    Request::Write(Operation::put("k", "v"))
 }
 
 fn get() -> Request {

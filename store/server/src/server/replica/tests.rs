@@ -3,7 +3,7 @@
 use labrys_raft::Membership;
 
 use super::*;
-use crate::machine::{Placement, SessionId};
+use crate::machine::{Found, Placement, SessionId};
 
 struct Cluster {
     replicas: Vec<Replica>,
@@ -113,31 +113,27 @@ fn write(session: u128, operation: Operation) -> ClientRequest {
 }
 
 fn put(session: u128, value: &'static str) -> ClientRequest {
-    write(
-        session,
-        Operation::Put { key: Bytes::from_static(b"x"), value: Bytes::from_static(value.as_bytes()) },
-    )
+    write(session, Operation::put("x", value))
 }
 
 fn cas(session: u128, expected: &'static str, value: &'static str) -> ClientRequest {
-    let expected = Some(Bytes::from_static(expected.as_bytes()));
-    write(
-        session,
-        Operation::CompareAndSet {
-            key: Bytes::from_static(b"x"),
-            expected,
-            value: Bytes::from_static(value.as_bytes()),
-        },
-    )
+    write(session, Operation::compare_and_set("x", Some(Bytes::from_static(expected.as_bytes())), value))
 }
 
 fn get() -> ClientRequest {
-    ClientRequest::Get { key: Bytes::from_static(b"x") }
+    ClientRequest::Read(Query::Get { key: Bytes::from_static(b"x"), revision: None })
+}
+
+/// Whether an answer is the outcome of a step, and that one.
+fn is(answer: &Answer, expected: &StepResult) -> bool {
+    matches!(answer, Answer::Outcome(Outcome::Done { done: Done::Step(result), .. }) if result == expected)
 }
 
 fn value_of(answer: Answer) -> Option<Bytes> {
     match answer {
-        Answer::Value { value, .. } => value,
+        Answer::Reading(Reading { found: Found::Value(record), .. }) => {
+            record.map(|record| record.value.clone())
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -146,7 +142,7 @@ fn value_of(answer: Answer) -> Option<Bytes> {
 fn a_write_is_applied_everywhere_with_one_digest_and_read_back() {
     let mut cluster = Cluster::new(Defects::NONE);
     let leader = cluster.leader();
-    assert!(matches!(cluster.ask(leader, put(1, "1")), Answer::Outcome(Outcome::Put { .. })));
+    assert!(is(&cluster.ask(leader, put(1, "1")), &StepResult::Put));
     assert_eq!(value_of(cluster.ask(leader, get())), Some(Bytes::from_static(b"1")));
     let statuses: Vec<ReplicaStatus> = cluster.replicas.iter().map(|replica| replica.status(None)).collect();
     assert!(statuses.iter().all(|status| status.raft.applied == statuses[0].raft.applied));
@@ -188,7 +184,7 @@ fn with_async_replication_ack_a_cut_off_leader_acknowledges_a_write_that_is_then
     let leader = cluster.leader();
     cluster.cut = vec![NodeId(leader as u64 + 1)];
     let token = cluster.request(leader, put(1, "lost"));
-    assert!(matches!(cluster.answers[&token], Answer::Outcome(Outcome::Put { .. })));
+    assert!(is(&cluster.answers[&token], &StepResult::Put));
     cluster.pass(500);
     let next = cluster.leader();
     assert_eq!(value_of(cluster.ask(next, get())), None);
@@ -219,14 +215,14 @@ fn swap_twice(defects: Defects) -> [Answer; 2] {
 #[test]
 fn of_two_swaps_of_the_same_value_one_succeeds() {
     let [first, second] = swap_twice(Defects::NONE);
-    assert!(matches!(first, Answer::Outcome(Outcome::Swapped { .. })), "{first:?}");
-    assert!(matches!(second, Answer::Outcome(Outcome::NotSwapped { .. })), "{second:?}");
+    assert!(is(&first, &StepResult::Swapped), "{first:?}");
+    assert!(is(&second, &StepResult::NotSwapped { actual: Some(Bytes::from_static(b"1")) }), "{second:?}");
 }
 
 #[test]
 fn with_cas_evaluated_at_propose_both_succeed() {
     for answer in swap_twice(Defects::NONE.with(Defect::CasEvaluatedAtPropose)) {
-        assert!(matches!(answer, Answer::Outcome(Outcome::Put { .. })), "{answer:?}");
+        assert!(is(&answer, &StepResult::Put), "{answer:?}");
     }
 }
 
@@ -236,7 +232,7 @@ fn with_local_leader_read_a_cut_off_leader_answers_reads() {
     let leader = cluster.leader();
     cluster.cut = vec![NodeId(leader as u64 + 1)];
     let token = cluster.request(leader, get());
-    assert!(matches!(cluster.answers[&token], Answer::Value { .. }));
+    assert!(matches!(cluster.answers[&token], Answer::Reading(_)));
 }
 
 #[test]

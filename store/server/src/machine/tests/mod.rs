@@ -1,38 +1,81 @@
 //! Tests of the state machine.
 
-use labrys_raft::Term;
+mod defects;
+mod properties;
+mod reference;
+mod snapshots;
+mod steps;
+
+use labrys_raft::{Defect, Term};
 use proptest::prelude::*;
 
 use super::*;
 
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
 fn put(key: &str, value: &str) -> Operation {
-    Operation::Put {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    }
+    Operation::put(bytes(key), bytes(value))
 }
 
 fn cas(key: &str, expected: Option<&str>, value: &str) -> Operation {
-    Operation::CompareAndSet {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        expected: expected.map(|expected| Bytes::copy_from_slice(expected.as_bytes())),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    }
+    Operation::compare_and_set(bytes(key), expected.map(bytes), bytes(value))
 }
 
+fn step(result: StepResult) -> Done {
+    Done::Step(result)
+}
+
+fn options() -> MachineOptions {
+    let sessions = SessionLimits { count: 8, bytes: 1 << 20, ttl_ms: 1_000_000 };
+    MachineOptions { sessions, kept_digests: 4, ..MachineOptions::default() }
+}
+
+/// A machine, and the number of the session that [`Driver::done`] writes in.
 struct Driver {
     machine: Machine,
+    time_ms: u64,
+    sequence: u64,
 }
 
 impl Driver {
     fn new(max_sessions: usize, defects: Defects) -> Driver {
-        Driver { machine: Machine::new(MachineOptions { max_sessions, kept_digests: 4 }, defects) }
+        let mut options = options();
+        options.sessions.count = max_sessions;
+        Driver::with(options, defects)
+    }
+
+    fn with(options: MachineOptions, defects: Defects) -> Driver {
+        Driver { machine: Machine::new(options, defects), time_ms: 0, sequence: 0 }
     }
 
     fn run(&mut self, session: u128, sequence: u64, established: bool, operation: Operation) -> Outcome {
         let placement = Placement { session: SessionId(session), sequence, established };
-        let command = Command { placement, operation }.encode().unwrap();
-        self.entry(Payload::Command(command)).unwrap()
+        self.body(Body::Client(Command { placement, operation })).unwrap()
+    }
+
+    /// What a new operation of session 0 comes to.
+    fn done(&mut self, operation: Operation) -> Done {
+        self.sequence += 1;
+        match self.run(0, self.sequence, false, operation) {
+            Outcome::Done { done, .. } => done,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn transact(&mut self, conditions: Vec<Condition>, then: Vec<Step>, otherwise: Vec<Step>) -> Done {
+        self.done(Operation::Transaction(Transaction { conditions, then, otherwise }))
+    }
+
+    /// Time passes, and the leader says so.
+    fn pass(&mut self, duration_ms: u64) {
+        self.time_ms += duration_ms;
+        self.body(Body::Tick { revoked: Vec::new() });
+    }
+
+    fn body(&mut self, body: Body) -> Option<Outcome> {
+        self.entry(Payload::Command(Stamped { time_ms: self.time_ms, body }.encode().unwrap()))
     }
 
     fn entry(&mut self, payload: Payload) -> Option<Outcome> {
@@ -43,26 +86,43 @@ impl Driver {
     fn value(&self, key: &str) -> Option<&[u8]> {
         self.machine.get(key.as_bytes()).map(|value| &value[..])
     }
+
+    fn at(&self, revision: u64, key: &str) -> Result<Option<Bytes>, RevisionProblem> {
+        let query = Query::Get { key: bytes(key), revision: Some(Revision(revision)) };
+        match self.machine.read(&query).found {
+            Found::Value(record) => Ok(record.map(|record| record.value.clone())),
+            Found::Problem(problem) => Err(problem),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn lease(&mut self, ttl_ms: u64) -> LeaseId {
+        match self.done(Operation::GrantLease { ttl_ms }) {
+            Done::LeaseGranted { lease } => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn done_at(index: u64, revision: u64, done: Done) -> Outcome {
+    Outcome::Done { index: LogIndex(index), revision: Revision(revision), done }
 }
 
 #[test]
 fn put_compare_and_set_and_delete_do_what_they_say() {
     let mut driver = Driver::new(8, Defects::NONE);
-    assert_eq!(driver.run(1, 1, false, put("x", "0")), Outcome::Put { index: LogIndex(1) });
-    assert_eq!(driver.run(1, 2, true, cas("x", Some("0"), "1")), Outcome::Swapped { index: LogIndex(2) });
+    assert_eq!(driver.run(1, 1, false, put("x", "0")), done_at(1, 1, step(StepResult::Put)));
+    assert_eq!(driver.run(1, 2, true, cas("x", Some("0"), "1")), done_at(2, 2, step(StepResult::Swapped)));
     let actual = Some(Bytes::from_static(b"1"));
     assert_eq!(
         driver.run(1, 3, true, cas("x", Some("0"), "2")),
-        Outcome::NotSwapped { actual, index: LogIndex(3) }
+        done_at(3, 2, step(StepResult::NotSwapped { actual }))
     );
     assert_eq!(driver.value("x"), Some(&b"1"[..]));
-    assert_eq!(driver.run(1, 4, true, cas("y", None, "new")), Outcome::Swapped { index: LogIndex(4) });
-    let delete = Operation::Delete { key: Bytes::from_static(b"x") };
-    assert_eq!(
-        driver.run(1, 5, true, delete.clone()),
-        Outcome::Deleted { existed: true, index: LogIndex(5) }
-    );
-    assert_eq!(driver.run(1, 6, true, delete), Outcome::Deleted { existed: false, index: LogIndex(6) });
+    assert_eq!(driver.run(1, 4, true, cas("y", None, "new")), done_at(4, 3, step(StepResult::Swapped)));
+    let deleted = |existed| step(StepResult::Deleted { existed });
+    assert_eq!(driver.run(1, 5, true, Operation::delete("x")), done_at(5, 4, deleted(true)));
+    assert_eq!(driver.run(1, 6, true, Operation::delete("x")), done_at(6, 4, deleted(false)));
     assert_eq!((driver.value("x"), driver.value("y")), (None, Some(&b"new"[..])));
 }
 
@@ -104,7 +164,38 @@ fn the_session_used_least_recently_is_forgotten_and_its_writes_are_refused() {
     driver.run(3, 1, false, put("x", "3")); // Session 2 goes.
     assert_eq!(driver.machine.session_count(), 2);
     assert_eq!(driver.run(2, 2, true, put("x", "again")), Outcome::SessionExpired);
-    assert_eq!(driver.run(1, 2, true, put("x", "4")), Outcome::Put { index: LogIndex(6) });
+    assert_eq!(driver.run(1, 2, true, put("x", "4")), done_at(6, 4, step(StepResult::Put)));
+}
+
+#[test]
+fn a_session_is_forgotten_when_log_time_says_so_and_not_before() {
+    let mut options = options();
+    options.sessions.ttl_ms = 100;
+    let mut driver = Driver::with(options, Defects::NONE);
+    driver.run(1, 1, false, put("x", "1"));
+    driver.time_ms = 99;
+    driver.run(1, 1, false, put("x", "1")); // A retry counts as a use.
+    driver.time_ms = 198;
+    assert_eq!(driver.run(1, 2, true, put("x", "2")), done_at(3, 2, step(StepResult::Put)));
+    driver.time_ms = 298;
+    assert_eq!(driver.run(1, 3, true, put("x", "3")), Outcome::SessionExpired);
+    assert_eq!(driver.machine.session_count(), 0);
+}
+
+#[test]
+fn large_kept_outcomes_cost_the_oldest_sessions_and_never_the_last() {
+    let mut options = options();
+    options.sessions.bytes = 2000;
+    let mut driver = Driver::with(options, Defects::NONE);
+    driver.run(9, 1, false, put("x", &"v".repeat(1500)));
+    for session in 1..=4 {
+        driver.run(session, 1, false, cas("x", Some("other"), "new"));
+        assert!(driver.machine.session_count() <= 2);
+    }
+    assert_eq!(
+        driver.run(4, 2, true, Operation::delete("x")),
+        done_at(6, 2, step(StepResult::Deleted { existed: true }))
+    );
 }
 
 #[test]
@@ -161,70 +252,17 @@ proptest! {
         for (session, key, value, times) in steps {
             let sequence = &mut sequences[usize::try_from(session).unwrap()];
             *sequence += 1;
+            let key = Bytes::from(vec![key]);
             let operation = match value {
-                0 => Operation::Delete { key: Bytes::from(vec![key]) },
-                1 => put(std::str::from_utf8(&[key]).unwrap(), "1"),
-                _ => Operation::CompareAndSet {
-                    key: Bytes::from(vec![key]),
-                    expected: Some(Bytes::from_static(b"1")),
-                    value: Bytes::from_static(b"2"),
-                },
+                0 => Operation::delete(key),
+                1 => Operation::put(key, "1"),
+                _ => Operation::compare_and_set(key, Some(Bytes::from_static(b"1")), "2"),
             };
             once.run(session, *sequence, false, operation.clone());
             for _ in 0..times {
                 often.run(session, *sequence, false, operation.clone());
             }
         }
-        prop_assert_eq!(once.machine.values, often.machine.values);
+        prop_assert_eq!(once.machine.state.keys, often.machine.state.keys);
     }
-}
-
-fn written(machine: &Machine) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    machine.snapshot().write_to(&mut bytes).unwrap();
-    bytes
-}
-
-fn restored(bytes: &[u8], applied: LogIndex) -> Result<Machine, RestoreError> {
-    let options = MachineOptions { max_sessions: 8, kept_digests: 4 };
-    Machine::restore(&mut &bytes[..], applied, options, Defects::NONE)
-}
-
-#[test]
-fn a_restored_machine_answers_retries_and_goes_on_with_the_same_digests() {
-    let mut original = Driver::new(8, Defects::NONE);
-    original.run(1, 1, false, put("x", "0"));
-    original.entry(Payload::Noop);
-    let first = original.run(2, 1, false, cas("x", Some("0"), "1"));
-    let frozen = original.machine.snapshot();
-    let applied = original.machine.applied();
-    original.run(3, 1, false, put("x", "later"));
-    let mut bytes = Vec::new();
-    frozen.write_to(&mut bytes).unwrap();
-
-    let mut copy = Driver { machine: restored(&bytes, frozen.applied()).unwrap() };
-    assert_eq!((copy.machine.applied(), copy.value("x")), (applied, Some(&b"1"[..])));
-    assert_eq!(copy.run(3, 1, false, put("x", "later")), Outcome::Put { index: applied.next() });
-    for driver in [&mut original, &mut copy] {
-        assert_eq!(driver.run(2, 1, false, cas("x", Some("0"), "1")), first, "a retry is recognised");
-    }
-    let last = original.machine.applied();
-    assert_eq!(copy.machine.digest(last), original.machine.digest(last));
-    assert!(copy.machine.digest(last).is_some());
-    assert_eq!(written(&copy.machine), written(&original.machine), "equal states have equal snapshots");
-}
-
-#[test]
-fn a_snapshot_that_is_cut_short_or_changed_in_its_frame_is_refused() {
-    let mut driver = Driver::new(8, Defects::NONE);
-    driver.run(1, 1, false, put("x", "0"));
-    let bytes = written(&driver.machine);
-    for length in 0..bytes.len() {
-        assert!(restored(&bytes[..length], LogIndex(1)).is_err(), "{length} of {} bytes", bytes.len());
-    }
-    let longer = [&bytes[..], &[0]].concat();
-    assert!(restored(&longer, LogIndex(1)).unwrap_err().to_string().contains("more than an end"));
-    let huge = [0xff; 8];
-    assert!(restored(&huge, LogIndex(1)).unwrap_err().to_string().contains("claims to have"));
-    assert!(restored(&bytes, LogIndex(1)).is_ok());
 }

@@ -1,0 +1,259 @@
+//! Steps, transactions and interactive transactions: from the state of the keys to the changes that they want.
+//!
+//! # Transactions at one position of the log
+//!
+//! All steps are carried out on an [`Overlay`]: the state, and over it what the transaction has written so far. If a step
+//! cannot be done, the overlay is dropped, and nothing has happened. Else what it has written becomes one revision. Since
+//! commands are applied one after the other, in the order of the log, and a client has its answer after that, such transactions
+//! are strictly serializable: the log is the serial order, and it agrees with real time.
+//!
+//! # Interactive transactions
+//!
+//! A client reads the state of one revision, its snapshot, as long as it likes, and then commits what it wants to write.
+//! [`conflict`] decides at the commit's place in the log, from the state alone, so that all replicas decide alike.
+//!
+//! - *Snapshot isolation* (Berenson et al., "A Critique of ANSI SQL Isolation Levels", SIGMOD 1995, section 4.2): the first
+//!   committer wins. A commit is refused if a key that it writes was changed after its snapshot. Two transactions that read what
+//!   the other writes may both commit: write skew.
+//! - *Serializable*: besides, it is refused if anything that it has read was changed after its snapshot, the keys of its
+//!   ranges that were not there included (optimistic concurrency control with backward validation: Kung and Robinson, TODS
+//!   1981, section 3). What it has read is then the same at its commit's place in the log as in its snapshot, so it is as if all
+//!   of it had happened there: the log is the serial order again. As a client begins with a linearizable read of the revision,
+//!   this too agrees with real time; a transaction that only reads needs no commit, it is as if it had happened at its snapshot.
+//!
+//! A snapshot below the compaction mark cannot be judged, since deletions may be forgotten, and is refused.
+
+use bytes::Bytes;
+use labrys_raft::{Defect, Defects};
+
+use super::keys::{Keys, MAX_RANGE_ITEMS, NewValue, RangeCollector, Writes, next_record};
+use super::leases::Leases;
+use super::locks::Locks;
+use super::outcome::{Done, RangeResult, Record, StepProblem, StepResult};
+use super::{
+    Commit, Condition, Isolation, MachineOptions, Operand, RangeQuery, ReadItem, Relation, Revision, Step,
+};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The state as a transaction sees it, with its own writes.
+pub(super) struct Overlay<'a> {
+    keys: &'a Keys,
+    leases: &'a Leases,
+    options: &'a MachineOptions,
+    now_ms: u64,
+    writes: Writes,
+    left_result_bytes: usize,
+}
+
+impl<'a> Overlay<'a> {
+    pub(super) fn new(
+        keys: &'a Keys,
+        leases: &'a Leases,
+        options: &'a MachineOptions,
+        now_ms: u64,
+    ) -> Overlay<'a> {
+        let left_result_bytes = options.max_result_bytes;
+        Overlay { keys, leases, options, now_ms, writes: BTreeMap::new(), left_result_bytes }
+    }
+
+    /// What it has written.
+    pub(super) fn into_writes(self) -> Writes {
+        self.writes
+    }
+
+    fn get(&self, key: &Bytes) -> Option<Arc<Record>> {
+        let previous = self.keys.get(key);
+        match self.writes.get(key) {
+            None => previous.cloned(),
+            Some(written) => written.clone().map(|value| {
+                let revision = self.keys.revision().next();
+                Arc::new(next_record(previous.map(Arc::as_ref), value, revision, self.now_ms))
+            }),
+        }
+    }
+
+    /// Carries out a list; the error is the first step that cannot be done.
+    pub(super) fn all(&mut self, steps: Vec<Step>) -> Result<Vec<StepResult>, (u32, StepProblem)> {
+        let mut results = Vec::with_capacity(steps.len());
+        for (position, step) in (0..).zip(steps) {
+            results.push(self.step(step).map_err(|problem| (position, problem))?);
+        }
+        Ok(results)
+    }
+
+    /// Carries out a step, or leaves everything as it is.
+    pub(super) fn step(&mut self, step: Step) -> Result<StepResult, StepProblem> {
+        let result = match step {
+            Step::Get { key } => StepResult::Value(self.get(&key)),
+            Step::Range(query) => StepResult::Range(self.range(&query)),
+            Step::Put { key, value, lease } => {
+                if lease.is_some_and(|lease| self.leases.get(lease).is_none()) {
+                    return Err(StepProblem::LeaseUnknown);
+                }
+                self.write(key, value, lease)?;
+                StepResult::Put
+            }
+            Step::CompareAndSet { key, expected, value } => {
+                let found = self.get(&key);
+                let actual = found.as_ref().map(|record| record.value.clone());
+                if actual == expected {
+                    self.write(key, value, found.and_then(|record| record.lease))?;
+                    StepResult::Swapped
+                } else {
+                    StepResult::NotSwapped { actual }
+                }
+            }
+            Step::Delete { key } => {
+                let existed = self.get(&key).is_some();
+                self.writes.insert(key, None);
+                StepResult::Deleted { existed }
+            }
+            Step::Append { key, suffix } => {
+                let found = self.get(&key);
+                let old = found.as_ref().map_or(&[][..], |record| &record.value);
+                if old.len() + suffix.len() > self.options.max_value_bytes {
+                    return Err(StepProblem::ValueTooLarge);
+                }
+                let value = Bytes::from([old, &suffix].concat());
+                let length_bytes = value.len() as u64;
+                self.write(key, value, found.and_then(|record| record.lease))?;
+                StepResult::Appended { length_bytes }
+            }
+            Step::Increment { key, by } => {
+                let found = self.get(&key);
+                let old = found.as_ref().map_or(Ok(0), |record| number(&record.value))?;
+                let value = old.checked_add(by).ok_or(StepProblem::Overflow)?;
+                self.write(key, Bytes::from(value.to_string()), found.and_then(|record| record.lease))?;
+                StepResult::Incremented { value }
+            }
+        };
+        self.account(result)
+    }
+
+    fn write(&mut self, key: Bytes, value: Bytes, lease: Option<super::LeaseId>) -> Result<(), StepProblem> {
+        if value.len() > self.options.max_value_bytes {
+            return Err(StepProblem::ValueTooLarge);
+        }
+        self.writes.insert(key, Some(NewValue { value, lease }));
+        Ok(())
+    }
+
+    /// Counts a result against the most that an outcome may be. A range was cut to fit already.
+    fn account(&mut self, result: StepResult) -> Result<StepResult, StepProblem> {
+        let bytes = result.size_bytes();
+        self.left_result_bytes =
+            self.left_result_bytes.checked_sub(bytes).ok_or(StepProblem::ResultTooLarge)?;
+        Ok(result)
+    }
+
+    /// The range as the transaction sees it. Of the state, as many items are looked at as there can be wanted ones, and one
+    /// more for each own write, which may delete one: so what is left is in order and complete up to its last key.
+    fn range(&self, query: &RangeQuery) -> RangeResult {
+        if query.is_empty() {
+            return RangeResult::default();
+        }
+        let limit =
+            if query.limit == 0 { MAX_RANGE_ITEMS } else { MAX_RANGE_ITEMS.min(query.limit as usize) };
+        let unlimited = RangeQuery { limit: 0, ..query.clone() };
+        let below =
+            self.keys.range(&unlimited, self.keys.revision(), limit + self.writes.len() + 1, usize::MAX);
+        let mut seen: BTreeMap<Bytes, Arc<Record>> = below.items.into_iter().collect();
+        for key in self.writes.keys().filter(|key| query.contains(key)) {
+            match self.get(key) {
+                Some(record) => seen.insert(key.clone(), record),
+                None => seen.remove(key),
+            };
+        }
+        let mut collected = RangeCollector::new(query, limit, self.left_result_bytes);
+        for (key, record) in &seen {
+            if !collected.add(key, record) {
+                break;
+            }
+        }
+        collected.result
+    }
+}
+
+/// The number that a value is.
+fn number(value: &[u8]) -> Result<i64, StepProblem> {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(StepProblem::NotANumber)
+}
+
+/// Whether a condition of a transaction holds.
+pub(super) fn holds(condition: &Condition, keys: &Keys, locks: &Locks, defects: Defects) -> bool {
+    match condition {
+        Condition::Key { key, relation, operand } => {
+            let record = keys.get(key).map(Arc::as_ref);
+            let revision = |of: fn(&Record) -> Revision| record.map_or(Revision(0), of);
+            match operand {
+                Operand::Value(value) => match record {
+                    Some(record) => relation.holds(&record.value, value),
+                    None => *relation == Relation::NotEqual,
+                },
+                Operand::Version(version) => {
+                    relation.holds(&record.map_or(0, |record| record.version), version)
+                }
+                Operand::Created(at) => relation.holds(&revision(|record| record.created), at),
+                Operand::Modified(at) => relation.holds(&revision(|record| record.modified), at),
+            }
+        }
+        Condition::LockHeld { .. } if defects.has(Defect::LockWithoutFencing) => true,
+        Condition::LockHeld { name, token } => {
+            locks.holder(name).is_some_and(|holder| holder.token == *token)
+        }
+    }
+}
+
+impl Relation {
+    fn holds<T: Ord>(self, left: &T, right: &T) -> bool {
+        match self {
+            Relation::Equal => left == right,
+            Relation::NotEqual => left != right,
+            Relation::Less => left < right,
+            Relation::Greater => left > right,
+        }
+    }
+}
+
+/// What stands against a commit, if anything; see the module's documentation.
+pub(super) fn conflict(commit: &Commit, keys: &Keys, defects: Defects) -> Option<Done> {
+    if let Err(problem) = keys.readable(Some(commit.snapshot)) {
+        return Some(Done::Revision(problem));
+    }
+    if !defects.has(Defect::CommitSkipsWriteCheck) {
+        for (key, _) in &commit.writes {
+            if let Some(conflict) = changed_since(key, commit.snapshot, keys) {
+                return Some(conflict);
+            }
+        }
+    }
+    if commit.isolation == Isolation::Serializable && !defects.has(Defect::CommitSkipsReadCheck) {
+        for item in &commit.reads {
+            let conflict = match item {
+                ReadItem::Key(key) => changed_since(key, commit.snapshot, keys),
+                ReadItem::Range(query) => range_changed_since(query, commit.snapshot, keys),
+            };
+            if conflict.is_some() {
+                return conflict;
+            }
+        }
+    }
+    None
+}
+
+fn changed_since(key: &Bytes, snapshot: Revision, keys: &Keys) -> Option<Done> {
+    let revision = keys.last_change(key);
+    (revision > snapshot).then(|| Done::Conflict { key: key.clone(), revision })
+}
+
+/// O(changes since the snapshot).
+fn range_changed_since(query: &RangeQuery, snapshot: Revision, keys: &Keys) -> Option<Done> {
+    for (revision, changed) in keys.changed_from(snapshot.next()) {
+        if let Some(key) = changed.iter().find(|key| query.contains(key)) {
+            return Some(Done::Conflict { key: key.clone(), revision });
+        }
+    }
+    None
+}
