@@ -54,6 +54,11 @@ impl Cluster {
                     Effect::ReadReady { .. } => self.reads += 1,
                     Effect::Refused { reason, .. } => panic!("refused: {reason:?}"),
                     Effect::RoleChanged { .. } => {}
+                    other @ (Effect::RestoreSnapshot { .. }
+                    | Effect::ReadSnapshotChunk { .. }
+                    | Effect::WriteSnapshotChunk { .. }
+                    | Effect::CompactLog { .. }
+                    | Effect::DropSnapshots { .. }) => panic!("nobody took a snapshot: {other:?}"),
                     Effect::InvariantBroken { what } => panic!("{what}"),
                     Effect::FollowerLostLog { follower, .. } => panic!("node {follower} lost its log"),
                     Effect::MembershipChanged { .. } => panic!("nobody asked for a change"),
@@ -77,6 +82,8 @@ fn config(id: u64) -> Config {
         max_batch_bytes: 1 << 20,
         max_inflight_batches: 64,
         max_pending: 100_000,
+        kept_entries: 1000,
+        snapshot_chunk_bytes: 1 << 20,
         pre_vote: true,
         check_quorum: true,
         seed: 1,

@@ -77,6 +77,14 @@ impl Durability {
         }
     }
 
+    /// A durable snapshot has taken the place of the whole log.
+    pub(crate) fn reset(&mut self, index: LogIndex) {
+        self.log_end = index;
+        for (_, last) in &mut self.unwritten {
+            *last = index;
+        }
+    }
+
     /// The term changed: answers and requests of the old one are worth nothing any more.
     pub(crate) fn forget_withheld(&mut self) {
         self.withheld.clear();
@@ -124,9 +132,17 @@ impl Node {
     pub(crate) fn hand_out_batch(&mut self) {
         let sequence = self.durability.handed_out.next();
         let hard_state = mem::take(&mut self.durability.hard_state_dirty).then_some(self.hard_state);
-        let mut batch = PersistBatch { sequence, truncate_from: None, entries: Vec::new(), hard_state };
+        let mut batch = PersistBatch {
+            sequence,
+            reset_after: None,
+            truncate_from: None,
+            entries: Vec::new(),
+            hard_state,
+        };
         self.log.hand_out(&mut batch);
-        if batch.truncate_from.is_none() && batch.entries.is_empty() && hard_state.is_none() {
+        let changes_log =
+            batch.reset_after.is_some() || batch.truncate_from.is_some() || !batch.entries.is_empty();
+        if !changes_log && hard_state.is_none() {
             return;
         }
         if hard_state.is_some() {

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::membership::Membership;
-use crate::types::{Config, LogIndex, NodeId, Payload, Recovered, Term};
+use crate::types::{Config, LogIndex, NodeId, Payload, Recovered, Snapshot, Term};
 
 /// The configuration or what was recovered from disk makes no sense.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum StartError {
         /// The field of [`Config`].
         name: &'static str,
     },
-    /// The recovered log has a gap or does not begin at 1.
+    /// The recovered log has a gap, or begins neither at 1 nor within or right after the snapshot.
     #[error("the recovered log has entry {found} where entry {expected} belongs")]
     LogGap {
         /// The index that belongs there.
@@ -59,6 +59,14 @@ pub enum StartError {
         term: Term,
         /// The term of the entry before it.
         before: Term,
+    },
+    /// The state machine is older than the snapshot, from which it should have been restored.
+    #[error("the state machine has applied entry {applied}, but the snapshot contains {snapshot}")]
+    AppliedBeforeSnapshot {
+        /// Last index applied.
+        applied: LogIndex,
+        /// Last index in the snapshot.
+        snapshot: LogIndex,
     },
     /// The state machine is ahead of the log. A committed entry may be handed over before this node's own disk has it (others
     /// are a majority without it), so a driver with a durable state machine must not make that durable ahead of the log.
@@ -95,6 +103,7 @@ pub(crate) fn check_config(config: &Config) -> Result<(), StartError> {
         ("max_batch_bytes", config.max_batch_bytes),
         ("max_inflight_batches", config.max_inflight_batches),
         ("max_pending", config.max_pending),
+        ("snapshot_chunk_bytes", usize::try_from(config.snapshot_chunk_bytes).unwrap_or(usize::MAX)),
     ];
     match limits.into_iter().find(|(_, limit)| *limit == 0) {
         Some((name, _)) => Err(StartError::ZeroLimit { name }),
@@ -109,8 +118,16 @@ fn check_membership(index: LogIndex, membership: &Membership) -> Result<(), Star
 
 /// Checks what was recovered. O(length of the log).
 pub(crate) fn check_recovered(recovered: &Recovered) -> Result<(), StartError> {
-    let mut last = LogIndex(0);
-    let mut before = Term(0);
+    let position = |snapshot: &Snapshot| (snapshot.index(), snapshot.term());
+    let (mut last, mut before) = recovered.snapshot.as_ref().map_or_else(Default::default, position);
+    // Earlier entries may be there as well.
+    if let Some(first) = recovered.entries.first().filter(|first| (LogIndex(1)..=last).contains(&first.index))
+    {
+        (last, before) = (LogIndex(first.index.0 - 1), Term(0));
+    }
+    if let Some(snapshot) = &recovered.snapshot {
+        check_membership(snapshot.index(), &snapshot.point.membership)?;
+    }
     for entry in &recovered.entries {
         if entry.index != last.next() {
             return Err(StartError::LogGap { expected: last.next(), found: entry.index });
@@ -123,8 +140,21 @@ pub(crate) fn check_recovered(recovered: &Recovered) -> Result<(), StartError> {
         }
         (last, before) = (entry.index, entry.term);
     }
-    if recovered.applied > last {
-        return Err(StartError::AppliedBeyondLog { applied: recovered.applied, last });
+    Ok(())
+}
+
+/// Checks what was applied against the log as it is to be used, which ends at `last`. O(1).
+pub(crate) fn check_applied(
+    applied: LogIndex,
+    snapshot: Option<&Snapshot>,
+    last: LogIndex,
+) -> Result<(), StartError> {
+    let snapshot = snapshot.map_or(LogIndex(0), Snapshot::index);
+    if applied < snapshot {
+        return Err(StartError::AppliedBeforeSnapshot { applied, snapshot });
+    }
+    if applied > last {
+        return Err(StartError::AppliedBeyondLog { applied, last });
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ impl Node {
         round: u64,
     ) -> Result<(), Halted> {
         self.recognise_leader(from)?;
-        self.acceptance.round = self.acceptance.round.max(round);
+        self.note_round(round);
         let (previous, entries) = self.without_compacted(previous, entries);
         if self.log.term_at(previous.index) != Some(previous.term) {
             self.reject_append(from, previous, round);
@@ -60,14 +60,14 @@ impl Node {
         };
         self.commit = self.commit.max(leader_commit.min(limit));
         self.settle_membership();
-        if is_heartbeat || self.durability.log_end() >= last_vouched_for {
+        if is_heartbeat || self.acknowledgeable_end() >= last_vouched_for {
             self.acknowledge(from);
         }
         Ok(())
     }
 
     /// `from` leads the present term.
-    fn recognise_leader(&mut self, from: NodeId) -> Result<(), Halted> {
+    pub(crate) fn recognise_leader(&mut self, from: NodeId) -> Result<(), Halted> {
         if self.leader.is_some_and(|leader| leader != from) {
             let term = self.hard_state.term;
             let known = self.leader.unwrap_or_default();
@@ -79,6 +79,16 @@ impl Node {
         self.leader_heard_ms = Some(self.now_ms);
         self.reset_election_deadline();
         Ok(())
+    }
+
+    /// The leader announced this round.
+    pub(crate) fn note_round(&mut self, round: u64) {
+        self.acceptance.round = self.acceptance.round.max(round);
+    }
+
+    /// The newest round that the leader announced.
+    pub(crate) fn acknowledged_round(&self) -> u64 {
+        self.acceptance.round
     }
 
     /// Drops from an append what this log has compacted: that was committed, hence agrees.
@@ -134,9 +144,24 @@ impl Node {
         self.send(leader, MessageBody::AppendReply { round, outcome: Err(rejection) });
     }
 
+    /// How far this node may say that it has the log.
+    fn acknowledgeable_end(&self) -> LogIndex {
+        if self.config.defects.has(Defect::FollowerAcksBeforeFsync) {
+            return self.log.last_index();
+        }
+        self.durable_end()
+    }
+
+    /// Everything committed agrees with the log of any leader (leader completeness): tells the present one so.
+    pub(crate) fn acknowledge_what_is_committed(&mut self) {
+        let Some(leader) = self.leader.filter(|leader| *leader != self.config.id) else { return };
+        self.acceptance.matched = self.acceptance.matched.max(self.commit);
+        self.acknowledge(leader);
+    }
+
     /// Tells the leader how far the logs agree, durably here.
     fn acknowledge(&mut self, leader: NodeId) {
-        let matched = self.acceptance.matched.min(self.durability.log_end());
+        let matched = self.acceptance.matched.min(self.acknowledgeable_end());
         self.acceptance.acknowledged = matched;
         let round = self.acceptance.round;
         self.send(leader, MessageBody::AppendReply { round, outcome: Ok(matched) });
@@ -145,7 +170,7 @@ impl Node {
     /// The disk has caught up: acknowledges what was not before.
     pub(crate) fn acknowledge_what_is_durable(&mut self) {
         let Some(leader) = self.leader else { return };
-        if self.acceptance.matched.min(self.durability.log_end()) > self.acceptance.acknowledged {
+        if self.acceptance.matched.min(self.acknowledgeable_end()) > self.acceptance.acknowledged {
             self.acknowledge(leader);
         }
     }

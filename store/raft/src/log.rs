@@ -1,16 +1,16 @@
 //! The log in memory: entries after a base, and how much of it was already handed out to be written.
 //!
 //! Not the log on disk, and not what is durable (`durability` knows that). The base is the position before the first entry
-//! kept: always 0 today, so that compaction can raise it later without touching the rest.
+//! kept: 0, or one that a durable snapshot contains.
 //!
-//! Complexity: everything O(1) amortised except `slice` (O(entries returned)) and `last_at_or_below` (O(log length), a
+//! Complexity: everything O(1) amortised except `slice` (O(entries returned)), `compact` (O(entries dropped)) and `last_at_or_below` (O(log length), a
 //! binary search: terms never fall along a log).
 //!
 //! Invariants: indexes are consecutive; terms never fall; `handed_out <= last`.
 
 use std::collections::VecDeque;
 
-use crate::types::{Entry, LogIndex, Payload, PersistBatch, Term};
+use crate::types::{Entry, LogIndex, Payload, PersistBatch, Snapshot, Term};
 
 /// See the module.
 #[derive(Debug)]
@@ -22,19 +22,57 @@ pub(crate) struct Log {
     handed_out: LogIndex,
     /// Entries from here on that were handed out have been dropped since the last batch.
     dropped_from: Option<LogIndex>,
+    /// All that was handed out has been dropped since the last batch: a snapshot up to here has taken its place.
+    reset_after: Option<LogIndex>,
 }
 
 impl Log {
-    /// A log with everything in it already on disk.
-    pub(crate) fn recovered(entries: Vec<Entry>) -> Log {
-        let handed_out = entries.last().map_or(LogIndex(0), |entry| entry.index);
-        Log {
+    /// A log with everything in it already on disk: consecutive entries, the first at most one after the snapshot's last.
+    ///
+    /// If the entries do not agree with the snapshot (they conflict with it, or end before it: the node died while it was
+    /// installing one), the snapshot is right, because what is in it was committed, and they are dropped.
+    pub(crate) fn recovered(snapshot: Option<&Snapshot>, entries: Vec<Entry>) -> Log {
+        let mut log = Log {
             base_index: LogIndex(0),
             base_term: Term(0),
-            entries: entries.into(),
-            handed_out,
+            entries: VecDeque::new(),
+            handed_out: LogIndex(0),
             dropped_from: None,
+            reset_after: None,
+        };
+        let first = entries.first().map_or(LogIndex(1), |entry| entry.index);
+        log.entries = entries.into();
+        if let Some(snapshot) = snapshot {
+            if first == snapshot.index().next() {
+                (log.base_index, log.base_term) = (snapshot.index(), snapshot.term());
+            } else if first > LogIndex(1) {
+                // What precedes the first entry is not known, so that one becomes the base.
+                let base = log.entries.pop_front();
+                (log.base_index, log.base_term) = base.map_or_else(Default::default, |e| (e.index, e.term));
+            }
+            if log.term_at(snapshot.index()) != Some(snapshot.term()) || log.entries.is_empty() {
+                log.reset(snapshot.index(), snapshot.term());
+            }
         }
+        log.handed_out = log.last_index();
+        log
+    }
+
+    /// Drops everything: a snapshot stands in the place of the log up to and including this position.
+    pub(crate) fn reset(&mut self, index: LogIndex, term: Term) {
+        self.entries.clear();
+        (self.base_index, self.base_term) = (index, term);
+        self.handed_out = index;
+        self.dropped_from = None;
+        self.reset_after = Some(index);
+    }
+
+    /// Drops the entries up to and including `up_to`, which the log has and which were handed out.
+    pub(crate) fn compact(&mut self, up_to: LogIndex) {
+        let Some(term) = self.term_at(up_to) else { return };
+        assert!(up_to <= self.handed_out, "what is compacted must be on its way to the disk");
+        self.entries.drain(..(up_to.0 - self.base_index.0) as usize);
+        (self.base_index, self.base_term) = (up_to, term);
     }
 
     /// The position before the first entry kept: everything up to it was committed.
@@ -86,6 +124,11 @@ impl Log {
             .collect()
     }
 
+    /// The entries after `index`, which is not below the base.
+    pub(crate) fn after(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().skip_while(move |entry| entry.index <= index)
+    }
+
     /// Adds an entry of `term` at the end and returns its index.
     pub(crate) fn append(&mut self, term: Term, payload: Payload) -> LogIndex {
         let index = self.last_index().next();
@@ -113,6 +156,7 @@ impl Log {
 
     /// Moves what must be written since the last call into `batch`. O(entries moved).
     pub(crate) fn hand_out(&mut self, batch: &mut PersistBatch) {
+        batch.reset_after = self.reset_after.take();
         batch.truncate_from = self.dropped_from.take();
         if self.handed_out < self.last_index() {
             batch.entries = self.slice(self.handed_out.next(), usize::MAX, usize::MAX);
@@ -138,7 +182,7 @@ mod tests {
     use super::*;
 
     fn log_of(terms: &[u64]) -> Log {
-        let mut log = Log::recovered(Vec::new());
+        let mut log = Log::recovered(None, Vec::new());
         for term in terms {
             log.append(Term(*term), Payload::Command(Bytes::from_static(b"four")));
         }
@@ -148,6 +192,7 @@ mod tests {
     fn handed_out(log: &mut Log) -> (Option<u64>, Vec<u64>) {
         let mut batch = PersistBatch {
             sequence: crate::types::Sequence(1),
+            reset_after: None,
             truncate_from: None,
             entries: Vec::new(),
             hard_state: None,

@@ -415,6 +415,12 @@ impl Configurations {
         }
     }
 
+    /// A snapshot has taken the place of the log up to `index`, where `membership` is in force.
+    pub(crate) fn reset(&mut self, index: LogIndex, membership: Membership) {
+        self.version += u64::from(*self.current() != membership);
+        (self.known, self.in_force) = (vec![(index, membership)], 0);
+    }
+
     /// Puts the newest one whose entry is not after `limit` in force.
     pub(crate) fn settle(&mut self, limit: LogIndex) {
         let after = self.known.partition_point(|(index, _)| *index <= limit);

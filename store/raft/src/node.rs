@@ -12,8 +12,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::defects::Defect;
 use crate::durability::Durability;
-use crate::error::{StartError, check_config, check_recovered};
+use crate::error::{StartError, check_applied, check_config, check_recovered};
 use crate::follower::{Acceptance, Previous};
+use crate::install::{Chunk, Incoming};
 use crate::log::Log;
 use crate::membership::{Configurations, Membership};
 use crate::quorum::Quorum;
@@ -21,13 +22,13 @@ use crate::read_index::ReadQueue;
 use crate::replication::Leadership;
 use crate::types::{
     Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, NodeId, Payload, Recovered,
-    RefusalReason, Role, Status, Term, Token,
+    RefusalReason, Role, Snapshot, Status, Term, Token, Wanted,
 };
 
 /// Terms from here on are taken for nonsense: no cluster gets there, and adding to them must never overflow.
 const TERM_LIMIT: Term = Term(1 << 62);
 /// The same for positions.
-const INDEX_LIMIT: LogIndex = LogIndex(1 << 62);
+pub(crate) const INDEX_LIMIT: LogIndex = LogIndex(1 << 62);
 
 /// One server's part in Raft. See the crate's documentation.
 #[derive(Debug)]
@@ -44,6 +45,12 @@ pub struct Node {
     pub(crate) log: Log,
     pub(crate) durability: Durability,
     pub(crate) acceptance: Acceptance,
+    /// The newest durable one.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// The one that is being received.
+    pub(crate) incoming: Option<Incoming>,
+    /// The driver was told that it may drop those below.
+    pub(crate) snapshots_needed_from: LogIndex,
     pub(crate) commit: LogIndex,
     pub(crate) handed_to_apply: LogIndex,
     pub(crate) applied: LogIndex,
@@ -85,9 +92,14 @@ impl Node {
     pub fn new(config: Config, recovered: Recovered, now_ms: u64) -> Result<Node, StartError> {
         check_config(&config)?;
         check_recovered(&recovered)?;
-        let Recovered { mut hard_state, entries, applied } = recovered;
-        let configurations = Configurations::recovered(LogIndex(0), config.initial.clone(), &entries);
-        let log = Log::recovered(entries);
+        let Recovered { mut hard_state, snapshot, entries, applied } = recovered;
+        let log = Log::recovered(snapshot.as_ref(), entries);
+        check_applied(applied, snapshot.as_ref(), log.last_index())?;
+        let (base, first) = match &snapshot {
+            Some(snapshot) => (snapshot.index(), snapshot.point.membership.clone()),
+            None => (LogIndex(0), config.initial.clone()),
+        };
+        let configurations = Configurations::recovered(base, first, log.after(base));
         let term_was_lost = log.last_term() > hard_state.term;
         if config.defects.has(Defect::VoteNotPersisted) {
             hard_state = HardState::default();
@@ -109,6 +121,9 @@ impl Node {
             durability: Durability::recovered(log.last_index()),
             log,
             acceptance: Acceptance::default(),
+            snapshots_needed_from: snapshot.as_ref().map_or(LogIndex(0), Snapshot::index),
+            snapshot,
+            incoming: None,
             commit: applied,
             handed_to_apply: applied,
             applied,
@@ -158,9 +173,11 @@ impl Node {
             role: self.role(),
             term: self.hard_state.term,
             leader: self.leader,
+            first_index: self.log.base_index().next(),
             last_index: self.log.last_index(),
             commit: self.commit,
             applied: self.applied,
+            snapshot: self.snapshot_index(),
         }
     }
 
@@ -195,6 +212,12 @@ impl Node {
             Input::Read { token } => self.on_read(token),
             Input::Persisted { sequence } => return self.on_persisted(sequence),
             Input::Applied { index } => return self.on_applied(index),
+            Input::SnapshotStored { snapshot } => return self.on_snapshot_stored(snapshot),
+            Input::SnapshotDamaged { index } => self.on_snapshot_damaged(index),
+            Input::SnapshotChunkRead { to, index, offset, data } => {
+                self.on_snapshot_chunk_read(to, index, offset, data);
+            }
+            Input::SnapshotChunkWritten { index, end } => self.on_snapshot_chunk_written(index, end),
         }
         Ok(())
     }
@@ -207,6 +230,7 @@ impl Node {
         self.hand_out_batch();
         self.apply_committed();
         self.answer_reads();
+        self.compact();
     }
 
     fn announce(&mut self) {
@@ -261,6 +285,12 @@ impl Node {
                 return self.on_append(from, previous, entries, commit, round);
             }
             MessageBody::AppendReply { round, outcome } => return self.on_append_reply(from, round, outcome),
+            MessageBody::InstallSnapshot { snapshot, offset, data, round } => {
+                return self.on_install_snapshot(from, Chunk { snapshot, offset, data }, round);
+            }
+            MessageBody::SnapshotReply { round, index, wanted } => {
+                self.on_snapshot_reply(from, round, index, wanted);
+            }
             _ => {}
         }
         Ok(())
@@ -278,6 +308,10 @@ impl Node {
                     hint_term: Term(0),
                 };
                 self.send(from, MessageBody::AppendReply { round: 0, outcome: Err(rejection) });
+            }
+            MessageBody::InstallSnapshot { snapshot, .. } => {
+                let (index, wanted) = (snapshot.index(), Wanted::Nothing);
+                self.send(from, MessageBody::SnapshotReply { round: 0, index, wanted });
             }
             _ => {}
         }
@@ -309,6 +343,12 @@ impl Node {
                 rejection.rejected < INDEX_LIMIT && rejection.hint_index < INDEX_LIMIT
             }
             MessageBody::AppendReply { outcome: Ok(matched), .. } => *matched < INDEX_LIMIT,
+            MessageBody::InstallSnapshot { snapshot, offset, data, .. } => {
+                let is_old = snapshot.index() < INDEX_LIMIT && snapshot.term() <= message.term;
+                is_old
+                    && Chunk::makes_sense(snapshot, *offset, data)
+                    && is_configuration(&snapshot.point.membership)
+            }
             _ => true,
         }
     }
@@ -357,7 +397,12 @@ impl Node {
 /// Whether an entry's payload is one that a leader can have appended.
 fn holds_sense(entry: &Entry) -> bool {
     match &entry.payload {
-        Payload::Membership(membership) => !membership.is_empty() && membership.check().is_ok(),
+        Payload::Membership(membership) => is_configuration(membership),
         Payload::Noop | Payload::Command(_) => true,
     }
+}
+
+/// Whether it is one that a cluster can have.
+fn is_configuration(membership: &Membership) -> bool {
+    !membership.is_empty() && membership.check().is_ok()
 }

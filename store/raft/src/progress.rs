@@ -1,8 +1,11 @@
 //! What a leader knows of one follower: where the logs agree, what is on its way, when it was last heard from.
 //!
-//! Two states. *Probing*: the place where the logs agree is not known (a new leader, after a rejection, after silence); the
+//! Three states. *Probing*: the place where the logs agree is not known (a new leader, after a rejection, after silence); the
 //! leader asks with an append without entries, one at a time, until an answer names it. *Streaming*: it is known; entries
-//! are sent optimistically ahead of the acknowledgements, at most a window of messages.
+//! are sent optimistically ahead of the acknowledgements, at most a window of messages. *Installing*: what the follower needs
+//! next is no longer in the log; it is sent a snapshot (`transfer`), until it acknowledges anything that the log still has.
+//! That need not be this snapshot: an earlier leader's may have arrived (etcd-io/raft, pull request 110, tells what comes of
+//! insisting).
 //!
 //! No timer resends anything: every heartbeat names the place before the next entry to be sent, so a follower that lost a
 //! message on the way refuses the next heartbeat, and the leader probes and streams again from where the logs agree.
@@ -22,7 +25,8 @@ use std::collections::VecDeque;
 
 use crate::log::Log;
 use crate::queue::pop_front_if;
-use crate::types::{AppendRejection, LogIndex};
+use crate::transfer::Transfer;
+use crate::types::{AppendRejection, LogIndex, Snapshot};
 
 /// See the module.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ enum State {
     Probing { ask: bool },
     /// The last index of each message that is on its way, oldest first.
     Streaming { inflight: VecDeque<LogIndex> },
+    /// A snapshot is on its way.
+    Installing(Transfer),
 }
 
 impl Progress {
@@ -84,7 +90,31 @@ impl Progress {
     pub(crate) fn take_probe(&mut self) -> bool {
         match &mut self.state {
             State::Probing { ask } => std::mem::take(ask),
-            State::Streaming { .. } => false,
+            State::Streaming { .. } | State::Installing(_) => false,
+        }
+    }
+
+    /// The snapshot that is on its way.
+    pub(crate) fn transfer_mut(&mut self) -> Option<&mut Transfer> {
+        match &mut self.state {
+            State::Installing(transfer) => Some(transfer),
+            _ => None,
+        }
+    }
+
+    /// The index of the snapshot that is on its way.
+    pub(crate) fn transfer_index(&self) -> Option<LogIndex> {
+        match &self.state {
+            State::Installing(transfer) => Some(transfer.snapshot.index()),
+            _ => None,
+        }
+    }
+
+    /// Begins to send `snapshot` if the log no longer has what the follower needs next.
+    pub(crate) fn needs(&mut self, snapshot: &Snapshot, log: &Log) {
+        let is_missing = log.term_at(LogIndex(self.next.0 - 1)).is_none();
+        if is_missing && !matches!(self.state, State::Installing(_)) {
+            self.state = State::Installing(Transfer::new(snapshot.clone()));
         }
     }
 
@@ -103,7 +133,7 @@ impl Progress {
     }
 
     /// The logs agree up to `matched`, says the answer to an append of `rounds.answered`. Returns whether that was news.
-    pub(crate) fn accepted(&mut self, matched: LogIndex, rounds: Rounds) -> bool {
+    pub(crate) fn accepted(&mut self, matched: LogIndex, rounds: Rounds, log: &Log) -> bool {
         if rounds.answered < self.trusted_from_round {
             return false;
         }
@@ -121,6 +151,11 @@ impl Progress {
                 while pop_front_if(inflight, |last| *last <= matched).is_some() {}
                 self.next = self.next.max(self.matched.next());
             }
+            State::Installing(_) if log.term_at(self.matched).is_some() => {
+                self.next = self.matched.next();
+                self.state = State::Streaming { inflight: VecDeque::new() };
+            }
+            State::Installing(_) => {}
         }
         is_news
     }
@@ -143,6 +178,8 @@ impl Progress {
             _ if lost.is_some() => rounds.answered <= self.matched_in_round,
             State::Probing { .. } => rejection.rejected.next() != self.next,
             State::Streaming { .. } => false,
+            // What it is about was sent before the snapshot.
+            State::Installing(_) => true,
         };
         if is_stale {
             return None;
@@ -152,14 +189,18 @@ impl Progress {
             self.trusted_from_round = rounds.present + 1;
         }
         let before_rejected = LogIndex(rejection.rejected.0 - 1);
-        let candidate = log.last_at_or_below(rejection.hint_index, rejection.hint_term).min(before_rejected);
-        self.probe_after(candidate.max(self.matched));
+        let candidate = if rejection.hint_index < log.base_index() {
+            rejection.hint_index // which is gone from the log: a snapshot will be sent
+        } else {
+            log.last_at_or_below(rejection.hint_index, rejection.hint_term)
+        };
+        self.probe_after(candidate.min(before_rejected).max(self.matched));
         lost
     }
 
     /// The follower was silent for too long: forget what was on its way.
     pub(crate) fn became_unreachable(&mut self) {
-        if matches!(self.state, State::Streaming { .. }) {
+        if !matches!(self.state, State::Probing { .. }) {
             self.probe_after(self.matched);
         }
     }
@@ -186,10 +227,10 @@ mod tests {
     #[test]
     fn only_a_refusal_of_a_later_round_proves_a_loss_and_then_older_acknowledgements_are_worth_nothing() {
         let entry = |index| Entry { term: Term(1), index: LogIndex(index), payload: Payload::Noop };
-        let log = Log::recovered((1..=9).map(entry).collect());
+        let log = Log::recovered(None, (1..=9).map(entry).collect());
         for is_probing in [false, true] {
             let mut progress = Progress::probing(LogIndex(6), 0);
-            assert!(progress.accepted(LogIndex(5), in_round(1, 3)));
+            assert!(progress.accepted(LogIndex(5), in_round(1, 3), &log));
             if is_probing {
                 progress.became_unreachable();
             }
@@ -199,8 +240,11 @@ mod tests {
             assert_eq!((progress.matched, progress.next), (LogIndex(5), LogIndex(6)));
             assert_eq!(progress.rejected(refusal_at(5), in_round(4, 6), &log), Some(LogIndex(5)));
             assert_eq!((progress.matched, progress.next), (LogIndex(0), LogIndex(1)));
-            assert!(!progress.accepted(LogIndex(5), in_round(6, 7)), "this may be from before the loss");
-            assert!(progress.accepted(LogIndex(2), in_round(7, 7)));
+            assert!(
+                !progress.accepted(LogIndex(5), in_round(6, 7), &log),
+                "this may be from before the loss"
+            );
+            assert!(progress.accepted(LogIndex(2), in_round(7, 7), &log));
             assert_eq!(progress.matched, LogIndex(2));
         }
     }

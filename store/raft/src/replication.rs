@@ -5,6 +5,7 @@
 //!
 //! Complexity: O(n) per proposal and per answer, n the number of members; O(1) amortised per entry and follower.
 
+use crate::defects::Defect;
 use crate::node::{Halted, Node, PendingProposal, RoleState};
 use crate::progress::{Progress, Rounds};
 use crate::types::{
@@ -83,7 +84,18 @@ impl Leadership {
         Some(&self.followers[position].1)
     }
 
-    fn progress_of_mut(&mut self, id: NodeId) -> Option<&mut Progress> {
+    /// Follower number `position`.
+    pub(crate) fn follower_mut(&mut self, position: usize) -> (NodeId, &mut Progress) {
+        let (id, progress) = &mut self.followers[position];
+        (*id, progress)
+    }
+
+    /// The lowest index of a snapshot that is on its way to a follower.
+    pub(crate) fn lowest_transfer(&self) -> Option<LogIndex> {
+        self.followers.iter().filter_map(|(_, progress)| progress.transfer_index()).min()
+    }
+
+    pub(crate) fn progress_of_mut(&mut self, id: NodeId) -> Option<&mut Progress> {
         let position = self.followers.binary_search_by_key(&id, |(follower, _)| *follower).ok()?;
         Some(&mut self.followers[position].1)
     }
@@ -109,7 +121,7 @@ impl Node {
 
     /// Whether too much is waiting, for a majority or for this node's own disk.
     pub(crate) fn is_overloaded(&self) -> bool {
-        let unwritten = self.log.last_index().0 - self.durability.log_end().0;
+        let unwritten = self.log.last_index().0 - self.durable_end().0;
         let waiting = (self.pending.len() + self.reads.len()) as u64;
         waiting.max(unwritten) >= self.config.max_pending as u64
     }
@@ -141,12 +153,18 @@ impl Node {
     }
 
     /// Sends follower number `position` its next entries, as far as the window allows, or an append without any if it is
-    /// due or must be probed.
+    /// due or must be probed; or a part of a snapshot if the log no longer has those entries.
     fn send_appends(&mut self, position: usize, is_due: bool) {
         let mut is_due = is_due;
         loop {
             let RoleState::Leader(leadership) = &mut self.role_state else { return };
             let (to, progress) = &mut leadership.followers[position];
+            if let Some(snapshot) = &self.snapshot {
+                progress.needs(snapshot, &self.log);
+            }
+            if progress.transfer_index().is_some() {
+                return self.send_snapshot(position, is_due);
+            }
             let has_more = progress.next <= self.log.last_index();
             let with_entries = has_more && progress.may_send_entries(self.config.max_inflight_batches);
             is_due |= progress.take_probe();
@@ -154,7 +172,6 @@ impl Node {
                 return;
             }
             let prev_index = LogIndex(progress.next.0 - 1);
-            // Once the log is compacted, `None` means that the follower needs a snapshot.
             let Some(prev_term) = self.log.term_at(prev_index) else { return };
             let mut entries = Vec::new();
             if with_entries {
@@ -182,7 +199,7 @@ impl Node {
         progress.heard(self.now_ms, round);
         match outcome {
             Ok(matched) => {
-                let is_news = progress.accepted(matched.min(last_index), rounds);
+                let is_news = progress.accepted(matched.min(last_index), rounds, &self.log);
                 if matched > last_index {
                     self.broken(format!(
                         "node {from} acknowledges entry {matched} in a term whose leader has only {last_index}"
@@ -205,7 +222,11 @@ impl Node {
     /// Commits what a majority has on disk, if it is of this term; what precedes it is committed with it (paper 5.4.2).
     pub(crate) fn advance_commit(&mut self) {
         let RoleState::Leader(leadership) = &self.role_state else { return };
-        let own = self.durability.log_end();
+        let own = if self.config.defects.has(Defect::LeaderAcksBeforeFsync) {
+            self.log.last_index()
+        } else {
+            self.durable_end()
+        };
         let matched = |id| leadership.progress_of(id).map_or(LogIndex(0), |progress| progress.matched);
         let reached = self.quorum().reached(|id| if id == self.config.id { own } else { matched(id) });
         let is_of_this_term = self.log.term_at(reached) == Some(self.hard_state.term);

@@ -84,6 +84,42 @@ pub struct HardState {
     pub voted_for: Option<NodeId>,
 }
 
+/// Where a snapshot stands: what it has in the place of the log up to there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SnapshotPoint {
+    /// The last entry that it contains.
+    pub index: LogIndex,
+    /// That entry's term.
+    pub term: Term,
+    /// The configuration in force there.
+    pub membership: Membership,
+}
+
+/// What there is to know of a snapshot. Its bytes are the driver's; nodes in the same state make the same ones.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Where it stands.
+    pub point: SnapshotPoint,
+    /// How many bytes it has; at least 1.
+    pub length_bytes: u64,
+    /// The driver's checksum of all of them.
+    pub checksum: u32,
+}
+
+impl Snapshot {
+    /// The last entry that it contains.
+    #[must_use]
+    pub fn index(&self) -> LogIndex {
+        self.point.index
+    }
+
+    /// That entry's term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.point.term
+    }
+}
+
 /// How a node behaves. Times are in milliseconds of the driver's clock.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -103,6 +139,10 @@ pub struct Config {
     pub max_batch_bytes: usize,
     /// Most append messages on their way to one follower without an answer.
     pub max_inflight_batches: usize,
+    /// How many entries that a snapshot contains stay in the log all the same, for followers that are a little behind.
+    pub kept_entries: u64,
+    /// Most bytes of a snapshot in one message.
+    pub snapshot_chunk_bytes: u64,
     /// Most proposals and reads waiting at once; more are refused with [`RefusalReason::Overloaded`].
     pub max_pending: usize,
     /// Ask for votes only after a trial round that changes no term (thesis 9.6).
@@ -121,10 +161,12 @@ pub struct Config {
 pub struct Recovered {
     /// The last durable hard state.
     pub hard_state: HardState,
-    /// All durable entries, from index 1, without gaps.
+    /// The newest durable snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// All durable entries, without gaps: from index 1, or from some index not above the one after the snapshot.
     pub entries: Vec<Entry>,
-    /// How far the state machine that the driver recovered has been applied (0 if it starts empty); never more than was
-    /// committed.
+    /// How far the state machine that the driver recovered has been applied (0 if it starts empty, at least the snapshot's
+    /// index if there is one); never more than was committed.
     pub applied: LogIndex,
 }
 
@@ -169,19 +211,50 @@ pub enum Input {
         /// The last index applied.
         index: LogIndex,
     },
+    /// A snapshot is durable: one taken here of what was applied (see [`crate::Node::snapshot_point`]), or one received,
+    /// whose length and checksum are right.
+    SnapshotStored {
+        /// Which.
+        snapshot: Snapshot,
+    },
+    /// All bytes of a snapshot were received, and they are not what was announced. The driver has dropped them.
+    SnapshotDamaged {
+        /// Its index.
+        index: LogIndex,
+    },
+    /// The bytes asked for by [`Effect::ReadSnapshotChunk`].
+    SnapshotChunkRead {
+        /// For whom, as asked.
+        to: NodeId,
+        /// Of which snapshot, as asked.
+        index: LogIndex,
+        /// From which byte on, as asked.
+        offset: u64,
+        /// As many as were asked for.
+        data: Bytes,
+    },
+    /// The bytes of [`Effect::WriteSnapshotChunk`] are written. They need not be durable.
+    SnapshotChunkWritten {
+        /// Of which snapshot.
+        index: LogIndex,
+        /// Up to which byte.
+        end: u64,
+    },
 }
 
-/// What to write, as one unit, in the order of the sequence numbers: first drop the log from `truncate_from` on, then
-/// append `entries`, then replace the hard state. After a crash either all of a batch is found or nothing of it, or a
+/// What to write, as one unit, in the order of the sequence numbers: first drop the whole log (`reset_after`), or from
+/// `truncate_from` on, then append `entries`, then replace the hard state. After a crash either all of a batch is found or nothing of it, or a
 /// prefix of its entries with the old hard state kept *only if no `Persisted` was given for it*.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistBatch {
     /// Its number, to be given back in [`Input::Persisted`]. Batches may be grouped: only the last number of a group needs
     /// to be given.
     pub sequence: Sequence,
+    /// Drop the whole log: a durable snapshot of everything up to and including this index stands in its place.
+    pub reset_after: Option<LogIndex>,
     /// Drop this entry and all after it.
     pub truncate_from: Option<LogIndex>,
-    /// Append these; the first follows what is left.
+    /// Append these; the first follows what is left, or the snapshot.
     pub entries: Vec<Entry>,
     /// The new hard state, if it changed.
     pub hard_state: Option<HardState>,
@@ -197,7 +270,7 @@ pub struct PersistBatch {
 ///   is still writing, thesis 10.2.1), and the wrong order cannot be expressed.
 /// - `Persist` batches are made durable in order; `Persisted` is given only after `fdatasync` returned without error. If it
 ///   returns an error the process ends: the kernel may have dropped the pages, and a second try proves nothing.
-/// - `Apply` is carried out in order. An answer is given to a client only when its effect says so.
+/// - `Apply` and `RestoreSnapshot` are carried out in order. An answer is given to a client only when its effect says so.
 /// - A driver may crash between any two effects and restarts from [`Recovered`] and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -209,6 +282,47 @@ pub enum Effect {
     Apply {
         /// Consecutive committed entries, each with the token of the proposal if it was made here in this life.
         entries: Vec<(Entry, Option<Token>)>,
+    },
+    /// Replace the state machine by what the durable `snapshot` holds, then give [`Input::Applied`] with its index.
+    RestoreSnapshot {
+        /// Which.
+        snapshot: Snapshot,
+    },
+    /// Read this much of a durable snapshot, then give [`Input::SnapshotChunkRead`]. If it was dropped meanwhile
+    /// ([`Effect::DropSnapshots`]), the bytes are not wanted any more.
+    ReadSnapshotChunk {
+        /// For whom.
+        to: NodeId,
+        /// The snapshot's index.
+        index: LogIndex,
+        /// From which byte on.
+        offset: u64,
+        /// How many bytes; the snapshot has them.
+        length: u64,
+    },
+    /// Keep these bytes of a snapshot that is being received. They follow the ones before, or begin it anew if `offset` is 0.
+    /// Then give [`Input::SnapshotChunkWritten`]. If they are the last ones, check length and checksum first, make the whole
+    /// durable, and give [`Input::SnapshotStored`] or [`Input::SnapshotDamaged`].
+    ///
+    /// Of each snapshot at most one of these is on its way at a time, and a driver need keep no snapshot but the last one that
+    /// was begun. What is not complete is worth nothing after a crash.
+    WriteSnapshotChunk {
+        /// The snapshot.
+        snapshot: Snapshot,
+        /// Where in it.
+        offset: u64,
+        /// At least one byte.
+        data: Bytes,
+    },
+    /// The log up to and including `up_to` is not needed any more. The driver may keep any part of the end of that.
+    CompactLog {
+        /// The last entry not needed.
+        up_to: LogIndex,
+    },
+    /// Snapshots with an index below this one are not needed any more.
+    DropSnapshots {
+        /// The lowest index that is needed.
+        below: LogIndex,
     },
     /// The read may be answered from the state machine now: a majority confirmed the leader after the read arrived, and
     /// the state machine has applied everything that was committed then.
@@ -360,6 +474,36 @@ pub enum MessageBody {
         /// `Ok(match)`: the logs agree up to and including `match`, durably here. `Err`: they differ at `prev_index`.
         outcome: Result<LogIndex, AppendRejection>,
     },
+    /// InstallSnapshot (paper, Figure 13): a part of a snapshot. Without bytes it asks only how far the follower is, and is
+    /// the heartbeat of a follower that is being sent one. When all of it is durable, the answer is an `AppendReply`.
+    InstallSnapshot {
+        /// The snapshot.
+        snapshot: Snapshot,
+        /// Where in it the bytes stand.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+        /// As in an append.
+        round: u64,
+    },
+    /// Answer to a part of a snapshot that is not complete yet.
+    SnapshotReply {
+        /// As in the answer to an append.
+        round: u64,
+        /// The snapshot's index.
+        index: LogIndex,
+        /// What the follower needs next.
+        wanted: Wanted,
+    },
+}
+
+/// What a follower needs next of a snapshot that it is being sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Wanted {
+    /// The bytes from here on.
+    From(u64),
+    /// Nothing: it is still writing.
+    Nothing,
 }
 
 /// Where to look next after a mismatch (thesis 3.5, in the form that etcd uses).
@@ -384,10 +528,14 @@ pub struct Status {
     pub term: Term,
     /// The leader of that term, as far as known.
     pub leader: Option<NodeId>,
+    /// First index in the log: everything before it is in a snapshot.
+    pub first_index: LogIndex,
     /// Last index in the log.
     pub last_index: LogIndex,
     /// Last index known to be committed.
     pub commit: LogIndex,
     /// Last index applied.
     pub applied: LogIndex,
+    /// Index of the newest durable snapshot; 0 if there is none.
+    pub snapshot: LogIndex,
 }

@@ -5,13 +5,20 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use labrys_raft::{
-    Change, Config, Defects, Effect, Entry, Input, LogIndex, Membership, Message, Node, NodeId, Recovered,
-    Role, Status, Token,
+    Change, Config, Defects, Effect, Entry, Input, LogIndex, Membership, Message, Node, NodeId, Role,
+    Snapshot, Status, Token,
 };
 
-use crate::disk::Disk;
-use crate::oracle::{Oracle, Violation};
+use crate::disk::{self, Disk, SnapshotJob};
+use crate::oracle::{Oracle, Property, Violation, violated};
 use crate::render;
+
+/// What a node hands over to its state machine.
+#[derive(Debug)]
+pub enum ToApply {
+    Entry(Entry, Option<Token>),
+    Restore(Snapshot),
+}
 
 /// One server.
 #[derive(Debug)]
@@ -21,7 +28,9 @@ pub struct Server {
     pub node: Option<Node>,
     pub disk: Disk,
     /// Handed over by the node, not yet applied.
-    pub to_apply: VecDeque<(Entry, Option<Token>)>,
+    pub to_apply: VecDeque<ToApply>,
+    /// Index of the last thing handed over.
+    handed_over: LogIndex,
     /// The state machine: what was applied.
     pub machine: Vec<Entry>,
     pub clock_ms: u64,
@@ -42,6 +51,8 @@ pub struct Cluster {
     /// What happened, a line each, if anybody wants to know.
     pub trace: Option<Vec<String>>,
     next_token: u64,
+    /// How many state machines were replaced by a snapshot that came from another node.
+    pub restored: usize,
 }
 
 /// The configuration that tests begin with.
@@ -55,6 +66,8 @@ pub fn config(id: u64, voters: u64) -> Config {
         max_batch_bytes: 1 << 20,
         max_inflight_batches: 8,
         max_pending: 1000,
+        kept_entries: 0,
+        snapshot_chunk_bytes: 16,
         pre_vote: true,
         check_quorum: true,
         seed: 1,
@@ -70,6 +83,7 @@ impl Cluster {
             node: None,
             disk: Disk::default(),
             to_apply: VecDeque::new(),
+            handed_over: LogIndex(0),
             machine: Vec::new(),
             clock_ms: 0,
             paused: false,
@@ -78,7 +92,14 @@ impl Cluster {
         });
         let mut oracle = Oracle::default();
         (oracle.watches_disk, oracle.trusts_assertions) = (true, true);
-        Cluster { servers: servers.collect(), network: Vec::new(), oracle, trace: None, next_token: 0 }
+        Cluster {
+            servers: servers.collect(),
+            network: Vec::new(),
+            oracle,
+            trace: None,
+            next_token: 0,
+            restored: 0,
+        }
     }
 
     /// The place of a node in `servers`.
@@ -113,15 +134,25 @@ impl Cluster {
         }
     }
 
-    /// Starts the server at `place` from its disk. Its state machine is found as after `applied` entries.
-    pub fn start(&mut self, place: usize, applied: LogIndex) {
+    /// Starts the server at `place` from its disk. Its state machine is found as after `applied` entries, but at least as
+    /// in its newest snapshot.
+    pub fn start(&mut self, place: usize, applied: LogIndex) -> Result<(), Violation> {
         let server = &mut self.servers[place];
-        server.machine.truncate(applied.0 as usize);
+        let mut machine = server.disk.snapshots.last().map_or(Vec::new(), |(_, bytes)| decode(bytes));
+        machine.extend(server.machine.iter().take(applied.0 as usize).skip(machine.len()).cloned());
+        server.machine = machine;
+        // A defect may label a snapshot wrongly; then the state machine believes its label.
+        let label = server.disk.snapshots.last().map_or(LogIndex(0), |(snapshot, _)| snapshot.index());
+        let applied = applied.max(label);
+        server.handed_over = applied;
         server.life += 1;
-        let recovered =
-            Recovered { hard_state: server.disk.hard_state, entries: server.disk.entries.clone(), applied };
-        let node = Node::new(server.config.clone(), recovered, server.clock_ms);
-        server.node = Some(node.expect("a simulated disk is always recoverable"));
+        match Node::new(server.config.clone(), server.disk.recovered(applied), server.clock_ms) {
+            Ok(node) => server.node = Some(node),
+            Err(error) => {
+                return violated(Property::StartsFromItsDisk, format!("node {}: {error}", place + 1));
+            }
+        }
+        Ok(())
     }
 
     /// The server at `place` is gone; what its disk keeps is the caller's affair.
@@ -160,10 +191,27 @@ impl Cluster {
                     self.network.push(message);
                 }
                 Effect::Apply { entries } => {
-                    let handed_over = LogIndex((server.machine.len() + server.to_apply.len()) as u64);
-                    self.oracle.on_apply(id, handed_over, &entries)?;
-                    server.to_apply.extend(entries);
+                    self.oracle.on_apply(id, server.handed_over, &entries)?;
+                    server.handed_over = entries.last().map_or(server.handed_over, |(entry, _)| entry.index);
+                    server
+                        .to_apply
+                        .extend(entries.into_iter().map(|(entry, token)| ToApply::Entry(entry, token)));
                 }
+                Effect::RestoreSnapshot { snapshot } => {
+                    server.handed_over = snapshot.index();
+                    server.to_apply.push_back(ToApply::Restore(snapshot));
+                }
+                Effect::ReadSnapshotChunk { to, index, offset, length } => {
+                    server.disk.add_job(SnapshotJob::Read { to, index, offset, length });
+                }
+                Effect::WriteSnapshotChunk { snapshot, offset, data } => {
+                    server.disk.add_job(SnapshotJob::Write { snapshot, offset, data });
+                }
+                Effect::CompactLog { up_to } => {
+                    self.oracle.on_compaction(id, up_to, &server.disk)?;
+                    server.disk.compact(up_to);
+                }
+                Effect::DropSnapshots { below } => server.disk.drop_snapshots(below),
                 Effect::ReadReady { token, index } => {
                     let applied = LogIndex(server.machine.len() as u64);
                     self.oracle.on_read_ready(token, index, applied)?;
@@ -191,18 +239,73 @@ impl Cluster {
         }
     }
 
+    /// The disk of a server does its oldest `count` jobs with snapshots.
+    pub fn work(&mut self, place: usize, count: usize) -> Result<(), Violation> {
+        for _ in 0..count.min(self.servers[place].disk.jobs()) {
+            match self.servers[place].disk.work() {
+                Ok(Some(input)) => self.step(place, vec![input])?,
+                Ok(None) => {}
+                Err(what) => {
+                    return violated(Property::SnapshotsAreKept, format!("node {}: {what}", place + 1));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The state machine of a server applies the oldest `count` entries and answers their clients.
     pub fn apply(&mut self, place: usize, count: usize) -> Result<(), Violation> {
         let server = &mut self.servers[place];
         let count = count.min(server.to_apply.len());
-        for (entry, token) in server.to_apply.drain(..count) {
-            if let Some(token) = token {
-                self.oracle.acknowledge(token, &entry)?;
+        let mut index = LogIndex(0);
+        for _ in 0..count {
+            if let Some(ToApply::Restore(snapshot)) = server.to_apply.front()
+                && server.disk.is_receiving(snapshot)
+            {
+                break; // A defect: it is to be restored before it is there.
             }
-            server.machine.push(entry);
+            let Some(item) = server.to_apply.pop_front() else { break };
+            match item {
+                ToApply::Entry(entry, token) => {
+                    if let Some(token) = token {
+                        self.oracle.acknowledge(token, &entry)?;
+                    }
+                    index = entry.index;
+                    if index.0 != server.machine.len() as u64 + 1 {
+                        let what = format!(
+                            "node {} applies entry {index} after {}",
+                            place + 1,
+                            server.machine.len()
+                        );
+                        return violated(Property::AppliedOnceInOrder, what);
+                    }
+                    server.machine.push(entry);
+                }
+                ToApply::Restore(snapshot) => {
+                    let Some((_, bytes)) = server.disk.snapshots.iter().find(|(found, _)| *found == snapshot)
+                    else {
+                        let what =
+                            format!("node {} cannot restore {}", place + 1, render::snapshot(&snapshot));
+                        return violated(Property::SnapshotsAreKept, what);
+                    };
+                    index = snapshot.index();
+                    server.machine = decode(bytes);
+                    self.restored += 1;
+                    self.oracle.on_restore(server.config.id, &server.machine)?;
+                }
+            }
         }
-        let index = LogIndex(server.machine.len() as u64);
-        if count == 0 { Ok(()) } else { self.step(place, vec![Input::Applied { index }]) }
+        if index.0 == 0 { Ok(()) } else { self.step(place, vec![Input::Applied { index }]) }
+    }
+
+    /// A server takes a snapshot of what it has applied, if that is more than in its newest one.
+    pub fn take_snapshot(&mut self, place: usize) -> Option<Snapshot> {
+        let server = &mut self.servers[place];
+        let point = server.node.as_ref()?.snapshot_point()?;
+        let bytes = encode(&server.machine);
+        let snapshot = disk::describe(point, &bytes);
+        server.disk.add_job(SnapshotJob::Store(snapshot.clone(), bytes));
+        Some(snapshot)
     }
 
     /// A client of the server at `place` proposes a command, its token's number if `None`.
@@ -241,4 +344,13 @@ impl Cluster {
     pub fn deliver(&mut self, message: Message) -> Result<(), Violation> {
         self.step(Cluster::place(message.to), vec![Input::Receive(message)])
     }
+}
+
+/// The bytes of a snapshot: everything that was ever applied, so that the oracle can look at it.
+fn encode(machine: &[Entry]) -> Bytes {
+    Bytes::from(postcard::to_stdvec(machine).expect("entries can be encoded"))
+}
+
+fn decode(bytes: &[u8]) -> Vec<Entry> {
+    postcard::from_bytes(bytes).expect("its checksum was right")
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use labrys_raft::{
     AppendRejection, Config, Defect, Defects, Effect, Entry, HardState, Input, LogIndex, Membership, Message,
-    MessageBody, Node, NodeId, Payload, Recovered, Sequence, StartError, Term, Token,
+    MessageBody, Node, NodeId, Payload, Recovered, Sequence, Snapshot, SnapshotPoint, StartError, Term,
+    Token, Wanted,
 };
 use proptest::prelude::*;
 
@@ -19,7 +20,7 @@ fn log(length: u64) -> Vec<Entry> {
 
 fn start(config: Config, entries: Vec<Entry>, applied: u64) -> Result<Node, StartError> {
     let hard_state = HardState { term: Term(1), voted_for: None };
-    Node::new(config, Recovered { hard_state, entries, applied: LogIndex(applied) }, 0)
+    Node::new(config, Recovered { hard_state, snapshot: None, entries, applied: LogIndex(applied) }, 0)
 }
 
 fn step(node: &mut Node, input: Input) -> Vec<Effect> {
@@ -76,6 +77,7 @@ fn a_bad_configuration_is_refused_with_what_is_wrong_with_it() {
         (Config { max_batch_bytes: 0, ..good.clone() }, "max_batch_bytes"),
         (Config { max_inflight_batches: 0, ..good.clone() }, "max_inflight_batches"),
         (Config { max_pending: 0, ..good.clone() }, "max_pending"),
+        (Config { snapshot_chunk_bytes: 0, ..good.clone() }, "snapshot_chunk_bytes"),
     ];
     for (config, expected) in cases {
         let error = start(config, Vec::new(), 0).map(|_| ()).expect_err(expected).to_string();
@@ -94,6 +96,64 @@ fn a_recovered_log_that_makes_no_sense_is_refused() {
     ];
     for (entries, applied, expected) in cases {
         let error = start(config(1, 3), entries, applied).map(|_| ()).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+fn snapshot(index: u64, term: u64) -> Snapshot {
+    let point = SnapshotPoint {
+        index: LogIndex(index),
+        term: Term(term),
+        membership: Membership::of_voters([NodeId(1)]),
+    };
+    Snapshot { point, length_bytes: 4, checksum: 0 }
+}
+
+/// A node that finds this; the first and the last index of its log.
+fn start_with_snapshot(
+    found: (u64, u64),
+    entries: Vec<Entry>,
+    applied: u64,
+) -> Result<(LogIndex, LogIndex), StartError> {
+    let recovered = Recovered {
+        hard_state: HardState { term: Term(9), voted_for: None },
+        snapshot: Some(snapshot(found.0, found.1)),
+        entries,
+        applied: LogIndex(applied),
+    };
+    let status = Node::new(config(1, 3), recovered, 0)?.status();
+    Ok((status.first_index, status.last_index))
+}
+
+#[test]
+fn a_log_is_joined_with_a_snapshot_or_gives_way_to_it() {
+    let entries = |from: u64, to: u64, term| (from..=to).map(|index| entry(index, term)).collect::<Vec<_>>();
+    let cases = [
+        ("from the beginning", entries(1, 5, 1), (1, 5)),
+        ("from within, whose first entry becomes what precedes the log", entries(2, 5, 1), (3, 5)),
+        ("from right behind it", entries(4, 5, 2), (4, 5)),
+        ("up to it", entries(2, 3, 1), (3, 3)),
+        ("none", Vec::new(), (4, 3)),
+        ("ends before it", entries(1, 2, 1), (4, 3)),
+        ("conflicts with it", entries(1, 5, 2), (4, 3)),
+    ];
+    for (what, entries, (first, last)) in cases {
+        let found = start_with_snapshot((3, 1), entries, 3).expect(what);
+        assert_eq!(found, (LogIndex(first), LogIndex(last)), "{what}");
+    }
+}
+
+#[test]
+fn a_log_that_does_not_join_its_snapshot_is_refused() {
+    let from = |index, term| vec![entry(index, term)];
+    let cases = [
+        (start_with_snapshot((3, 1), from(5, 1), 3), "has entry 5 where entry 4 belongs"),
+        (start_with_snapshot((3, 2), from(4, 1), 3), "falls from term 2 to term 1 at entry 4"),
+        (start_with_snapshot((3, 1), from(4, 1), 2), "applied entry 2, but the snapshot contains 3"),
+        (start_with_snapshot((3, 1), from(4, 1), 5), "applied entry 5, but the recovered log ends at 4"),
+    ];
+    for (outcome, expected) in cases {
+        let error = outcome.expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
@@ -240,7 +300,19 @@ fn any_body() -> impl Strategy<Value = MessageBody> {
             };
             MessageBody::AppendReply { round, outcome: Err(rejection) }
         }),
+        (any_snapshot(), number(), 0..6_usize, number()).prop_map(|(snapshot, offset, bytes, round)| {
+            MessageBody::InstallSnapshot { snapshot, offset, data: vec![0; bytes].into(), round }
+        }),
+        (number(), number(), prop::option::of(number())).prop_map(|(round, index, from)| {
+            let wanted = from.map_or(Wanted::Nothing, Wanted::From);
+            MessageBody::SnapshotReply { round, index: LogIndex(index), wanted }
+        }),
     ]
+}
+
+fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+    (number(), number(), number())
+        .prop_map(|(index, term, length_bytes)| Snapshot { length_bytes, ..snapshot(index, term) })
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
@@ -254,6 +326,14 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => any::<u64>().prop_map(|token| Input::Read { token: Token(token) }),
         2 => number().prop_map(|sequence| Input::Persisted { sequence: Sequence(sequence) }),
         1 => number().prop_map(|index| Input::Applied { index: LogIndex(index) }),
+        1 => any_snapshot().prop_map(|snapshot| Input::SnapshotStored { snapshot }),
+        1 => number().prop_map(|index| Input::SnapshotDamaged { index: LogIndex(index) }),
+        1 => (number(), number())
+            .prop_map(|(index, end)| Input::SnapshotChunkWritten { index: LogIndex(index), end }),
+        1 => (0..5_u64, number(), number(), 0..6_usize).prop_map(|(to, index, offset, bytes)| {
+            let data = vec![0; bytes].into();
+            Input::SnapshotChunkRead { to: NodeId(to), index: LogIndex(index), offset, data }
+        }),
     ]
 }
 

@@ -10,6 +10,8 @@
 //! | applied once, in order | Figure 2 | the entries handed over are consecutive |
 //! | commit never regresses | Figure 2 | per life of a node |
 //! | durable before promised | Figure 2, 5.2 | votes, acknowledgements and terms sent are on the sender's disk |
+//! | restarts from its disk | thesis 5 | log and snapshots join, whatever was compacted |
+//! | snapshots are kept | this crate | what is to be sent or restored was not dropped; nothing is compacted that no snapshot has |
 //! | reads are current | thesis 6.4 | a read sees everything acknowledged or read before it began |
 //! | tokens end once, definite means never | this crate | a definitely refused proposal is never committed |
 //! | nothing acknowledged is lost | — | checked against all state machines after healing |
@@ -38,6 +40,8 @@ pub enum Property {
     AppliedOnceInOrder,
     CommitNeverRegresses,
     DurableBeforePromised,
+    StartsFromItsDisk,
+    SnapshotsAreKept,
     ReadsAreCurrent,
     TokensEndOnce,
     DefiniteMeansNever,
@@ -157,9 +161,11 @@ impl Oracle {
                 fail(format!("node {from} campaigns in term {term} with {durable:?} on disk"))
             }
             MessageBody::AppendReply { outcome: Ok(matched), .. } => {
-                let in_memory =
-                    if matched.0 == 0 { Some(Term(0)) } else { node.entry(*matched).map(|e| e.term) };
-                if disk.term_at(*matched).is_none() || disk.term_at(*matched) != in_memory {
+                // Within a snapshot there is nothing to compare; what it holds is checked when it is restored.
+                let Ok(on_disk) = disk.term_at(*matched) else { return Ok(()) };
+                let in_memory = node.entry(*matched).map(|entry| entry.term);
+                let is_base = *matched < node.status().first_index;
+                if on_disk.is_none() || (!is_base && on_disk != in_memory) {
                     return fail(format!(
                         "node {from} acknowledges entry {matched}, which is not on its disk"
                     ));
@@ -173,6 +179,9 @@ impl Oracle {
     /// A batch is about to be written by a node that was and is in these states.
     pub fn on_write(&mut self, node: &Node, was: &Status, batch: &PersistBatch) -> Result<(), Violation> {
         let is = node.status();
+        if let Some(index) = batch.reset_after {
+            self.on_reset(&is, index)?;
+        }
         let still_leads = (was.role, is.role) == (Role::Leader, Role::Leader) && was.term == is.term;
         if still_leads && let Some(from) = batch.truncate_from {
             return violated(
@@ -182,6 +191,9 @@ impl Oracle {
         }
         for entry in &batch.entries {
             let before = LogIndex(entry.index.0 - 1);
+            if before < is.first_index {
+                continue; // It follows a snapshot.
+            }
             let term_before = node.entry(before).map_or(Term(0), |entry| entry.term);
             let this = (term_before, entry.payload.clone());
             let known = self.by_position.entry((entry.index, entry.term)).or_insert_with(|| this.clone());
@@ -201,7 +213,8 @@ impl Oracle {
             let what = format!("node {} goes back from commit {} to {}", is.id, was.commit, is.commit);
             return violated(Property::CommitNeverRegresses, what);
         }
-        for index in was.commit.0 + 1..=is.commit.0 {
+        // What a snapshot has brought is checked when it is restored.
+        for index in (was.commit.0 + 1).max(is.first_index.0)..=is.commit.0 {
             self.on_commit(node, LogIndex(index))?;
         }
         if is.role == Role::Leader {
@@ -232,6 +245,10 @@ impl Oracle {
             return violated(Property::StateMachineSafety, what);
         };
         match self.committed.get(index.0 as usize - 1) {
+            None if self.committed.len() as u64 + 1 != index.0 => {
+                let what = format!("node {id} commits entry {index} before what precedes it");
+                violated(Property::StateMachineSafety, what)?;
+            }
             None => self.committed.push((entry.clone(), node.status().term)),
             Some((known, _)) if known == entry => {}
             Some((known, _)) => {
@@ -250,7 +267,8 @@ impl Oracle {
 
     fn new_leader_is_complete(&self, node: &Node, term: Term) -> Result<(), Violation> {
         for (entry, in_term) in &self.committed {
-            if *in_term < term && node.entry(entry.index) != Some(entry) {
+            let is_compacted = entry.index < node.status().first_index;
+            if *in_term < term && !is_compacted && node.entry(entry.index) != Some(entry) {
                 let what = format!(
                     "node {} leads term {term} without entry {}/{}, committed in term {in_term}",
                     node.status().id,
@@ -259,6 +277,35 @@ impl Oracle {
                 );
                 return violated(Property::LeaderCompleteness, what);
             }
+        }
+        Ok(())
+    }
+
+    /// A node begins its log anew after a snapshot up to `index`.
+    fn on_reset(&mut self, is: &Status, index: LogIndex) -> Result<(), Violation> {
+        if index > is.snapshot || index > is.commit {
+            let what = format!("node {} drops its log for snapshot {index}, which it does not have", is.id);
+            return violated(Property::SnapshotsAreKept, what);
+        }
+        Ok(())
+    }
+
+    /// A node has replaced its state machine by what a snapshot holds.
+    pub fn on_restore(&mut self, id: NodeId, machine: &[Entry]) -> Result<(), Violation> {
+        let committed = self.committed.iter().map(|(entry, _)| entry);
+        if machine.len() > self.committed.len() || !machine.iter().eq(committed.take(machine.len())) {
+            let what = format!("node {id} restores a snapshot that holds what was not committed");
+            return violated(Property::StateMachineSafety, what);
+        }
+        Ok(())
+    }
+
+    /// A node needs no log up to `up_to` any more.
+    pub fn on_compaction(&mut self, id: NodeId, up_to: LogIndex, disk: &Disk) -> Result<(), Violation> {
+        let contained = disk.snapshots.last().map_or(LogIndex(0), |(snapshot, _)| snapshot.index());
+        if self.watches_disk && up_to > contained {
+            let what = format!("node {id} compacts up to {up_to}, but its snapshot ends at {contained}");
+            return violated(Property::SnapshotsAreKept, what);
         }
         Ok(())
     }

@@ -17,10 +17,11 @@ fn schedules(default: u64) -> u64 {
 #[test]
 fn random_schedules_keep_every_property_and_the_healed_cluster_makes_progress() {
     let mut total = Exercised::default();
-    for seed in 0..schedules(5000) {
-        match simulation::run(seed, Setting::default()) {
+    for seed in 0..schedules(1000) {
+        let setting = Setting { compacts: seed % 4 == 3, ..Setting::default() };
+        match simulation::run(seed, setting) {
             Ok(exercised) => total.add(exercised),
-            Err(_) => panic!("{}", simulation::explain(seed, Setting::default())),
+            Err(_) => panic!("{}", simulation::explain(seed, setting)),
         }
     }
     println!("{total:?}");
@@ -29,6 +30,7 @@ fn random_schedules_keep_every_property_and_the_healed_cluster_makes_progress() 
         total.acknowledged > 10 * schedules,
         "the schedules commit too little to mean anything: {total:?}"
     );
+    assert!(total.snapshots > schedules && total.restored > schedules / 8, "too few snapshots: {total:?}");
     assert!(total.terms > 2 * schedules, "too few elections: {total:?}");
     assert!(total.crashes > schedules && total.dropped > schedules, "too little trouble: {total:?}");
 }
@@ -37,8 +39,9 @@ fn random_schedules_keep_every_property_and_the_healed_cluster_makes_progress() 
 const DEFECT_BUDGET: u64 = 2000;
 
 /// The first schedule in which `defect` breaks something, and what.
-fn first_violation(defect: Defect, ignores_disk: bool) -> Option<(u64, Property)> {
-    let setting = Setting { defects: Defects::NONE.with(defect), ignores_disk, ..Setting::default() };
+fn first_violation(defect: Defect, ignores_disk: bool, compacts: bool) -> Option<(u64, Property)> {
+    let setting =
+        Setting { defects: Defects::NONE.with(defect), ignores_disk, compacts, ..Setting::default() };
     let violation_of =
         |seed| simulation::run(seed, setting).err().map(|violation| (seed, violation.property));
     (0..DEFECT_BUDGET).find_map(violation_of)
@@ -46,7 +49,11 @@ fn first_violation(defect: Defect, ignores_disk: bool) -> Option<(u64, Property)
 
 /// Asserts that `defect` violates one of `expected`, noticed by what the cluster does and not by a node's own assertions.
 fn is_noticed(defect: Defect, ignores_disk: bool, expected: &[Property]) {
-    let found = first_violation(defect, ignores_disk);
+    is_noticed_with(defect, ignores_disk, false, expected);
+}
+
+fn is_noticed_with(defect: Defect, ignores_disk: bool, compacts: bool, expected: &[Property]) {
+    let found = first_violation(defect, ignores_disk, compacts);
     println!("{defect}: {found:?}");
     let noticed = found.is_some_and(|(_, property)| expected.contains(&property));
     assert!(
@@ -78,6 +85,58 @@ fn a_leader_that_reads_without_confirmation_is_noticed_as_a_stale_read() {
 #[test]
 fn a_follower_that_reads_its_own_state_is_noticed_as_a_stale_read() {
     is_noticed(Defect::FollowerRead, false, &[Property::ReadsAreCurrent]);
+}
+
+/// Three ways in which it shows that what a leader counted on is gone.
+const LOST: [Property; 4] = [
+    Property::LeaderCompleteness,
+    Property::StateMachineSafety,
+    Property::NothingAcknowledgedIsLost,
+    Property::LogMatching,
+];
+
+#[test]
+fn a_follower_that_acknowledges_before_its_disk_has_it_is_noticed_as_a_loss() {
+    is_noticed(Defect::FollowerAcksBeforeFsync, false, &[Property::DurableBeforePromised]);
+    is_noticed(Defect::FollowerAcksBeforeFsync, true, &LOST);
+}
+
+#[test]
+fn a_leader_that_counts_itself_before_its_disk_has_it_is_noticed_as_a_loss() {
+    is_noticed(Defect::LeaderAcksBeforeFsync, false, &LOST);
+}
+
+#[test]
+fn a_compaction_of_what_no_snapshot_has_is_noticed_as_it_happens_or_when_a_node_starts_or_never_catches_up() {
+    is_noticed(Defect::CompactionDropsLiveEntries, false, &[Property::SnapshotsAreKept]);
+    let consequences = [Property::StartsFromItsDisk, Property::Liveness];
+    is_noticed(Defect::CompactionDropsLiveEntries, true, &consequences);
+}
+
+#[test]
+fn a_log_that_conflicts_with_an_installed_snapshot_is_noticed() {
+    is_noticed_with(
+        Defect::SnapshotInstallKeepsLog,
+        false,
+        true,
+        &[Property::StateMachineSafety, Property::LogMatching, Property::Liveness],
+    );
+}
+
+#[test]
+fn a_snapshot_that_counts_before_it_is_durable_is_noticed_as_a_broken_promise() {
+    is_noticed(Defect::SnapshotInstallBoundaryBeforeData, false, &[Property::DurableBeforePromised]);
+    is_noticed_with(
+        Defect::SnapshotInstallBoundaryBeforeData,
+        true,
+        true,
+        &[LOST[0], LOST[1], LOST[2], Property::StartsFromItsDisk],
+    );
+}
+
+#[test]
+fn a_snapshot_with_a_wrong_label_is_noticed_as_an_entry_applied_twice() {
+    is_noticed(Defect::SnapshotIndexOffByOne, false, &[Property::AppliedOnceInOrder]);
 }
 
 /// The first words of the broken promises that schedules begin with in which the disk of node 1 lies in this way. What a

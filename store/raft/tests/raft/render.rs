@@ -4,7 +4,7 @@
 
 use labrys_raft::{
     Effect, Entry, HardState, Message, MessageBody, NodeId, Payload, PersistBatch, RefusalReason, Role,
-    Status,
+    Snapshot, Status, Wanted,
 };
 
 /// `5/2` or `5/2=text`.
@@ -42,6 +42,21 @@ pub fn message(message: &Message) -> String {
             "append-reply no prev={} hint={}/{} round={round}",
             rejection.rejected, rejection.hint_index, rejection.hint_term
         ),
+        MessageBody::InstallSnapshot { snapshot: sent, offset, data, round } => {
+            let part = if data.is_empty() {
+                format!("how much from {offset}?")
+            } else {
+                format!("bytes {offset}..{}", offset + data.len() as u64)
+            };
+            format!("install {} {part} round={round}", snapshot(sent))
+        }
+        MessageBody::SnapshotReply { round, index, wanted } => {
+            let wanted = match wanted {
+                Wanted::From(offset) => format!("from {offset}"),
+                Wanted::Nothing => "nothing yet".to_owned(),
+            };
+            format!("snapshot-reply of={index} wants {wanted} round={round}")
+        }
     };
     format!("{from} -> {to} [t{term}] {body}")
 }
@@ -55,7 +70,14 @@ pub fn kind(message: &Message) -> &'static str {
         MessageBody::VoteReply { .. } => "vote-reply",
         MessageBody::Append { .. } => "append",
         MessageBody::AppendReply { .. } => "append-reply",
+        MessageBody::InstallSnapshot { .. } => "install",
+        MessageBody::SnapshotReply { .. } => "snapshot-reply",
     }
+}
+
+/// `snapshot 5/2 of 40 bytes`.
+pub fn snapshot(snapshot: &Snapshot) -> String {
+    format!("snapshot {}/{} of {} bytes", snapshot.index(), snapshot.term(), snapshot.length_bytes)
 }
 
 /// `term 3, voted for 1`.
@@ -68,6 +90,7 @@ pub fn hard_state(hard_state: &HardState) -> String {
 /// What goes to the disk.
 pub fn batch(batch: &PersistBatch) -> String {
     let mut parts = Vec::new();
+    parts.extend(batch.reset_after.map(|index| format!("begin anew after {index}")));
     parts.extend(batch.truncate_from.map(|from| format!("drop from {from}")));
     parts.extend((!batch.entries.is_empty()).then(|| format!("append {}", entries(&batch.entries))));
     parts.extend(batch.hard_state.as_ref().map(hard_state));
@@ -82,6 +105,18 @@ pub fn effect(node: NodeId, effect: &Effect) -> String {
         Effect::Apply { entries: list } => {
             format!("{node} hands over {}", entries(list.iter().map(|(entry, _)| entry)))
         }
+        Effect::RestoreSnapshot { snapshot: restored } => {
+            format!("{node} restores {}", snapshot(restored))
+        }
+        Effect::ReadSnapshotChunk { to, index, offset, length } => {
+            format!("{node} reads bytes {offset}..{} of snapshot {index} for {to}", offset + length)
+        }
+        Effect::WriteSnapshotChunk { snapshot: received, offset, data } => {
+            let end = offset + data.len() as u64;
+            format!("{node} keeps bytes {offset}..{end} of {}", snapshot(received))
+        }
+        Effect::CompactLog { up_to } => format!("{node} needs no log up to {up_to}"),
+        Effect::DropSnapshots { below } => format!("{node} needs no snapshots below {below}"),
         Effect::ReadReady { token, index } => format!("{node} read {token} is ready at {index}"),
         Effect::Refused { token, reason } => format!("{node} refuses {token}: {}", refusal(*reason)),
         Effect::RoleChanged { term, role: new_role, leader } => {

@@ -5,7 +5,7 @@
 //!
 //! | verb | what it does |
 //! | --- | --- |
-//! | `cluster nodes=N` | a new cluster, all up; `down=(…)` not started; `voters=M`: nodes above M do not belong to it yet; `pre-vote=no`, `check-quorum=no`, `batch=`, `batch-bytes=`, `inflight=`, `pending=`, `defect=` configure it; `watch-disk=no` makes the oracle blind for broken promises; `disk=manual`, `apply=manual` leave syncing and applying to the script. Input lines `2: log=1,1,3 term=4 vote=1` say what is on a disk |
+//! | `cluster nodes=N` | a new cluster, all up; `down=(…)` not started; `voters=M`: nodes above M do not belong to it yet; `pre-vote=no`, `check-quorum=no`, `batch=`, `batch-bytes=`, `inflight=`, `pending=`, `kept=`, `chunk=`, `defect=` configure it; `watch-disk=no` makes the oracle blind for broken promises; `disk=manual`, `apply=manual` leave syncing and applying to the script. Input lines `2: log=1,1,3 term=4 vote=1` say what is on a disk |
 //! | `automatic` | `disk=yes`, `disk=no`, `apply=…` from now on |
 //! | `timeout node=N` | two election timeouts pass for it at once |
 //! | `tick by=MS` | time passes, for `node=` or all |
@@ -13,6 +13,9 @@
 //! | `settle` | delivers, syncs and applies until nothing moves; `quiet` leaves messages and writes out of the output |
 //! | `sync`, `apply` | the disk, the state machine of `node=` or all; `count=` batches or entries |
 //! | `change node=N` | an operator asks for `add=ID`, `promote=ID`, `remove=ID`; `joint` takes lists: `promote=(…) remove=(…) demote=(…)` |
+//! | `snapshot` | `node=` takes a snapshot of what it has applied |
+//! | `work` | the disk of `node=` does `count=` of its jobs with snapshots: store, read, write |
+//! | `damage` | the next snapshot that `node=` receives arrives with a wrong bit |
 //! | `propose node=N command=TEXT`, `read node=N` | what a client does |
 //! | `crash`, `start` | `node=` loses all that is not synced; starts from its disk; `applied=` survives |
 //! | `wipe` | the disk of `node=`, which is down, is emptied |
@@ -111,9 +114,14 @@ impl Script {
         }
         let down: Vec<u64> = case.try_take_args("down")?.unwrap_or_default();
         for place in (0..count as usize).filter(|place| !down.contains(&(*place as u64 + 1))) {
-            self.cluster.start(place, LogIndex(0));
+            self.start(place, 0)?;
         }
         self.show_status(&self.all())
+    }
+
+    fn start(&mut self, place: usize, applied: u64) -> Result<(), DataDrivenError> {
+        let started = self.cluster.start(place, LogIndex(applied));
+        started.map_err(|violation| DataDrivenError::Argument(violation.to_string()))
     }
 
     fn template(&self, case: &mut TestCase, count: u64) -> Result<Config, DataDrivenError> {
@@ -129,6 +137,8 @@ impl Script {
         for (name, limit) in limits {
             *limit = case.try_take_arg(name)?.unwrap_or(*limit);
         }
+        template.kept_entries = case.try_take_arg("kept")?.unwrap_or(template.kept_entries);
+        template.snapshot_chunk_bytes = case.try_take_arg("chunk")?.unwrap_or(template.snapshot_chunk_bytes);
         let defect = case.try_take_arg::<Defect>("defect")?;
         template.defects = defect.map_or(Defects::NONE, |defect| Defects::NONE.with(defect));
         Ok(template)
@@ -145,7 +155,7 @@ impl Script {
             let numbers: Result<Vec<u64>, _> = value.split(',').map(str::parse).collect();
             let numbers = numbers.map_err(|_| bad())?;
             match name {
-                "log" => disk.entries = entries_of(&numbers),
+                "log" => disk.fill(entries_of(&numbers)),
                 "term" => disk.hard_state.term = Term(numbers[0]),
                 "vote" => disk.hard_state.voted_for = Some(NodeId(numbers[0])),
                 _ => return Err(bad()),
@@ -173,6 +183,19 @@ impl Script {
             "settle" => Ok(self.settle()),
             "sync" => Ok(self.on_each(&places, |cluster, place| cluster.sync(place, count))),
             "apply" => Ok(self.on_each(&places, |cluster, place| cluster.apply(place, count))),
+            "snapshot" => {
+                for place in places {
+                    let taken = self.cluster.take_snapshot(place);
+                    let what = taken.map_or("nothing new".to_owned(), |taken| render::snapshot(&taken));
+                    self.cluster.note(|| format!("{} takes {what}", place + 1));
+                }
+                Ok(self.settle_servers())
+            }
+            "work" => Ok(self.on_each(&places, |cluster, place| cluster.work(place, count))),
+            "damage" => {
+                places.iter().for_each(|place| self.cluster.servers[*place].disk.damages_next = true);
+                Ok(Ok(()))
+            }
             "propose" => {
                 let command = Bytes::from(case.take_arg::<String>("command")?);
                 Ok(self.on_each(&places, |cluster, place| {
@@ -198,8 +221,7 @@ impl Script {
             }
             "start" => {
                 let applied: u64 = case.try_take_arg("applied")?.unwrap_or(0);
-                places.iter().for_each(|place| self.cluster.start(*place, LogIndex(applied)));
-                Ok(Ok(()))
+                Ok(places.iter().try_for_each(|place| self.cluster.start(*place, LogIndex(applied))))
             }
             "pause" => {
                 places.iter().for_each(|place| self.cluster.servers[*place].paused = true);
@@ -254,6 +276,9 @@ impl Script {
         for place in self.all() {
             while self.automatic_disk && self.cluster.servers[place].disk.unsynced() > 0 {
                 self.cluster.sync(place, usize::MAX)?;
+            }
+            while self.automatic_disk && self.cluster.servers[place].disk.jobs() > 0 {
+                self.cluster.work(place, usize::MAX)?;
             }
             if self.automatic_apply {
                 self.cluster.apply(place, usize::MAX)?;
@@ -356,10 +381,14 @@ impl Script {
         for place in places {
             let Some(node) = &self.cluster.servers[*place].node else { continue };
             let _ = write!(output, "{}:", place + 1);
-            if node.status().commit.0 == 0 {
+            let first = node.status().first_index.0;
+            if first > 1 {
+                let _ = write!(output, " [1..{}]", first - 1);
+            }
+            if node.status().commit.0 + 1 == first {
                 output.push_str(" |");
             }
-            for entry in (1..).map_while(|index| node.entry(LogIndex(index))) {
+            for entry in (first..).map_while(|index| node.entry(LogIndex(index))) {
                 let _ = write!(output, " {}", entry.term);
                 if entry.index == node.status().commit {
                     output.push_str(" |");
@@ -382,9 +411,12 @@ impl Script {
         let line = |place: &usize| {
             let disk = &self.cluster.servers[*place].disk;
             let hard_state = render::hard_state(&disk.hard_state);
+            let snapshots =
+                disk.snapshots.iter().map(|(snapshot, _)| format!("{}; ", render::snapshot(snapshot)));
             format!(
-                "{}: {hard_state}; log [{}]; {} unsynced\n",
+                "{}: {hard_state}; {}log [{}]; {} unsynced\n",
                 place + 1,
+                snapshots.collect::<String>(),
                 render::entries(&disk.entries),
                 disk.unsynced()
             )

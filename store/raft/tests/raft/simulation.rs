@@ -1,5 +1,5 @@
 //! Random schedules: a network that loses, duplicates and reorders, partitions in both directions or one, crashes that lose
-//! what was not synced, pauses, clock jumps; then everything is healed, and the cluster must elect, commit and agree.
+//! what was not synced, pauses, clock jumps, snapshots and compaction; then everything is healed, and the cluster must elect, commit and agree.
 //!
 //! A schedule is a function of its seed. `LABRYS_RAFT_SCHEDULES` says how many are run.
 
@@ -36,6 +36,7 @@ enum Action {
     Pause,
     Resume,
     JumpClock,
+    TakeSnapshot,
 }
 
 /// What is to be different from a correct cluster under a full watch.
@@ -46,6 +47,8 @@ pub struct Setting {
     pub ignores_disk: bool,
     /// What the disk of node 1 loses of what it says is durable.
     pub first_disk_loses: Option<Loss>,
+    /// Much is proposed, many snapshots are taken, nothing of what they contain is kept, and followers fall behind.
+    pub compacts: bool,
     /// Keep a trace.
     pub traces: bool,
 }
@@ -59,6 +62,8 @@ pub struct Exercised {
     pub reads: usize,
     pub crashes: usize,
     pub dropped: usize,
+    pub snapshots: usize,
+    pub restored: usize,
 }
 
 impl Exercised {
@@ -70,6 +75,8 @@ impl Exercised {
         self.reads += other.reads;
         self.crashes += other.crashes;
         self.dropped += other.dropped;
+        self.snapshots += other.snapshots;
+        self.restored += other.restored;
     }
 }
 
@@ -93,6 +100,12 @@ impl Simulation {
         let count = *[1, 2, 3, 3, 3, 4, 5, 5].choose(&mut rng).expect("not empty");
         let mut template = random_config(&mut rng, count);
         template.defects = setting.defects;
+        let mut weights = random_weights(&mut rng);
+        if setting.compacts {
+            (template.kept_entries, template.max_pending) = (0, 200);
+            weights.extend([(Action::Propose, 60), (Action::TakeSnapshot, 60)]);
+            weights.extend([(Action::Cut, 4), (Action::Reconnect, 4)]);
+        }
         let configs = (1..=count).map(|id| Config { id: NodeId(id), seed: seed ^ id, ..template.clone() });
         let mut cluster = Cluster::new(configs);
         cluster.oracle.watches_disk = !setting.ignores_disk;
@@ -101,11 +114,11 @@ impl Simulation {
         cluster.servers[0].disk.loses = setting.first_disk_loses;
         for place in 0..cluster.servers.len() {
             cluster.servers[place].clock_ms = rng.random_range(0..1000);
-            cluster.start(place, LogIndex(0));
+            cluster.start(place, LogIndex(0)).expect("an empty disk is recoverable");
         }
         Simulation {
             cut: vec![vec![false; count as usize]; count as usize],
-            weights: random_weights(&mut rng),
+            weights,
             loss: *[0.0, 0.02, 0.1, 0.3].choose(&mut rng).expect("not empty"),
             duplication: *[0.0, 0.02, 0.1].choose(&mut rng).expect("not empty"),
             reorders: rng.random_bool(0.6),
@@ -125,6 +138,7 @@ impl Simulation {
         self.heal()?;
         let statuses = (0..self.cluster.servers.len()).filter_map(|place| self.cluster.status(place));
         self.exercised.terms = statuses.map(|status| status.term.0 as usize).max().unwrap_or(0);
+        self.exercised.restored = self.cluster.restored;
         self.exercised.acknowledged = self.cluster.oracle.acknowledged.len();
         Ok(())
     }
@@ -135,7 +149,9 @@ impl Simulation {
             Action::Tick => self.tick(),
             Action::Sync => self.on_random_server(|simulation, place| {
                 let count = simulation.rng.random_range(1..=4);
-                simulation.cluster.sync(place, count)
+                let jobs = simulation.rng.random_range(0..=2);
+                simulation.cluster.sync(place, count)?;
+                simulation.cluster.work(place, jobs)
             }),
             Action::Apply => self.on_random_server(|simulation, place| {
                 let count = simulation.rng.random_range(1..=8);
@@ -158,10 +174,7 @@ impl Simulation {
                 Ok(())
             }
             Action::Crash => self.crash(),
-            Action::Start => {
-                self.start_one();
-                Ok(())
-            }
+            Action::Start => self.start_one(),
             Action::Pause => self.on_random_server(|simulation, place| {
                 simulation.cluster.servers[place].paused = true;
                 simulation.cluster.note(|| format!("-- node {} is paused", place + 1));
@@ -172,6 +185,11 @@ impl Simulation {
                 let by_ms = simulation.rng.random_range(1..400);
                 simulation.cluster.note(|| format!("-- clock of node {} jumps by {by_ms}", place + 1));
                 simulation.cluster.tick(place, by_ms)
+            }),
+            Action::TakeSnapshot => self.on_random_server(|simulation, place| {
+                simulation.exercised.snapshots +=
+                    usize::from(simulation.cluster.take_snapshot(place).is_some());
+                Ok(())
             }),
         }
     }
@@ -275,27 +293,23 @@ impl Simulation {
         self.cluster.stop(place);
         self.cluster.servers[place].disk.crash(&mut self.rng);
         self.cluster.note(|| format!("-- node {} crashes", place + 1));
-        if self.rng.random_bool(0.5) {
-            self.start(place);
-        }
-        Ok(())
+        if self.rng.random_bool(0.5) { self.start(place) } else { Ok(()) }
     }
 
-    fn start_one(&mut self) {
+    fn start_one(&mut self) -> Result<(), Violation> {
         let down = |place: &usize| self.cluster.servers[*place].node.is_none();
         let down: Vec<usize> = (0..self.cluster.servers.len()).filter(down).collect();
-        if let Some(place) = down.choose(&mut self.rng).copied() {
-            self.start(place);
-        }
+        down.choose(&mut self.rng).copied().map_or(Ok(()), |place| self.start(place))
     }
 
     /// Starts a server. Its state machine has either to be filled anew or kept a part of what it had applied.
-    fn start(&mut self, place: usize) {
+    fn start(&mut self, place: usize) -> Result<(), Violation> {
         let server = &self.cluster.servers[place];
-        let most = server.machine.len().min(server.disk.entries.len()) as u64;
-        let applied = if self.rng.random_bool(0.5) { 0 } else { self.rng.random_range(0..=most) };
-        self.cluster.start(place, LogIndex(applied));
+        let (least, most) = server.disk.applicable(LogIndex(server.machine.len() as u64));
+        let applied =
+            if self.rng.random_bool(0.5) { least.0 } else { self.rng.random_range(least.0..=most.0) };
         self.cluster.note(|| format!("-- node {} starts", place + 1));
+        self.cluster.start(place, LogIndex(applied))
     }
 
     fn resume_one(&mut self) -> Result<(), Violation> {
@@ -314,7 +328,7 @@ impl Simulation {
         for place in 0..self.cluster.servers.len() {
             self.cluster.servers[place].paused = false;
             if self.cluster.servers[place].node.is_none() {
-                self.start(place);
+                self.start(place)?;
             }
         }
         let mut proposed = None;
@@ -346,8 +360,9 @@ impl Simulation {
             let mut moved = false;
             for place in 0..self.cluster.servers.len() {
                 let server = &self.cluster.servers[place];
-                moved |= server.disk.unsynced() > 0 || !server.to_apply.is_empty();
+                moved |= server.disk.unsynced() + server.disk.jobs() + server.to_apply.len() > 0;
                 self.cluster.sync(place, usize::MAX)?;
+                self.cluster.work(place, usize::MAX)?;
                 self.cluster.apply(place, usize::MAX)?;
             }
             for message in std::mem::take(&mut self.cluster.network) {
@@ -398,6 +413,8 @@ fn random_config(rng: &mut ChaCha8Rng, count: u64) -> Config {
         max_batch_bytes: *[8, 24, 4096].choose(rng).expect("not empty"),
         max_inflight_batches: rng.random_range(1..=6),
         max_pending: *[3, 20, 200].choose(rng).expect("not empty"),
+        kept_entries: *[0, 2, 10].choose(rng).expect("not empty"),
+        snapshot_chunk_bytes: *[24, 100, 1000].choose(rng).expect("not empty"),
         pre_vote: rng.random_bool(0.7),
         check_quorum: rng.random_bool(0.7),
         ..config(1, count)
@@ -423,6 +440,7 @@ fn random_weights(rng: &mut ChaCha8Rng) -> Vec<(Action, u32)> {
     trouble([(Action::Crash, 5), (Action::Start, 10)]);
     trouble([(Action::Pause, 4), (Action::Resume, 8)]);
     trouble([(Action::JumpClock, 6), (Action::JumpClock, 6)]);
+    trouble([(Action::TakeSnapshot, 10), (Action::TakeSnapshot, 40)]);
     weights
 }
 

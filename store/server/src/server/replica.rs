@@ -310,6 +310,12 @@ impl Replica {
             Effect::Persist(batch) => outputs.push(ReplicaOutput::Persist(batch)),
             Effect::Send(message) => outputs.push(ReplicaOutput::Send(message)),
             Effect::Apply { entries } => self.apply(entries, outputs),
+            // Nobody takes snapshots yet.
+            Effect::RestoreSnapshot { .. }
+            | Effect::ReadSnapshotChunk { .. }
+            | Effect::WriteSnapshotChunk { .. }
+            | Effect::CompactLog { .. }
+            | Effect::DropSnapshots { .. } => {}
             Effect::ReadReady { token, .. } => {
                 if let Some(query) = self.reads.remove(&token) {
                     let answer = Answer::Reading(self.machine.read(&query));

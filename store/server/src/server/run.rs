@@ -93,6 +93,8 @@ impl ServerOptions {
             max_batch_entries: 1024,
             max_batch_bytes: 1024 * 1024,
             max_inflight_batches: 16,
+            kept_entries: 5000,
+            snapshot_chunk_bytes: 1024 * 1024,
             max_pending: 8192,
             pre_vote: self.pre_vote,
             check_quorum: self.check_quorum,

@@ -20,7 +20,8 @@ fn entry(index: u64, term: u64, size_bytes: usize) -> Entry {
 
 fn batch(sequence: u64, entries: Vec<Entry>) -> PersistBatch {
     let hard_state = Some(HardState { term: Term(sequence), voted_for: Some(NodeId(sequence % 3 + 1)) });
-    PersistBatch { sequence: Sequence(sequence), truncate_from: None, entries, hard_state }
+    let sequence = Sequence(sequence);
+    PersistBatch { sequence, reset_after: None, truncate_from: None, entries, hard_state }
 }
 
 fn open(disk: &SimulatedDisk) -> Opened {

@@ -47,7 +47,7 @@ impl Solo {
 
     fn with(config: Config, term: u64, log: &[u64]) -> Solo {
         let hard_state = HardState { term: Term(term), voted_for: None };
-        let recovered = Recovered { hard_state, entries: entries(1, log), applied: LogIndex(0) };
+        let recovered = Recovered { hard_state, entries: entries(1, log), ..Recovered::default() };
         let node = Node::new(config, recovered, 0).expect("a good configuration");
         Solo { node, slow: false, written: Sequence(0), batches: Vec::new(), now_ms: 0 }
     }

@@ -22,6 +22,8 @@ fn config(id: u64, defects: Defects) -> Config {
         max_batch_entries: 64,
         max_batch_bytes: 1 << 20,
         max_inflight_batches: 8,
+        kept_entries: 0,
+        snapshot_chunk_bytes: 1024,
         max_pending: 64,
         pre_vote: true,
         check_quorum: true,
