@@ -42,7 +42,7 @@ impl Model for TicketMachine {
 
     /// How a history says it; [`decide`] below is given calls, and does not ask.
     fn meaning(&self, operation: &Operation) -> Result<Meaning<Take>, ModelError> {
-        Ok(match &operation.completion {
+        Ok(match operation.completion() {
             Completion::Ok { value, .. } => Meaning::Completed(Take(value.as_int())),
             Completion::Fail { .. } => Meaning::Nothing,
             // Perhaps a ticket came out after all.

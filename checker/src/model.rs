@@ -148,7 +148,7 @@ pub trait Model: Send + Sync {
     /// The part of the object that `operation` is on, where parts are independent of one another: the history is split by
     /// it (locality: Herlihy and Wing 1990, theorem 1).
     fn partition(&self, operation: &Operation) -> Option<Value> {
-        operation.key.clone()
+        operation.key().cloned()
     }
 
     /// The call in words: `write 3`, `read → 1`.

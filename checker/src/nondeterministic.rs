@@ -37,9 +37,9 @@
 //!     fn init(&self) -> Vec<Option<Value>> { vec![None] }
 //!
 //!     fn meaning(&self, operation: &Operation) -> Result<Meaning<Call>, ModelError> {
-//!         Ok(match (&*operation.f, &operation.completion) {
-//!             ("put", Completion::Ok { .. }) => Meaning::Completed(Call::Put(operation.value.clone())),
-//!             ("put", Completion::Info { .. }) => Meaning::Crashed(Call::Put(operation.value.clone())),
+//!         Ok(match (operation.f(), operation.completion()) {
+//!             ("put", Completion::Ok { .. }) => Meaning::Completed(Call::Put(operation.value().clone())),
+//!             ("put", Completion::Info { .. }) => Meaning::Crashed(Call::Put(operation.value().clone())),
 //!             ("get", Completion::Ok { value: Value::Nil, .. }) => Meaning::Completed(Call::Get(None)),
 //!             ("get", Completion::Ok { value, .. }) => Meaning::Completed(Call::Get(Some(value.clone()))),
 //!             _ => Meaning::Nothing,
@@ -113,7 +113,7 @@ pub trait NondeterministicModel: Send + Sync {
 
     /// See [`Model::partition`].
     fn partition(&self, operation: &Operation) -> Option<Value> {
-        operation.key.clone()
+        operation.key().cloned()
     }
 
     /// The call in words.

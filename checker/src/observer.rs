@@ -229,7 +229,7 @@ fn fault(event: &Event) -> Option<FaultSeen> {
         "undo" => FaultAction::Undo,
         _ => return None,
     };
-    if event.error.is_some() {
+    if event.error().is_some() {
         return None;
     }
     let (begins, ends) = match event.value.get("phase").map(Value::as_text) {

@@ -72,8 +72,8 @@ impl<M: Model> OnlineCheck for Online<'_, M> {
 pub struct Online<'b, M: Model> {
     model: M,
     budget: Budget<'b>,
-    /// Open operations by process.
-    open: BTreeMap<u64, Operation>,
+    /// The invocations of open operations, by process.
+    open: BTreeMap<u64, Event>,
     parts: BTreeMap<Option<Value>, Resumable<M>>,
     /// The keys of the parts with completions that are not judged yet: a run of hours has hundreds of thousands of keys, and
     /// only those in use are looked at.
@@ -101,26 +101,13 @@ impl<'b, M: Model> Online<'b, M> {
     /// # Errors
     /// If an operation means nothing to the model.
     pub fn event(&mut self, event: &Event) -> Result<&Status, ModelError> {
-        let &Event { time_ns, index, .. } = event;
         if let (Process::Client(process), Status::Fine) = (&event.process, &self.status) {
-            self.now_ns = self.now_ns.max(time_ns);
-            let completion = match event.kind {
-                EventKind::Invoke => {
-                    self.open.insert(*process, invoked(*process, event));
-                    return Ok(&self.status);
-                }
-                EventKind::Ok => Completion::Ok { time_ns, index, value: event.value.clone() },
-                EventKind::Fail => Completion::Fail {
-                    time_ns,
-                    index,
-                    value: event.value.clone(),
-                    error: event.error.clone(),
-                },
-                EventKind::Info => unknown(event),
-            };
-            if let Some(operation) = self.open.remove(process) {
-                self.close(Operation { completion, ..operation })?;
-                let oldest = self.open.values().map(|operation| operation.invoke_time_ns).min();
+            self.now_ns = self.now_ns.max(event.time_ns);
+            if event.kind == EventKind::Invoke {
+                self.open.insert(*process, event.clone());
+            } else if let Some(invocation) = self.open.remove(process) {
+                self.close(&invocation, Some(event))?;
+                let oldest = self.open.values().map(|invocation| invocation.time_ns).min();
                 self.judge(oldest.map_or(self.now_ns, |oldest| oldest.min(self.now_ns)));
             }
         }
@@ -132,8 +119,8 @@ impl<'b, M: Model> Online<'b, M> {
     /// # Errors
     /// As [`Online::event`].
     pub fn finish(&mut self) -> Result<&Status, ModelError> {
-        for (_, operation) in std::mem::take(&mut self.open) {
-            self.close(operation)?;
+        for invocation in std::mem::take(&mut self.open).into_values() {
+            self.close(&invocation, None)?;
         }
         if self.status == Status::Fine {
             self.judge(u64::MAX);
@@ -141,19 +128,20 @@ impl<'b, M: Model> Online<'b, M> {
         Ok(&self.status)
     }
 
-    fn close(&mut self, operation: Operation) -> Result<(), ModelError> {
-        let (call, completed) = match (self.model.meaning(&operation)?, &operation.completion) {
+    fn close(&mut self, invocation: &Event, completion: Option<&Event>) -> Result<(), ModelError> {
+        let Some(operation) = Operation::new(invocation, completion) else { return Ok(()) };
+        let (call, completed) = match (self.model.meaning(&operation)?, operation.completion()) {
             (Meaning::Nothing, _) => return Ok(()),
             (
                 Meaning::Completed(call),
-                &(Completion::Ok { time_ns, index, .. } | Completion::Fail { time_ns, index, .. }),
+                Completion::Ok { time_ns, index, .. } | Completion::Fail { time_ns, index, .. },
             ) => (call, Some(Completed { time_ns, index })),
             (Meaning::Completed(call) | Meaning::Crashed(call), _) => (call, None),
         };
         let interval = Interval {
             call,
-            operation: operation.invoke_index,
-            invoked_ns: operation.invoke_time_ns,
+            operation: operation.invoke_index(),
+            invoked_ns: operation.invoke_time_ns(),
             completed,
         };
         let key = self.model.partition(&operation);
@@ -194,26 +182,5 @@ impl<'b, M: Model> Online<'b, M> {
     pub fn held_operations(&self) -> usize {
         let distinct: BTreeSet<u64> = self.parts.values().flat_map(Resumable::operations).collect();
         self.open.len() + distinct.len()
-    }
-}
-
-fn invoked(process: u64, event: &Event) -> Operation {
-    Operation {
-        process,
-        f: event.f.clone(),
-        key: event.key.clone(),
-        value: event.value.clone(),
-        invoke_time_ns: event.time_ns,
-        invoke_index: event.index,
-        completion: Completion::Info { time_ns: None, index: None, value: event.value.clone(), error: None },
-    }
-}
-
-fn unknown(event: &Event) -> Completion {
-    Completion::Info {
-        time_ns: Some(event.time_ns),
-        index: Some(event.index),
-        value: event.value.clone(),
-        error: event.error.clone(),
     }
 }

@@ -62,9 +62,9 @@ impl Checker for Statistics {
         let mut by_function: BTreeMap<String, Counts> = BTreeMap::new();
         let mut total = Counts::default();
         for operation in history.operations() {
-            let counts = by_function.entry(operation.f.to_string()).or_default();
+            let counts = by_function.entry(operation.f().to_string()).or_default();
             for counts in [counts, &mut total] {
-                match operation.completion.kind() {
+                match operation.completion().kind() {
                     EventKind::Ok => counts.ok += 1,
                     EventKind::Fail => counts.fail += 1,
                     EventKind::Invoke | EventKind::Info => counts.info += 1,

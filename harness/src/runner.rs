@@ -308,7 +308,7 @@ impl Stage {
         };
         let key = violation.key.as_ref().map(|key| format!(" on key {key}")).unwrap_or_default();
         let why = format!("stopped at the first violation: event {}{key}", violation.prefix_end);
-        let value = Value::Map(vec![
+        let value = Value::map(vec![
             (Value::from("what"), Value::from(why.clone())),
             (Value::from("event"), Value::Int(violation.prefix_end as i64)),
         ]);
@@ -352,7 +352,7 @@ impl Stage {
 
     async fn perform_finally(&mut self, recovered: bool) -> Result<(), RunError> {
         if let Some(generator) = &mut self.final_generator {
-            let value = Value::Map(vec![(Value::from("recovered"), Value::Bool(recovered))]);
+            let value = Value::map(vec![(Value::from("recovered"), Value::Bool(recovered))]);
             self.recorder.record(Draft::new(Process::observer(), EventKind::Info, "final-reads", value))?;
             // Not stopped by a signal: without the last reads, lost writes stay unseen.
             self.interpreter.run(generator, &Stop::new()).await?;

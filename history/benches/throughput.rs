@@ -53,7 +53,7 @@ fn measure_memory(operations: u64) {
     for chunk in 0..operations.div_ceil(1_000) {
         let mut events = Vec::new();
         for operation in 1_000 * chunk..operations.min(1_000 * (chunk + 1)) {
-            let pair = Value::Vector(vec![numbers.small(), numbers.small()]);
+            let pair = Value::vector(vec![numbers.small(), numbers.small()]);
             for (index, kind) in (2 * operation..).zip([EventKind::Invoke, EventKind::Ok]) {
                 let process = Process::Client(operation % 10);
                 let mut event = Event::new(index, 1_000 * index, process, kind, "cas", pair.clone());
@@ -285,7 +285,7 @@ fn register(count: usize) -> History {
                 ("write", key, value.clone(), value)
             }
             _ => {
-                let pair = Value::Vector(vec![numbers.small(), numbers.small()]);
+                let pair = Value::vector(vec![numbers.small(), numbers.small()]);
                 ("cas", key, pair.clone(), pair)
             }
         }
@@ -299,10 +299,10 @@ fn transactions(count: usize) -> History {
             let key = Value::Int(numbers.below(50) as i64);
             if numbers.below(2) == 0 {
                 let list = (0..numbers.below(20)).map(|n| Value::Int(n as i64)).collect();
-                argument.push(Value::Vector(vec![Value::keyword("r"), key.clone(), Value::Nil]));
-                result.push(Value::Vector(vec![Value::keyword("r"), key, Value::Vector(list)]));
+                argument.push(Value::vector(vec![Value::keyword("r"), key.clone(), Value::Nil]));
+                result.push(Value::vector(vec![Value::keyword("r"), key, Value::Vector(list)]));
             } else {
-                let append = Value::Vector(vec![
+                let append = Value::vector(vec![
                     Value::keyword("append"),
                     key,
                     Value::Int(numbers.below(1_000) as i64),
@@ -311,6 +311,6 @@ fn transactions(count: usize) -> History {
                 result.push(append);
             }
         }
-        ("txn", None, Value::Vector(argument), Value::Vector(result))
+        ("txn", None, Value::vector(argument), Value::vector(result))
     })
 }

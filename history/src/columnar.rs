@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::names::Names;
-use crate::{Event, EventKind, Process, Value};
+use crate::{Details, Event, EventKind, Process, Value};
 
 /// What every file of Parquet's begins with.
 pub(crate) const MARK: &[u8] = b"PAR1";
@@ -63,8 +63,8 @@ fn to_bytes(events: &[Event]) -> Result<Vec<u8>, ParquetError> {
         texts(&mut group, events, |event| Some(event.f.to_string()), true)?;
         texts(&mut group, events, |event| event.key.as_ref().map(json), false)?;
         texts(&mut group, events, |event| (!event.value.is_nil()).then(|| json(&event.value)), false)?;
-        texts(&mut group, events, |event| event.error.as_ref().map(json), false)?;
-        texts(&mut group, events, |event| (!event.extra.is_empty()).then(|| json(&event.extra)), false)?;
+        texts(&mut group, events, |event| event.error().map(json), false)?;
+        texts(&mut group, events, |event| (!event.extra().is_empty()).then(|| json(event.extra())), false)?;
         group.close()?;
     }
     writer.into_inner()
@@ -266,8 +266,10 @@ impl Columns {
             f: names.intern(f),
             key: parse(&self.key[row], "key")?,
             value: parse::<Value>(&self.value[row], "value")?.unwrap_or_default(),
-            error: parse(&self.error[row], "error")?,
-            extra: parse(&self.extra[row], "extra")?.unwrap_or_default(),
+            details: Details::new(
+                parse(&self.error[row], "error")?,
+                parse(&self.extra[row], "extra")?.unwrap_or_default(),
+            ),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::Value;
+use crate::{Text, Value};
 
 /// Who acts: a logical client process, or one of the harness's own actors.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,7 +11,7 @@ pub enum Process {
     /// A client process. A number is never used again after an operation of it ended `info`.
     Client(u64),
     /// An actor that is not a client of the system: [`Process::NEMESIS`] breaks it, [`Process::OBSERVER`] watches it.
-    Named(Arc<str>),
+    Named(Text),
 }
 
 impl Process {
@@ -93,7 +93,7 @@ impl fmt::Display for EventKind {
     }
 }
 
-/// One event of a history.
+/// One event of a history. Histories have millions of them: what few of them have is in [`Details`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Position in the history, from 0, without gaps in what the recorder writes.
@@ -105,15 +105,13 @@ pub struct Event {
     /// Invocation or completion.
     pub kind: EventKind,
     /// The function: `read`, `write`, `cas`, …
-    pub f: Arc<str>,
+    pub f: Text,
     /// The independent key that the operation is on, where the workload has such keys.
     pub key: Option<Value>,
     /// Argument in an invocation, result in a completion. A `cas` has `[expected new]`; a read is invoked with nil.
     pub value: Value,
-    /// Why it failed, or why nobody knows.
-    pub error: Option<Value>,
-    /// Whatever else the file said about the event, kept for writing it again; by name.
-    pub extra: Vec<(Box<str>, Value)>,
+    /// Its error and further fields, if it has any.
+    pub details: Details,
 }
 
 impl Event {
@@ -123,10 +121,60 @@ impl Event {
         time_ns: u64,
         process: Process,
         kind: EventKind,
-        f: impl Into<Arc<str>>,
+        f: impl Into<Text>,
         value: Value,
     ) -> Event {
-        Event { index, time_ns, process, kind, f: f.into(), key: None, value, error: None, extra: Vec::new() }
+        Event { index, time_ns, process, kind, f: f.into(), key: None, value, details: Details::default() }
+    }
+
+    /// Why it failed, or why nobody knows.
+    #[must_use]
+    pub fn error(&self) -> Option<&Value> {
+        self.details.error()
+    }
+
+    /// Whatever else the file said about the event, kept for writing it again; by name.
+    #[must_use]
+    pub fn extra(&self) -> &[(Text, Value)] {
+        self.details.extra()
+    }
+
+    /// The same with this error.
+    #[must_use]
+    pub fn with_error(mut self, error: Option<Value>) -> Event {
+        self.details = Details::new(error, self.extra().to_vec());
+        self
+    }
+}
+
+/// What few events have. One word; nothing else if there is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details(Option<Arc<Filled>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Filled {
+    error: Option<Value>,
+    extra: Vec<(Text, Value)>,
+}
+
+impl Details {
+    /// Why an event failed, or why nobody knows; and whatever else a file says about it, by name.
+    #[must_use]
+    pub fn new(error: Option<Value>, extra: Vec<(Text, Value)>) -> Details {
+        let is_empty = error.is_none() && extra.is_empty();
+        Details((!is_empty).then(|| Arc::new(Filled { error, extra })))
+    }
+
+    /// Why it failed, or why nobody knows.
+    #[must_use]
+    pub fn error(&self) -> Option<&Value> {
+        self.0.as_ref()?.error.as_ref()
+    }
+
+    /// Whatever else the file said, by name.
+    #[must_use]
+    pub fn extra(&self) -> &[(Text, Value)] {
+        self.0.as_ref().map_or(&[], |details| &details.extra)
     }
 }
 
@@ -138,7 +186,7 @@ pub struct Draft {
     /// Invocation or completion.
     pub kind: EventKind,
     /// The function.
-    pub f: Arc<str>,
+    pub f: Text,
     /// The independent key, where the workload has such keys.
     pub key: Option<Value>,
     /// Argument or result.
@@ -146,17 +194,17 @@ pub struct Draft {
     /// Why it failed, or why nobody knows.
     pub error: Option<Value>,
     /// Further fields, by name.
-    pub extra: Vec<(Box<str>, Value)>,
+    pub extra: Vec<(Text, Value)>,
 }
 
 impl Draft {
     /// A draft without key, error or further fields.
-    pub fn new(process: Process, kind: EventKind, f: impl Into<Arc<str>>, value: Value) -> Draft {
+    pub fn new(process: Process, kind: EventKind, f: impl Into<Text>, value: Value) -> Draft {
         Draft { process, kind, f: f.into(), key: None, value, error: None, extra: Vec::new() }
     }
 
     /// The invocation of `f` by the client process number `process`.
-    pub fn invoke(process: u64, f: impl Into<Arc<str>>, value: Value) -> Draft {
+    pub fn invoke(process: u64, f: impl Into<Text>, value: Value) -> Draft {
         Draft::new(Process::Client(process), EventKind::Invoke, f, value)
     }
 
@@ -184,7 +232,7 @@ impl Draft {
 
     /// The same with one further field.
     #[must_use]
-    pub fn with_extra(mut self, name: impl Into<Box<str>>, value: Value) -> Draft {
+    pub fn with_extra(mut self, name: impl Into<Text>, value: Value) -> Draft {
         self.extra.push((name.into(), value));
         self
     }
@@ -193,6 +241,6 @@ impl Draft {
     #[must_use]
     pub fn at(self, index: u64, time_ns: u64) -> Event {
         let Draft { process, kind, f, key, value, error, extra } = self;
-        Event { index, time_ns, process, kind, f, key, value, error, extra }
+        Event { index, time_ns, process, kind, f, key, value, details: Details::new(error, extra) }
     }
 }

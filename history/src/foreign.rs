@@ -1,8 +1,6 @@
 //! Events of other programs: what they leave out is filled in, what they get wrong is mended or refused, and said.
 
-use std::sync::Arc;
-
-use crate::{Event, EventKind, MAX_DEPTH, Process, Value};
+use crate::{Details, Event, EventKind, MAX_DEPTH, Process, Text, Value};
 
 /// An event as another program's file has it.
 #[derive(Debug, Default)]
@@ -11,11 +9,11 @@ pub(crate) struct ForeignEvent {
     pub(crate) time_ns: Option<u64>,
     pub(crate) process: Option<Process>,
     pub(crate) kind: Option<EventKind>,
-    pub(crate) f: Option<Arc<str>>,
+    pub(crate) f: Option<Text>,
     pub(crate) key: Option<Value>,
     pub(crate) value: Value,
     pub(crate) error: Option<Value>,
-    pub(crate) extra: Vec<(Box<str>, Value)>,
+    pub(crate) extra: Vec<(Text, Value)>,
     /// The file says that `value` is `[key value]`.
     pub(crate) independent: bool,
     /// `value` may be deeper by one than a value may be, so that a tuple of the deepest key and value can be read.
@@ -96,7 +94,8 @@ impl Naturalizer {
         self.next_index = index.saturating_add(1);
         self.time_ns = time_ns;
         let f = foreign.f.unwrap_or_else(|| "".into());
-        Ok(Event { index, time_ns, process, kind, f, key, value, error: foreign.error, extra })
+        let details = Details::new(foreign.error, extra);
+        Ok(Event { index, time_ns, process, kind, f, key, value, details })
     }
 }
 
@@ -104,8 +103,7 @@ impl Naturalizer {
 fn split_tuple(value: Value, kind: EventKind) -> Result<(Option<Value>, Value), String> {
     match value {
         Value::Vector(elements) | Value::List(elements) if elements.len() == 2 => {
-            let mut elements = elements.into_iter();
-            Ok((elements.next(), elements.next().unwrap_or_default()))
+            Ok((Some(elements[0].clone()), elements[1].clone()))
         }
         value if kind == EventKind::Invoke => Err(format!("expected a value [key value], found {value}")),
         value => Ok((None, value)),

@@ -1,7 +1,5 @@
 //! [`History`]: events in order, and the view of them as operations.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 
 use crate::validate::Validator;
@@ -14,8 +12,8 @@ pub struct History {
 }
 
 /// How an operation ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Completion {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion<'h> {
     /// It happened, with this result.
     Ok {
         /// When, in nanoseconds since the start.
@@ -23,7 +21,7 @@ pub enum Completion {
         /// The index of the completing event.
         index: u64,
         /// The result.
-        value: Value,
+        value: &'h Value,
     },
     /// It did not happen.
     Fail {
@@ -32,9 +30,9 @@ pub enum Completion {
         /// The index of the completing event.
         index: u64,
         /// What the completion carried: for a failed compare-and-set that "compared unequal", an observation.
-        value: Value,
+        value: &'h Value,
         /// The reason, if one was recorded.
-        error: Option<Value>,
+        error: Option<&'h Value>,
     },
     /// It may happen at any time after its invocation, or never. Without index and time if the history ends while the
     /// operation is open.
@@ -44,28 +42,28 @@ pub enum Completion {
         /// The index of the completing event.
         index: Option<u64>,
         /// What the completion carried.
-        value: Value,
+        value: &'h Value,
         /// The reason, if one was recorded.
-        error: Option<Value>,
+        error: Option<&'h Value>,
     },
 }
 
-impl Completion {
+impl Completion<'_> {
     /// The index of the completing event, if there is one.
     #[must_use]
     pub fn index(&self) -> Option<u64> {
-        match self {
-            Completion::Ok { index, .. } | Completion::Fail { index, .. } => Some(*index),
-            Completion::Info { index, .. } => *index,
+        match *self {
+            Completion::Ok { index, .. } | Completion::Fail { index, .. } => Some(index),
+            Completion::Info { index, .. } => index,
         }
     }
 
     /// When the completing event was recorded, if there is one.
     #[must_use]
     pub fn time_ns(&self) -> Option<u64> {
-        match self {
-            Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } => Some(*time_ns),
-            Completion::Info { time_ns, .. } => *time_ns,
+        match *self {
+            Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } => Some(time_ns),
+            Completion::Info { time_ns, .. } => time_ns,
         }
     }
 
@@ -81,23 +79,90 @@ impl Completion {
 }
 
 /// An invocation with its completion. Its interval `[invoke_time_ns, completion]` is closed at both ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// The client process.
-    pub process: u64,
-    /// The function.
-    pub f: Arc<str>,
-    /// The independent key, if the workload has them.
-    pub key: Option<Value>,
-    /// The argument.
-    pub value: Value,
-    /// When it was invoked, in nanoseconds since the start.
-    pub invoke_time_ns: u64,
-    /// The index of the invoking event: the name of the operation in every verdict and report.
-    pub invoke_index: u64,
-    /// How it ended.
-    pub completion: Completion,
+///
+/// Two words: everything else stays where it is, in the events. Operations are equal if all that can be asked of them is.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'h> {
+    invocation: &'h Event,
+    completion: Option<&'h Event>,
 }
+
+impl<'h> Operation<'h> {
+    /// The operation that `invocation` begins and `completion` ends, if anything does. `None` if they are not an invocation of a client
+    /// process and a completion of that process.
+    #[must_use]
+    pub fn new(invocation: &'h Event, completion: Option<&'h Event>) -> Option<Operation<'h>> {
+        let process = invocation.process.client()?;
+        let is_completion =
+            |event: &Event| event.kind != EventKind::Invoke && event.process.client() == Some(process);
+        let fits = invocation.kind == EventKind::Invoke && completion.is_none_or(is_completion);
+        fits.then_some(Operation { invocation, completion })
+    }
+
+    /// The client process.
+    #[must_use]
+    pub fn process(&self) -> u64 {
+        self.invocation.process.client().expect("only clients have operations")
+    }
+
+    /// The function.
+    #[must_use]
+    pub fn f(&self) -> &'h str {
+        &self.invocation.f
+    }
+
+    /// The independent key, if the workload has them.
+    #[must_use]
+    pub fn key(&self) -> Option<&'h Value> {
+        self.invocation.key.as_ref()
+    }
+
+    /// The argument.
+    #[must_use]
+    pub fn value(&self) -> &'h Value {
+        &self.invocation.value
+    }
+
+    /// When it was invoked, in nanoseconds since the start.
+    #[must_use]
+    pub fn invoke_time_ns(&self) -> u64 {
+        self.invocation.time_ns
+    }
+
+    /// The index of the invoking event: the name of the operation in every verdict and report.
+    #[must_use]
+    pub fn invoke_index(&self) -> u64 {
+        self.invocation.index
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn completion(&self) -> Completion<'h> {
+        let Some(event) = self.completion else {
+            return Completion::Info { time_ns: None, index: None, value: &Value::Nil, error: None };
+        };
+        let Event { time_ns, index, ref value, .. } = *event;
+        match event.kind {
+            EventKind::Ok => Completion::Ok { time_ns, index, value },
+            EventKind::Fail => Completion::Fail { time_ns, index, value, error: event.error() },
+            EventKind::Invoke | EventKind::Info => {
+                Completion::Info { time_ns: Some(time_ns), index: Some(index), value, error: event.error() }
+            }
+        }
+    }
+}
+
+impl PartialEq for Operation<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let said =
+            |operation: &Self| (operation.process(), operation.invoke_time_ns(), operation.invoke_index());
+        said(self) == said(other)
+            && (self.f(), self.key(), self.value()) == (other.f(), other.key(), other.value())
+            && self.completion() == other.completion()
+    }
+}
+
+impl Eq for Operation<'_> {}
 
 impl History {
     /// A history of events that are known to keep the invariants (see the crate's documentation): those of a recorder, or
@@ -136,18 +201,19 @@ impl History {
         &self.events
     }
 
-    /// The client operations in order of invocation. O(n) time and memory.
+    /// The client operations in order of invocation. O(n) time; 16 bytes of memory for each.
     #[must_use]
-    pub fn operations(&self) -> Vec<Operation> {
-        let mut operations: Vec<Operation> = Vec::with_capacity(self.events.len() / 2);
+    pub fn operations(&self) -> Vec<Operation<'_>> {
+        let invocations = self.events.iter().filter(|event| is_invocation(event)).count();
+        let mut operations: Vec<Operation<'_>> = Vec::with_capacity(invocations);
         let mut open: FxHashMap<u64, usize> = FxHashMap::default();
         for event in &self.events {
             let Process::Client(process) = event.process else { continue };
             if event.kind == EventKind::Invoke {
                 open.insert(process, operations.len());
-                operations.push(invoked(process, event));
+                operations.push(Operation { invocation: event, completion: None });
             } else if let Some(position) = open.remove(&process) {
-                operations[position].completion = completed(event);
+                operations[position].completion = Some(event);
             }
         }
         operations
@@ -156,18 +222,14 @@ impl History {
     /// The client operations by independent key, the keys in order of their first invocation, the operations of each in
     /// order of invocation. Operations without a key come under `None`. O(n) time and memory.
     #[must_use]
-    pub fn by_key(&self) -> Vec<(Option<Value>, Vec<Operation>)> {
-        let mut groups: Vec<(Option<Value>, Vec<Operation>)> = Vec::new();
-        let mut positions: FxHashMap<Option<Value>, usize> = FxHashMap::default();
+    pub fn by_key(&self) -> Vec<(Option<&Value>, Vec<Operation<'_>>)> {
+        let mut groups: Vec<(Option<&Value>, Vec<Operation<'_>>)> = Vec::new();
+        let mut positions: FxHashMap<Option<&Value>, usize> = FxHashMap::default();
         for operation in self.operations() {
-            let position = match positions.get(&operation.key) {
-                Some(position) => *position,
-                None => {
-                    positions.insert(operation.key.clone(), groups.len());
-                    groups.push((operation.key.clone(), Vec::new()));
-                    groups.len() - 1
-                }
-            };
+            let position = *positions.entry(operation.key()).or_insert(groups.len());
+            if position == groups.len() {
+                groups.push((operation.key(), Vec::new()));
+            }
             groups[position].1.push(operation);
         }
         groups
@@ -185,26 +247,6 @@ impl History {
     }
 }
 
-fn invoked(process: u64, event: &Event) -> Operation {
-    Operation {
-        process,
-        f: event.f.clone(),
-        key: event.key.clone(),
-        value: event.value.clone(),
-        invoke_time_ns: event.time_ns,
-        invoke_index: event.index,
-        completion: Completion::Info { time_ns: None, index: None, value: Value::Nil, error: None },
-    }
-}
-
-fn completed(event: &Event) -> Completion {
-    let (time_ns, index, value, error) =
-        (event.time_ns, event.index, event.value.clone(), event.error.clone());
-    match event.kind {
-        EventKind::Ok => Completion::Ok { time_ns, index, value },
-        EventKind::Fail => Completion::Fail { time_ns, index, value, error },
-        EventKind::Invoke | EventKind::Info => {
-            Completion::Info { time_ns: Some(time_ns), index: Some(index), value, error }
-        }
-    }
+fn is_invocation(event: &Event) -> bool {
+    event.kind == EventKind::Invoke && event.process.client().is_some()
 }

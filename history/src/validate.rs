@@ -2,12 +2,10 @@
 //!
 //! O(1) time an event; memory proportional to the open operations and to the processes that were retired.
 
-use std::sync::Arc;
-
 use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
-use crate::{Event, EventKind, Process};
+use crate::{Event, EventKind, Process, Text};
 
 /// An event that cannot follow the events before it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -20,7 +18,7 @@ pub enum Problem {
         /// The process.
         process: u64,
         /// The function of the completion.
-        f: Arc<str>,
+        f: Text,
         /// `ok`, `fail` or `info`.
         kind: EventKind,
     },
@@ -33,9 +31,9 @@ pub enum Problem {
         /// The process.
         process: u64,
         /// The function of the completion.
-        f: Arc<str>,
+        f: Text,
         /// The function of the open operation.
-        open_f: Arc<str>,
+        open_f: Text,
         /// The index of its invocation.
         open_index: u64,
     },
@@ -48,9 +46,9 @@ pub enum Problem {
         /// The process.
         process: u64,
         /// The function of the second operation.
-        f: Arc<str>,
+        f: Text,
         /// The function of the first.
-        open_f: Arc<str>,
+        open_f: Text,
         /// The index of the first invocation.
         open_index: u64,
     },
@@ -63,7 +61,7 @@ pub enum Problem {
         /// The process.
         process: u64,
         /// The function of the new operation.
-        f: Arc<str>,
+        f: Text,
     },
     /// An event earlier than the one before it.
     #[error("time goes backwards, from {previous_ns} ns to {time_ns} ns; expected events in order of time")]
@@ -88,7 +86,7 @@ pub enum Problem {
 /// An operation that has begun and not ended.
 #[derive(Debug)]
 struct Open {
-    f: Arc<str>,
+    f: Text,
     index: u64,
 }
 

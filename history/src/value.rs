@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
+
+use crate::{Items, Text};
 
 /// How deep a value read from a file may be nested: beyond what any history has, and far below what would exhaust a stack.
 /// A scalar is 0 deep, a collection or tagged literal one deeper than the deepest value in it.
@@ -12,6 +15,8 @@ pub const MAX_DEPTH: usize = 128;
 ///
 /// Equality and order are total: floats compare by [`f64::total_cmp`], and values of different kinds compare by kind, in
 /// the order of the variants. A `List` and a `Vector` of the same elements are different values.
+///
+/// Two words, and cheap to clone: what does not fit is shared and never changes. Histories have millions of them.
 #[derive(Clone, Debug, Default)]
 pub enum Value {
     /// EDN `nil`, JSON `null`: in a completion, "nothing there"; in an invocation of a read, "not known yet".
@@ -22,38 +27,63 @@ pub enum Value {
     /// An integer that fits 64 bits.
     Int(i64),
     /// An integer that does not fit 64 bits, in decimal digits without leading zeros (EDN `123…N`).
-    BigInt(Box<str>),
+    BigInt(Text),
     /// A floating-point number; NaN and the infinities included (EDN `##NaN`, `##Inf`).
     Float(f64),
     /// A string.
-    String(Box<str>),
+    String(Text),
     /// An EDN keyword, without its colon: `:timed-out` is `Keyword("timed-out")`.
-    Keyword(Box<str>),
+    Keyword(Text),
     /// An EDN symbol.
-    Symbol(Box<str>),
+    Symbol(Text),
     /// An EDN character.
     Char(char),
     /// An EDN list, `(1 2)`.
-    List(Vec<Value>),
+    List(Items<Value>),
     /// An EDN vector or JSON array, `[1 2]`.
-    Vector(Vec<Value>),
+    Vector(Items<Value>),
     /// A map, in the order written.
-    Map(Vec<(Value, Value)>),
+    Map(Items<(Value, Value)>),
     /// An EDN set, in the order written.
-    Set(Vec<Value>),
+    Set(Items<Value>),
     /// An EDN tagged literal, `#inst "2026-11-21"`: the tag without its `#`, and the datum.
-    Tagged(Box<str>, Box<Value>),
+    Tagged(Arc<(Text, Value)>),
 }
 
 impl Value {
     /// A string value.
-    pub fn string(text: impl Into<Box<str>>) -> Value {
+    pub fn string(text: impl Into<Text>) -> Value {
         Value::String(text.into())
     }
 
     /// A keyword value; `name` without the colon.
-    pub fn keyword(name: impl Into<Box<str>>) -> Value {
+    pub fn keyword(name: impl Into<Text>) -> Value {
         Value::Keyword(name.into())
+    }
+
+    /// A list of these elements.
+    pub fn list(elements: impl Into<Items<Value>>) -> Value {
+        Value::List(elements.into())
+    }
+
+    /// A vector of these elements.
+    pub fn vector(elements: impl Into<Items<Value>>) -> Value {
+        Value::Vector(elements.into())
+    }
+
+    /// A set of these elements, in this order.
+    pub fn set(elements: impl Into<Items<Value>>) -> Value {
+        Value::Set(elements.into())
+    }
+
+    /// A map of these entries, in this order.
+    pub fn map(entries: impl Into<Items<(Value, Value)>>) -> Value {
+        Value::Map(entries.into())
+    }
+
+    /// `value` with `tag`, which is without its `#`.
+    pub fn tagged(tag: impl Into<Text>, value: Value) -> Value {
+        Value::Tagged(Arc::new((tag.into(), value)))
     }
 
     /// The integer that `digits` (decimal, perhaps signed) say, whatever its size; nothing if they say none.
@@ -119,7 +149,7 @@ impl Value {
             Value::Map(entries) => {
                 1 + entries.iter().map(|(key, value)| key.depth().max(value.depth())).max().unwrap_or(0)
             }
-            Value::Tagged(_, value) => 1 + value.depth(),
+            Value::Tagged(tagged) => 1 + tagged.1.depth(),
             _ => 0,
         }
     }
@@ -140,20 +170,9 @@ impl Value {
             Value::Vector(_) => 10,
             Value::Map(_) => 11,
             Value::Set(_) => 12,
-            Value::Tagged(..) => 13,
+            Value::Tagged(_) => 13,
         }
     }
-}
-
-/// Adds an element to those of a collection that is being read.
-///
-/// Histories have millions of pairs and triples (compare-and-set, micro-operations), and the room for four elements that a
-/// vector begins with would be a good part of the memory that they need.
-pub(crate) fn push_element(elements: &mut Vec<Value>, element: Value) {
-    if elements.is_empty() {
-        elements.reserve_exact(3);
-    }
-    elements.push(element);
 }
 
 impl Ord for Value {
@@ -169,9 +188,9 @@ impl Ord for Value {
             (Value::Char(a), Value::Char(b)) => a.cmp(b),
             (Value::List(a), Value::List(b))
             | (Value::Vector(a), Value::Vector(b))
-            | (Value::Set(a), Value::Set(b)) => a.cmp(b),
-            (Value::Map(a), Value::Map(b)) => a.cmp(b),
-            (Value::Tagged(tag_a, a), Value::Tagged(tag_b, b)) => (tag_a, a).cmp(&(tag_b, b)),
+            | (Value::Set(a), Value::Set(b)) => a[..].cmp(b),
+            (Value::Map(a), Value::Map(b)) => a[..].cmp(b),
+            (Value::Tagged(a), Value::Tagged(b)) => a.cmp(b),
             _ => self.rank().cmp(&other.rank()),
         }
     }
@@ -203,9 +222,11 @@ impl std::hash::Hash for Value {
                 text.hash(state)
             }
             Value::Char(c) => c.hash(state),
-            Value::List(elements) | Value::Vector(elements) | Value::Set(elements) => elements.hash(state),
-            Value::Map(entries) => entries.hash(state),
-            Value::Tagged(tag, value) => (tag, value).hash(state),
+            Value::List(elements) | Value::Vector(elements) | Value::Set(elements) => {
+                elements[..].hash(state)
+            }
+            Value::Map(entries) => entries[..].hash(state),
+            Value::Tagged(tagged) => tagged.hash(state),
         }
     }
 }
@@ -236,7 +257,7 @@ impl From<String> for Value {
 
 impl From<Vec<Value>> for Value {
     fn from(elements: Vec<Value>) -> Self {
-        Value::Vector(elements)
+        Value::vector(elements)
     }
 }
 

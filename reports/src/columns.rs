@@ -183,27 +183,27 @@ fn columns_with(
     let mut columns = Columns::default();
     let (mut last_index, mut last_time) = (0, 0);
     for (operation, lane) in facts.operations.iter().zip(&facts.lanes.of_operation) {
-        let (index, time) = (operation.invoke_index, operation.invoke_time_ns);
+        let (index, time) = (operation.invoke_index(), operation.invoke_time_ns());
         columns.index.push(index.wrapping_sub(last_index));
         columns.time.push(time.saturating_sub(last_time));
         (last_index, last_time) = (index, time);
         let duration =
-            operation.completion.time_ns().and_then(|end| i64::try_from(end.saturating_sub(time)).ok());
+            operation.completion().time_ns().and_then(|end| i64::try_from(end.saturating_sub(time)).ok());
         columns.duration.push(duration.unwrap_or(-1));
-        columns.completion.push(operation.completion.index().map_or(0, |end| end.saturating_sub(index)));
-        columns.process.push(operation.process);
+        columns.completion.push(operation.completion().index().map_or(0, |end| end.saturating_sub(index)));
+        columns.process.push(operation.process());
         columns.lane.push(*lane);
-        let f = functions.binary_search(&&*operation.f).unwrap_or(0);
+        let f = functions.binary_search(&operation.f()).unwrap_or(0);
         columns.f.push(u32::try_from(f).unwrap_or(0));
-        columns.outcome.push(outcome(&operation.completion) as u8);
-        let key = operation.key.as_ref().and_then(|key| keys.get(key.to_string().as_str()).copied());
+        columns.outcome.push(outcome(operation.completion()) as u8);
+        let key = operation.key().and_then(|key| keys.get(key.to_string().as_str()).copied());
         columns.key.push(key.unwrap_or(-1));
         columns.label.push(strings.of(describe::label(operation)));
-        columns.value.push(strings.of(text_or_empty(&operation.value)));
-        columns.result.push(strings.of(result_text(&operation.completion)));
-        columns
-            .error
-            .push(strings.of(describe::error(&operation.completion).map_or_else(String::new, text_or_empty)));
+        columns.value.push(strings.of(text_or_empty(operation.value())));
+        columns.result.push(strings.of(result_text(operation.completion())));
+        columns.error.push(
+            strings.of(describe::error(operation.completion()).map_or_else(String::new, text_or_empty)),
+        );
     }
     columns
 }
@@ -212,7 +212,7 @@ fn text_or_empty(value: &labrys_history::Value) -> String {
     if value.is_nil() { String::new() } else { value.to_string() }
 }
 
-fn result_text(completion: &Completion) -> String {
+fn result_text(completion: Completion<'_>) -> String {
     match completion {
         Completion::Ok { value, .. } => value.to_string(),
         other => text_or_empty(describe::result(other)),

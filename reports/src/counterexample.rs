@@ -107,8 +107,7 @@ pub fn edn(minimal: &MinimalHistory, history: &History) -> std::io::Result<Strin
     for (number, mut event) in open.into_iter().enumerate() {
         (event.index, event.time_ns) = (end.0 + 1 + number as u64, end.1);
         event.kind = EventKind::Info;
-        event.error = Some(Value::keyword("not-completed"));
-        events.push(event);
+        events.push(event.with_error(Some(Value::keyword("not-completed"))));
     }
     let mut bytes = Vec::new();
     write_edn(&mut bytes, &events)?;

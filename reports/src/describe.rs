@@ -9,7 +9,7 @@ pub(crate) const UNKNOWN: &str = "?";
 
 /// A few characters for the inside of a bar: `w 3`, `r → 1`, `cas 1→2 ✗`.
 pub(crate) fn label(operation: &Operation) -> String {
-    let name = match &*operation.f {
+    let name = match operation.f() {
         "read" => "r",
         "write" => "w",
         other => other,
@@ -19,20 +19,20 @@ pub(crate) fn label(operation: &Operation) -> String {
 
 /// The operation in words: `write 3`, `read → 1`, `cas 1 → 2 ✗`.
 pub(crate) fn sentence(operation: &Operation) -> String {
-    words(operation, &operation.f, " → ")
+    words(operation, operation.f(), " → ")
 }
 
 fn words(operation: &Operation, name: &str, arrow: &str) -> String {
     let mut text = name.to_owned();
-    match (&*operation.f, operation.value.as_sequence()) {
+    match (operation.f(), operation.value().as_sequence()) {
         ("cas", Some([expected, new])) => text.push_str(&format!(" {expected}{arrow}{new}")),
-        _ if operation.value.is_nil() => {}
-        _ => text.push_str(&format!(" {}", operation.value)),
+        _ if operation.value().is_nil() => {}
+        _ => text.push_str(&format!(" {}", operation.value())),
     }
-    match &operation.completion {
+    match operation.completion() {
         Completion::Ok { value, .. } => {
-            let is_read = operation.value.is_nil();
-            if (is_read && &*operation.f == "read") || (!value.is_nil() && *value != operation.value) {
+            let is_read = operation.value().is_nil();
+            if (is_read && operation.f() == "read") || (!value.is_nil() && *value != *operation.value()) {
                 text.push_str(&format!(" → {value}"));
             }
         }
@@ -43,7 +43,7 @@ fn words(operation: &Operation, name: &str, arrow: &str) -> String {
 }
 
 /// What the completion carried, for the details of an operation.
-pub(crate) fn result(completion: &Completion) -> &Value {
+pub(crate) fn result<'h>(completion: Completion<'h>) -> &'h Value {
     match completion {
         Completion::Ok { value, .. } | Completion::Fail { value, .. } | Completion::Info { value, .. } => {
             value
@@ -52,10 +52,10 @@ pub(crate) fn result(completion: &Completion) -> &Value {
 }
 
 /// The reason in the completion, if it has one.
-pub(crate) fn error(completion: &Completion) -> Option<&Value> {
+pub(crate) fn error<'h>(completion: Completion<'h>) -> Option<&'h Value> {
     match completion {
         Completion::Ok { .. } => None,
-        Completion::Fail { error, .. } | Completion::Info { error, .. } => error.as_ref(),
+        Completion::Fail { error, .. } | Completion::Info { error, .. } => error,
     }
 }
 
@@ -93,13 +93,13 @@ impl Times {
 
     /// When an operation was over; one of unknown outcome is never over, even when its client has
     /// given up.
-    pub(crate) fn end(self, completion: &Completion) -> String {
+    pub(crate) fn end(self, completion: Completion<'_>) -> String {
         match completion {
             Completion::Info { time_ns: Some(time), .. } => {
-                format!("open (given up at {})", self.time(*time))
+                format!("open (given up at {})", self.time(time))
             }
             Completion::Info { time_ns: None, .. } => "open".to_owned(),
-            Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } => self.time(*time_ns),
+            Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } => self.time(time_ns),
         }
     }
 }
@@ -166,40 +166,33 @@ pub(crate) fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use labrys_history::{EventKind, Process};
+
     use super::*;
 
-    fn operation(f: &str, value: Value, completion: Completion) -> Operation {
-        Operation {
-            process: 0,
-            f: f.into(),
-            key: None,
-            value,
-            invoke_time_ns: 0,
-            invoke_index: 0,
-            completion,
-        }
-    }
-
-    fn ok(value: Value) -> Completion {
-        Completion::Ok { time_ns: 1, index: 1, value }
+    /// An operation that ended so, with what its completion carried; `None`: it is open.
+    fn events(f: &str, value: Value, end: Option<(EventKind, Value)>) -> (Event, Option<Event>) {
+        let event = |index, kind, value| Event::new(index, index, Process::Client(0), kind, f, value);
+        (event(0, EventKind::Invoke, value), end.map(|(kind, value)| event(1, kind, value)))
     }
 
     #[test]
     fn labels_say_what_was_asked_what_came_back_and_how_it_ended() {
-        let pair = Value::Vector(vec![Value::Int(1), Value::Int(2)]);
-        let fail = Completion::Fail { time_ns: 1, index: 1, value: Value::Nil, error: None };
-        let open = Completion::Info { time_ns: None, index: None, value: Value::Nil, error: None };
+        let pair = Value::vector([Value::Int(1), Value::Int(2)]);
+        let ok = |value| Some((EventKind::Ok, value));
+        let fail = Some((EventKind::Fail, Value::Nil));
         let cases = [
-            (operation("read", Value::Nil, ok(Value::Int(1))), "r → 1", "read → 1"),
-            (operation("read", Value::Nil, ok(Value::Nil)), "r → nil", "read → nil"),
-            (operation("write", Value::Int(3), ok(Value::Int(3))), "w 3", "write 3"),
-            (operation("write", Value::Int(3), ok(Value::Nil)), "w 3", "write 3"),
-            (operation("cas", pair.clone(), fail), "cas 1→2 ✗", "cas 1 → 2 ✗"),
-            (operation("cas", pair, open), "cas 1→2 ?", "cas 1 → 2 ?"),
-            (operation("enqueue", Value::Int(9), ok(Value::Nil)), "enqueue 9", "enqueue 9"),
-            (operation("dequeue", Value::Nil, ok(Value::Int(9))), "dequeue → 9", "dequeue → 9"),
+            (events("read", Value::Nil, ok(Value::Int(1))), "r → 1", "read → 1"),
+            (events("read", Value::Nil, ok(Value::Nil)), "r → nil", "read → nil"),
+            (events("write", Value::Int(3), ok(Value::Int(3))), "w 3", "write 3"),
+            (events("write", Value::Int(3), ok(Value::Nil)), "w 3", "write 3"),
+            (events("cas", pair.clone(), fail), "cas 1→2 ✗", "cas 1 → 2 ✗"),
+            (events("cas", pair, None), "cas 1→2 ?", "cas 1 → 2 ?"),
+            (events("enqueue", Value::Int(9), ok(Value::Nil)), "enqueue 9", "enqueue 9"),
+            (events("dequeue", Value::Nil, ok(Value::Int(9))), "dequeue → 9", "dequeue → 9"),
         ];
-        for (operation, short, long) in cases {
+        for ((invocation, completion), short, long) in cases {
+            let operation = Operation::new(&invocation, completion.as_ref()).unwrap();
             assert_eq!((label(&operation).as_str(), sentence(&operation).as_str()), (short, long));
         }
     }

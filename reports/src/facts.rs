@@ -21,7 +21,7 @@ pub(crate) const OUTCOMES: [EventKind; 3] = [EventKind::Ok, EventKind::Fail, Eve
 pub(crate) struct Facts<'a> {
     pub inputs: Inputs<'a>,
     /// In order of invocation.
-    pub operations: Vec<Operation>,
+    pub operations: Vec<Operation<'a>>,
     pub lanes: Lanes,
     pub faults: Vec<Fault>,
     pub leaders: Vec<Leader>,
@@ -118,7 +118,7 @@ impl<'a> Facts<'a> {
 }
 
 /// The position of an outcome in [`OUTCOMES`].
-pub(crate) fn outcome(completion: &Completion) -> usize {
+pub(crate) fn outcome(completion: Completion<'_>) -> usize {
     match completion {
         Completion::Ok { .. } => 0,
         Completion::Fail { .. } => 1,
@@ -129,14 +129,16 @@ pub(crate) fn outcome(completion: &Completion) -> usize {
 fn functions(operations: &[Operation]) -> BTreeMap<String, FunctionFacts> {
     let mut functions: BTreeMap<String, FunctionFacts> = BTreeMap::new();
     for operation in operations {
-        if !functions.contains_key(&*operation.f) {
-            functions
-                .insert(operation.f.to_string(), FunctionFacts { outcomes: [0; 3], latency_us: histogram() });
+        if !functions.contains_key(operation.f()) {
+            functions.insert(
+                operation.f().to_string(),
+                FunctionFacts { outcomes: [0; 3], latency_us: histogram() },
+            );
         }
-        let Some(function) = functions.get_mut(&*operation.f) else { continue };
-        function.outcomes[outcome(&operation.completion)] += 1;
-        if let Completion::Ok { time_ns, .. } = operation.completion {
-            function.latency_us.saturating_record(time_ns.saturating_sub(operation.invoke_time_ns) / 1_000);
+        let Some(function) = functions.get_mut(operation.f()) else { continue };
+        function.outcomes[outcome(operation.completion())] += 1;
+        if let Completion::Ok { time_ns, .. } = operation.completion() {
+            function.latency_us.saturating_record(time_ns.saturating_sub(operation.invoke_time_ns()) / 1_000);
         }
     }
     functions
@@ -160,7 +162,7 @@ fn keys(operations: &[Operation], verdict: &Verdict) -> Vec<KeyFacts> {
         })
     };
     for operation in operations {
-        if let Some(key) = &operation.key {
+        if let Some(key) = operation.key() {
             let at = position(key.to_string(), &mut keys);
             keys[at].operations += 1;
         }

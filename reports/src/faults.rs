@@ -176,7 +176,7 @@ fn learn(fault: &mut Fault, event: &Event) {
     if let Some(evidence) = value.get("evidence").filter(|evidence| !evidence.is_nil()) {
         fault.evidence = plain(evidence);
     }
-    let errors = [value.get("error"), event.error.as_ref()];
+    let errors = [value.get("error"), event.error()];
     for error in errors.into_iter().flatten().filter(|error| !error.is_nil()).map(plain) {
         if !fault.errors.contains(&error) {
             fault.errors.push(error);
@@ -194,7 +194,7 @@ pub(crate) fn observations(history: &History) -> (Vec<Leader>, Vec<Observation>)
             let node = event.value.get("node").map_or_else(|| plain(&event.value), plain);
             leaders.push(Leader { time_ns, node, term: event.value.get("term").and_then(Value::as_int) });
         } else {
-            let detail = match &event.error {
+            let detail = match event.error() {
                 Some(error) => format!("{} ({})", plain(&event.value), plain(error)),
                 None => plain(&event.value),
             };

@@ -56,11 +56,11 @@ fn draw<'a>(svg: &'a mut String, facts: &Facts<'_>, points: &[Point]) -> Result<
 
 fn points(facts: &Facts<'_>) -> Vec<Point> {
     let completed = facts.operations.iter().filter_map(|operation| {
-        let end_ns = operation.completion.time_ns()?;
+        let end_ns = operation.completion().time_ns()?;
         Some(Point {
-            seconds: seconds(operation.invoke_time_ns),
-            milliseconds: (end_ns.saturating_sub(operation.invoke_time_ns) as f64 / 1e6).max(0.001),
-            outcome: outcome(&operation.completion),
+            seconds: seconds(operation.invoke_time_ns()),
+            milliseconds: (end_ns.saturating_sub(operation.invoke_time_ns()) as f64 / 1e6).max(0.001),
+            outcome: outcome(operation.completion()),
         })
     });
     completed.collect()
@@ -190,10 +190,10 @@ fn mesh<'a, 'b>(
 fn series(facts: &Facts<'_>) -> [Vec<(f64, f64)>; QUANTILES.len()] {
     let window_ns = (facts.end_ns / WINDOWS).max(1);
     let mut windows: BTreeMap<u64, hdrhistogram::Histogram<u64>> = BTreeMap::new();
-    for operation in facts.operations.iter().filter(|operation| outcome(&operation.completion) == 0) {
-        let Some(end_ns) = operation.completion.time_ns() else { continue };
-        let latency_us = end_ns.saturating_sub(operation.invoke_time_ns) / 1_000;
-        let window = windows.entry(operation.invoke_time_ns / window_ns).or_insert_with(histogram);
+    for operation in facts.operations.iter().filter(|operation| outcome(operation.completion()) == 0) {
+        let Some(end_ns) = operation.completion().time_ns() else { continue };
+        let latency_us = end_ns.saturating_sub(operation.invoke_time_ns()) / 1_000;
+        let window = windows.entry(operation.invoke_time_ns() / window_ns).or_insert_with(histogram);
         window.saturating_record(latency_us.max(1));
     }
     let middle = |number: u64| seconds(number * window_ns + window_ns / 2).min(seconds(facts.end_ns));

@@ -63,7 +63,7 @@ impl Scale {
 
 /// A bar, in pixels.
 struct Bar<'a> {
-    operation: &'a Operation,
+    operation: &'a Operation<'a>,
     role: Role,
     x: f64,
     y: f64,
@@ -72,7 +72,7 @@ struct Bar<'a> {
 
 impl Bar<'_> {
     fn classes(&self) -> String {
-        let outcome = ["lt-ok", "lt-fail", "lt-info"][outcome(&self.operation.completion)];
+        let outcome = ["lt-ok", "lt-fail", "lt-info"][outcome(self.operation.completion())];
         let role = match self.role {
             Role::Unplaceable => "lt-unplaceable",
             Role::Candidate => "lt-candidate",
@@ -118,8 +118,9 @@ fn first_broken<'a>(facts: &Facts<'a>) -> Option<BrokenInvariant<'a>> {
 
 /// Some operations before what is broken, and a few after it.
 fn around(broken: &BrokenInvariant<'_>, facts: &Facts<'_>) -> Scale {
-    let position = facts.operations.partition_point(|operation| operation.invoke_time_ns <= broken.at_ns);
-    let time_of = |position: usize| facts.operations.get(position).map(|operation| operation.invoke_time_ns);
+    let position = facts.operations.partition_point(|operation| operation.invoke_time_ns() <= broken.at_ns);
+    let time_of =
+        |position: usize| facts.operations.get(position).map(|operation| operation.invoke_time_ns());
     let from_ns = time_of(position.saturating_sub(OPERATIONS_SHOWN / 2)).unwrap_or(0).min(broken.at_ns);
     let after = (broken.at_ns - from_ns) / 4 + 1;
     Scale { from_ns, to_ns: broken.at_ns + after }
@@ -153,7 +154,7 @@ pub(crate) fn svg(facts: &Facts<'_>) -> String {
 /// The time by which the first operations were invoked.
 fn beginning_ns(facts: &Facts<'_>) -> u64 {
     match facts.operations.get(OPERATIONS_SHOWN) {
-        Some(operation) => operation.invoke_time_ns,
+        Some(operation) => operation.invoke_time_ns(),
         None => facts.end_ns.max(1),
     }
 }
@@ -178,14 +179,14 @@ fn roles(facts: &Facts<'_>, violation: &Violation<'_>) -> BTreeMap<usize, Role> 
 }
 
 fn is_shown(operation: &Operation, role: Role, violation: Option<&Violation<'_>>, scale: Scale) -> bool {
-    if operation.invoke_time_ns > scale.to_ns {
+    if operation.invoke_time_ns() > scale.to_ns {
         return false;
     }
-    let gave_up_or_done = operation.completion.time_ns().unwrap_or(u64::MAX);
-    let is_open = matches!(operation.completion, Completion::Info { .. });
+    let gave_up_or_done = operation.completion().time_ns().unwrap_or(u64::MAX);
+    let is_open = matches!(operation.completion(), Completion::Info { .. });
     let overlaps = gave_up_or_done >= scale.from_ns || (is_open && role != Role::Context);
     let same_key = match violation.and_then(|violation| violation.key.as_ref()) {
-        Some(key) => operation.key.as_ref().is_some_and(|k| k.to_string() == *key),
+        Some(key) => operation.key().is_some_and(|k| k.to_string() == *key),
         None => true,
     };
     overlaps && same_key
@@ -358,7 +359,7 @@ impl Scene<'_> {
 
     /// The process of a lane in this picture; of several the last, which is the one that matters.
     fn processes(&self, lane: u32, operations: &[(usize, Role)]) -> String {
-        let last = operations.last().map(|(position, _)| self.facts.operations[*position].process);
+        let last = operations.last().map(|(position, _)| self.facts.operations[*position].process());
         last.map_or_else(|| self.facts.lanes.name(lane as usize), |process| process.to_string())
     }
 
@@ -366,13 +367,13 @@ impl Scene<'_> {
     fn bars(&self, operations: &[(usize, Role)], y: f64) -> Vec<Bar<'_>> {
         let bar = |(number, (position, role)): (usize, &(usize, Role))| {
             let operation = &self.facts.operations[*position];
-            let x = self.scale.x(operation.invoke_time_ns);
+            let x = self.scale.x(operation.invoke_time_ns());
             let next = operations
                 .get(number + 1)
-                .map(|(next, _)| self.scale.x(self.facts.operations[*next].invoke_time_ns));
-            let right = match operation.completion {
+                .map(|(next, _)| self.scale.x(self.facts.operations[*next].invoke_time_ns()));
+            let right = match operation.completion() {
                 Completion::Info { .. } => next.map_or(WIDTH_PX - RIGHT_PX, |next| next - 3.0),
-                _ => self.scale.x(operation.completion.time_ns().unwrap_or(u64::MAX)),
+                _ => self.scale.x(operation.completion().time_ns().unwrap_or(u64::MAX)),
             };
             Bar { operation, role: *role, x, y, width: (right - x).max(2.5) }
         };
@@ -401,9 +402,9 @@ impl Scene<'_> {
                 text.lt-label.lt-halo x=(px(bar.x + bar.width + 4.0)) y=(px(bar.y + 14.0)) { (label) }
             }
             @match bar.role {
-                Role::Unplaceable => text.lt-badge x=(px(bar.x)) y=(above) { "✗ #" (bar.operation.invoke_index) },
-                Role::Candidate if bar.operation.invoke_time_ns >= self.scale.from_ns => {
-                    text.lt-number x=(px(bar.x + 1.0)) y=(above) { "#" (bar.operation.invoke_index) }
+                Role::Unplaceable => text.lt-badge x=(px(bar.x)) y=(above) { "✗ #" (bar.operation.invoke_index()) },
+                Role::Candidate if bar.operation.invoke_time_ns() >= self.scale.from_ns => {
+                    text.lt-number x=(px(bar.x + 1.0)) y=(above) { "#" (bar.operation.invoke_index()) }
                 },
                 Role::Step(number) if number + NUMBERED_STEPS > total && bar.width > 9.0 => {
                     text.lt-number x=(px(bar.x + 1.0)) y=(above) { (number) }
@@ -418,8 +419,8 @@ impl Scene<'_> {
         let of_lane = operations.iter().filter(|(_, role)| *role == Role::Candidate);
         let numbers: Vec<String> = of_lane
             .map(|(position, _)| &self.facts.operations[*position])
-            .filter(|operation| operation.invoke_time_ns < self.scale.from_ns)
-            .map(|operation| format!("#{}", operation.invoke_index))
+            .filter(|operation| operation.invoke_time_ns() < self.scale.from_ns)
+            .map(|operation| format!("#{}", operation.invoke_index()))
             .collect();
         html! {
             @if !numbers.is_empty() {
@@ -429,7 +430,7 @@ impl Scene<'_> {
     }
 
     fn tooltip(&self, operation: &Operation, role: Role) -> String {
-        let end = self.facts.times.end(&operation.completion);
+        let end = self.facts.times.end(operation.completion());
         let role = match role {
             Role::Unplaceable => "; its completion ends the prefix".to_owned(),
             Role::Candidate => "; could have come next".to_owned(),
@@ -437,8 +438,12 @@ impl Scene<'_> {
             Role::Context => String::new(),
         };
         let words = shortened(&clean(&describe::sentence(operation)), 120);
-        let begin = self.facts.times.time(operation.invoke_time_ns);
-        format!("#{} process {}: {words} ({begin} – {end}){role}", operation.invoke_index, operation.process)
+        let begin = self.facts.times.time(operation.invoke_time_ns());
+        format!(
+            "#{} process {}: {words} ({begin} – {end}){role}",
+            operation.invoke_index(),
+            operation.process()
+        )
     }
 
     fn prefix_end(&self, top: f64, bottom: f64) -> Markup {

@@ -59,7 +59,7 @@ fn rate(facts: &Facts<'_>, wanted: impl Fn(&labrys_history::Operation) -> bool) 
     let windows = (duration / window).round().max(1.0) as usize;
     let mut numbers: BTreeMap<usize, u64> = BTreeMap::new();
     for operation in facts.operations.iter().filter(|operation| wanted(operation)) {
-        if let Some(time_ns) = operation.completion.time_ns() {
+        if let Some(time_ns) = operation.completion().time_ns() {
             *numbers.entry(((seconds(time_ns) / window) as usize).min(windows - 1)).or_default() += 1;
         }
     }
@@ -79,7 +79,7 @@ fn by_outcome(facts: &Facts<'_>) -> Vec<Line> {
         name: format!("{} ({})", OUTCOMES[position], count(totals[position])),
         colour: OUTCOME_COLOURS[position],
         dash: dashes[position],
-        points: rate(facts, |operation| outcome(&operation.completion) == position),
+        points: rate(facts, |operation| outcome(operation.completion()) == position),
     };
     (0..OUTCOMES.len()).map(line).collect()
 }
@@ -91,7 +91,7 @@ fn by_function(facts: &Facts<'_>) -> Vec<Line> {
         name: format!("{} ({})", shortened(&clean(name), 16), count(function.outcomes[0])),
         colour: LINES[position % LINES.len()],
         dash: None,
-        points: rate(facts, |operation| *operation.f == **name && outcome(&operation.completion) == 0),
+        points: rate(facts, |operation| *operation.f() == **name && outcome(operation.completion()) == 0),
     };
     functions.into_iter().take(FUNCTIONS_LIMIT).enumerate().map(line).collect()
 }

@@ -207,9 +207,9 @@ fn who(facts: &Facts<'_>, operation: u64) -> String {
     let operation = &facts.operations[position];
     format!(
         "process {}  {} – {}",
-        operation.process,
-        facts.times.time(operation.invoke_time_ns),
-        facts.times.end(&operation.completion)
+        operation.process(),
+        facts.times.time(operation.invoke_time_ns()),
+        facts.times.end(operation.completion())
     )
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Violation<'a> {
 
 /// The position of the operation that was invoked by event `index`.
 pub(crate) fn find(operations: &[Operation], index: u64) -> Option<usize> {
-    operations.binary_search_by_key(&index, |operation| operation.invoke_index).ok()
+    operations.binary_search_by_key(&index, |operation| operation.invoke_index()).ok()
 }
 
 /// The event of that index.
@@ -78,10 +78,10 @@ fn violation<'a>(
     let operation = find(operations, proof.operation);
     let prefix_end_ns = event(history, proof.prefix_end)
         .map(|event| event.time_ns)
-        .or_else(|| operation.and_then(|position| operations[position].completion.time_ns()))
+        .or_else(|| operation.and_then(|position| operations[position].completion().time_ns()))
         .unwrap_or(end_ns);
     let key = operation
-        .and_then(|position| operations[position].key.as_ref())
+        .and_then(|position| operations[position].key())
         .map(ToString::to_string)
         .or_else(|| key_text(&partition.key));
     let window_ns = window(proof, operations, prefix_end_ns);
@@ -96,8 +96,8 @@ fn window(proof: &NonLinearizable, operations: &[Operation], prefix_end_ns: u64)
     let from_ns = last_steps
         .chain([proof.operation])
         .filter_map(|index| find(operations, index))
-        .filter(|&position| !matches!(operations[position].completion, Completion::Info { .. }))
-        .map(|position| operations[position].invoke_time_ns)
+        .filter(|&position| !matches!(operations[position].completion(), Completion::Info { .. }))
+        .map(|position| operations[position].invoke_time_ns())
         .min()
         .unwrap_or(prefix_end_ns);
     let length_ns = prefix_end_ns.saturating_sub(from_ns).max(12);

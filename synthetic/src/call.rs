@@ -1,8 +1,6 @@
 //! What clients call, what they are answered, and how both are written into events.
 
-use std::sync::Arc;
-
-use labrys_history::{Event, EventKind, Process, Value};
+use labrys_history::{Details, Event, EventKind, Process, Text, Value};
 use labrys_seed::Rng;
 use rand::Rng as _;
 
@@ -84,17 +82,29 @@ pub(crate) trait Served {
     fn has_violation(&self) -> bool;
 }
 
-/// Makes events; their functions share one allocation each.
+/// Why an operation did not happen, or nobody knows.
+#[derive(Clone, Copy)]
+enum Error {
+    PreconditionFailed,
+    Empty,
+    Timeout,
+}
+
+/// Makes events; their functions share one allocation each, and so do their errors.
 pub(crate) struct Scribe {
-    names: [Arc<str>; 5],
+    names: [Text; 5],
+    /// By [`Error`].
+    errors: [Details; 3],
     has_keys: bool,
     events: Vec<Event>,
 }
 
 impl Scribe {
     pub fn new(operations: usize, has_keys: bool) -> Scribe {
-        let names = ["read", "write", "cas", "enqueue", "dequeue"].map(Arc::from);
-        Scribe { names, has_keys, events: Vec::with_capacity(2 * operations) }
+        let names = ["read", "write", "cas", "enqueue", "dequeue"].map(Text::from);
+        let errors = ["precondition-failed", "empty", "timeout"]
+            .map(|error| Details::new(Some(Value::keyword(error)), Vec::new()));
+        Scribe { names, errors, has_keys, events: Vec::with_capacity(2 * operations) }
     }
 
     pub fn invoke(&mut self, now_ns: u64, process: u64, call: &Call) {
@@ -107,9 +117,9 @@ impl Scribe {
         let (kind, value, error) = match answer {
             Some(Answer::Done) => (EventKind::Ok, same, None),
             Some(Answer::Value(value)) => (EventKind::Ok, Value::Int(value), None),
-            Some(Answer::Unequal) => (EventKind::Fail, same, Some("precondition-failed")),
-            Some(Answer::Empty) => (EventKind::Fail, same, Some("empty")),
-            None => (EventKind::Info, same, Some("timeout")),
+            Some(Answer::Unequal) => (EventKind::Fail, same, Some(Error::PreconditionFailed)),
+            Some(Answer::Empty) => (EventKind::Fail, same, Some(Error::Empty)),
+            None => (EventKind::Info, same, Some(Error::Timeout)),
         };
         self.push(now_ns, process, call, kind, value, error);
     }
@@ -121,7 +131,7 @@ impl Scribe {
         call: &Call,
         kind: EventKind,
         value: Value,
-        error: Option<&str>,
+        error: Option<Error>,
     ) {
         let name = match call.function {
             Function::Read => 0,
@@ -134,7 +144,9 @@ impl Scribe {
         let mut event =
             Event::new(index, time_ns, Process::Client(process), kind, self.names[name].clone(), value);
         event.key = self.has_keys.then_some(Value::Int(call.key as i64));
-        event.error = error.map(Value::keyword);
+        if let Some(error) = error {
+            event.details = self.errors[error as usize].clone();
+        }
         self.events.push(event);
     }
 
@@ -147,6 +159,6 @@ fn argument(function: Function) -> Value {
     match function {
         Function::Read | Function::Dequeue => Value::Nil,
         Function::Write(value) | Function::Enqueue(value) => Value::Int(value),
-        Function::Cas(expected, new) => Value::Vector(vec![Value::Int(expected), Value::Int(new)]),
+        Function::Cas(expected, new) => Value::vector([Value::Int(expected), Value::Int(new)]),
     }
 }

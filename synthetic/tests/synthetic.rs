@@ -106,9 +106,9 @@ fn so_many_writes_crash_as_were_asked_for() {
             let history = history(Recipe { crashed_per_mille, ..recipe(object, 20_000, 10) }, 5);
             let operations = history.operations();
             // The first write of a register never crashes.
-            let writes = operations.iter().skip(1).filter(|op| matches!(&*op.f, "write" | "cas" | "enqueue"));
-            let (crashed, others): (Vec<_>, Vec<_>) =
-                writes.partition(|op| matches!(op.completion, Completion::Info { .. }));
+            let writes = operations.iter().skip(1).filter(|op| matches!(op.f(), "write" | "cas" | "enqueue"));
+            let (crashed, others): (Vec<&Operation>, Vec<&Operation>) =
+                writes.partition(|op| matches!(op.completion(), Completion::Info { .. }));
             let in_ten_thousand = crashed.len() * 10_000 / (crashed.len() + others.len());
             assert!(expected.contains(&in_ten_thousand), "{object:?}: {in_ten_thousand}");
         }
@@ -147,14 +147,14 @@ fn a_recipe_that_makes_no_history_is_an_error_that_says_why() {
 
 /// When an operation was complete; never, if it crashed.
 fn completed(operation: &Operation) -> u64 {
-    match &operation.completion {
+    match operation.completion() {
         Completion::Info { .. } => u64::MAX,
         other => other.time_ns().unwrap_or(u64::MAX),
     }
 }
 
-fn answer(operation: &Operation) -> Option<&Value> {
-    if let Completion::Ok { value, .. } = &operation.completion { Some(value) } else { None }
+fn answer<'h>(operation: &Operation<'h>) -> Option<&'h Value> {
+    if let Completion::Ok { value, .. } = operation.completion() { Some(value) } else { None }
 }
 
 /// Whether two or three operations alone show, by their intervals, that the history is not linearizable.
@@ -167,10 +167,10 @@ fn is_refuted(history: &History, object: Object) -> bool {
 
 /// A read of a value such that between each operation that could have written it and the read another write fits.
 fn has_stale_read(operations: &[Operation]) -> bool {
-    let written = |op: &Operation| match (&*op.f, &op.completion) {
+    let written = |op: &Operation| match (op.f(), op.completion()) {
         (_, Completion::Fail { .. }) => None,
-        ("write", _) => Some(op.value.clone()),
-        ("cas", _) => op.value.as_sequence().map(|pair| pair[1].clone()),
+        ("write", _) => Some(op.value().clone()),
+        ("cas", _) => op.value().as_sequence().map(|pair| pair[1].clone()),
         _ => None,
     };
     let mut writers: BTreeMap<Option<Value>, Vec<&Operation>> = BTreeMap::new();
@@ -178,30 +178,30 @@ fn has_stale_read(operations: &[Operation]) -> bool {
         writers.entry(written(operation)).or_default().push(operation);
     }
     writers.remove(&None);
-    let reads = operations.iter().filter(|op| &*op.f == "read");
+    let reads = operations.iter().filter(|op| op.f() == "read");
     reads.filter_map(|read| Some((read, answer(read)?))).any(|(read, value)| {
         let others =
             || writers.iter().filter(|(other, _)| other.as_ref() != Some(value)).flat_map(|(_, ops)| ops);
         // The latest invocation of a write of something else that completed before the read.
         let latest =
-            others().filter(|op| completed(op) < read.invoke_time_ns).map(|op| op.invoke_time_ns).max();
+            others().filter(|op| completed(op) < read.invoke_time_ns()).map(|op| op.invoke_time_ns()).max();
         let mut own = writers.get(&Some(value.clone())).into_iter().flatten();
-        own.all(|writer| writer.invoke_time_ns > completed(read) || Some(completed(writer)) < latest)
+        own.all(|writer| writer.invoke_time_ns() > completed(read) || Some(completed(writer)) < latest)
     })
 }
 
 /// Two elements that were inserted one after the other, and of which the later was taken out before the earlier.
 fn has_overtaken(operations: &[Operation]) -> bool {
     let mut taken: BTreeMap<&Value, &Operation> = BTreeMap::new();
-    for operation in operations.iter().filter(|op| &*op.f == "dequeue") {
+    for operation in operations.iter().filter(|op| op.f() == "dequeue") {
         if let Some(value) = answer(operation) {
             assert!(taken.insert(value, operation).is_none(), "{value} was taken out twice");
         }
     }
-    let inserted: Vec<&Operation> = operations.iter().filter(|op| &*op.f == "enqueue").collect();
-    let taken_from = |op: &Operation| taken.get(&op.value).map_or(u64::MAX, |taken| taken.invoke_time_ns);
+    let inserted: Vec<&Operation> = operations.iter().filter(|op| op.f() == "enqueue").collect();
+    let taken_from = |op: &Operation| taken.get(op.value()).map_or(u64::MAX, |taken| taken.invoke_time_ns());
     inserted.iter().filter(|a| completed(a) < u64::MAX).any(|a| {
-        let later = inserted.iter().filter(|b| completed(a) < b.invoke_time_ns);
-        later.filter_map(|b| taken.get(&b.value)).any(|b| completed(b) < taken_from(a))
+        let later = inserted.iter().filter(|b| completed(a) < b.invoke_time_ns());
+        later.filter_map(|b| taken.get(b.value())).any(|b| completed(b) < taken_from(a))
     })
 }

@@ -1,17 +1,16 @@
 //! The seam between the harness and the client of any system.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use labrys_history::Value;
+use labrys_history::{Text, Value};
 use thiserror::Error;
 
 /// An operation to be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Op {
     /// The function: `read`, `write`, `cas`, …
-    pub f: Arc<str>,
+    pub f: Text,
     /// The independent key, if the workload has them.
     pub key: Option<Value>,
     /// The argument.
@@ -20,7 +19,7 @@ pub struct Op {
 
 impl Op {
     /// An operation without a key.
-    pub fn new(f: impl Into<Arc<str>>, value: Value) -> Op {
+    pub fn new(f: impl Into<Text>, value: Value) -> Op {
         Op { f: f.into(), key: None, value }
     }
 

@@ -141,7 +141,7 @@ impl Updates {
         }
         let expected = self.expected(rng);
         let new = self.fresh(rng);
-        Op::new("cas", Value::Vector(vec![expected, Value::Int(new)]))
+        Op::new("cas", Value::vector(vec![expected, Value::Int(new)]))
     }
 
     fn fresh(&mut self, rng: &mut Rng) -> i64 {

@@ -237,8 +237,7 @@ impl Run {
             let mut event =
                 Event::new(0, 0, invocation.process.clone(), kind, invocation.op.f.clone(), value);
             event.key = invocation.op.key.clone();
-            event.error = error;
-            event
+            event.with_error(error)
         };
         let completion = event(end_kind, value, error);
         self.record(event(begin_kind, invocation.op.value.clone(), None));

@@ -51,7 +51,9 @@ impl Checker for FaultsOverlapped {
         let mut operations: Vec<(u64, u64)> = history
             .operations()
             .iter()
-            .map(|operation| (operation.invoke_time_ns, operation.completion.time_ns().unwrap_or(u64::MAX)))
+            .map(|operation| {
+                (operation.invoke_time_ns(), operation.completion().time_ns().unwrap_or(u64::MAX))
+            })
             .collect();
         operations.sort_unstable();
         // latest_end[n]: the latest end of the first n + 1 operations.

@@ -29,18 +29,18 @@ impl Checker for FinalReads {
 
     fn check(&self, history: &History, _: &Context<'_>) -> Result<CheckVerdict, CheckError> {
         let begin = final_phases(history)?.into_iter().find(|phase| phase.recovered).map(|phase| phase.event);
-        let mut touched: BTreeSet<Option<Value>> = BTreeSet::new();
-        let mut answered: BTreeSet<Option<Value>> = BTreeSet::new();
+        let mut touched: BTreeSet<Option<&Value>> = BTreeSet::new();
+        let mut answered: BTreeSet<Option<&Value>> = BTreeSet::new();
         if let Some(begin) = begin {
             for operation in history.operations() {
-                if operation.invoke_index < begin {
-                    touched.insert(operation.key);
-                } else if operation.completion.kind() == EventKind::Ok {
-                    answered.insert(operation.key);
+                if operation.invoke_index() < begin {
+                    touched.insert(operation.key());
+                } else if operation.completion().kind() == EventKind::Ok {
+                    answered.insert(operation.key());
                 }
             }
         }
-        let missing: Vec<&Option<Value>> = touched.difference(&answered).collect();
+        let missing: Vec<Option<&Value>> = touched.difference(&answered).copied().collect();
         Ok(CheckVerdict {
             checker: self.name().to_owned(),
             validity: if missing.is_empty() { Validity::Valid } else { Validity::Unknown },
@@ -55,7 +55,7 @@ impl Checker for FinalReads {
     }
 }
 
-fn reason(missing: &[&Option<Value>], keys: usize) -> String {
+fn reason(missing: &[Option<&Value>], keys: usize) -> String {
     let named: Vec<String> =
         missing.iter().take(NAMED_KEYS).copied().flatten().map(Value::to_string).collect();
     let more = if missing.len() > NAMED_KEYS { ", …" } else { "" };

@@ -111,17 +111,17 @@ impl<D: Discipline> Container<D> {
     }
 
     fn insert_meaning(&self, operation: &Operation) -> Result<Meaning<ContainerCall>, ModelError> {
-        if operation.value.is_nil() {
+        if operation.value().is_nil() {
             return Err(shape::wrong_argument(D::WORDS.name, operation, "a value that is not nil"));
         }
-        Ok(shape::of_update(&operation.completion, ContainerCall::Insert(operation.value.clone())))
+        Ok(shape::of_update(operation.completion(), ContainerCall::Insert(operation.value().clone())))
     }
 
     fn remove_meaning(&self, operation: &Operation) -> Meaning<ContainerCall> {
-        match &operation.completion {
+        match operation.completion() {
             Completion::Ok { value: Value::Nil, .. } => Meaning::Completed(ContainerCall::Empty),
             Completion::Ok { value, .. } => Meaning::Completed(ContainerCall::Remove(value.clone())),
-            Completion::Fail { error, .. } if shape::is_text(error.as_ref(), EMPTY) => {
+            Completion::Fail { error, .. } if shape::is_text(error, EMPTY) => {
                 Meaning::Completed(ContainerCall::Empty)
             }
             Completion::Fail { .. } => Meaning::Nothing,
@@ -174,7 +174,7 @@ impl<D: Discipline> Model for Container<D> {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<ContainerCall>, ModelError> {
-        let f = &*operation.f;
+        let f = operation.f();
         if D::WORDS.insert.contains(&f) {
             self.insert_meaning(operation)
         } else if D::WORDS.remove.contains(&f) {

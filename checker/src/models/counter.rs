@@ -96,7 +96,7 @@ impl Counter {
 
 /// How much an addition adds: its argument, or 1 if it has none.
 fn amount(operation: &Operation, sign: i64) -> Result<i64, ModelError> {
-    let amount = match &operation.value {
+    let amount = match operation.value() {
         Value::Nil => Some(sign),
         Value::Int(number) => number.checked_mul(sign),
         _ => None,
@@ -105,7 +105,7 @@ fn amount(operation: &Operation, sign: i64) -> Result<i64, ModelError> {
 }
 
 fn read_meaning(operation: &Operation) -> Result<Meaning<CounterCall>, ModelError> {
-    match &operation.completion {
+    match operation.completion() {
         Completion::Ok { value: Value::Int(total), .. } => Ok(Meaning::Completed(CounterCall::Total(*total))),
         Completion::Ok { value: Value::Nil, .. } | Completion::Fail { .. } | Completion::Info { .. } => {
             Ok(Meaning::Nothing)
@@ -118,8 +118,8 @@ fn read_meaning(operation: &Operation) -> Result<Meaning<CounterCall>, ModelErro
 
 fn add_and_get_meaning(operation: &Operation) -> Result<Meaning<CounterCall>, ModelError> {
     let amount = amount(operation, 1)?;
-    let Completion::Ok { value, .. } = &operation.completion else {
-        return Ok(shape::of_update(&operation.completion, CounterCall::Add(amount)));
+    let Completion::Ok { value, .. } = operation.completion() else {
+        return Ok(shape::of_update(operation.completion(), CounterCall::Add(amount)));
     };
     let total = match value.as_sequence() {
         Some([added, total]) if *added == Value::Int(amount) => total,
@@ -147,8 +147,8 @@ impl Model for Counter {
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<CounterCall>, ModelError> {
         let add =
-            |sign| Ok(shape::of_update(&operation.completion, CounterCall::Add(amount(operation, sign)?)));
-        match &*operation.f {
+            |sign| Ok(shape::of_update(operation.completion(), CounterCall::Add(amount(operation, sign)?)));
+        match operation.f() {
             "add" | "increment" => add(1),
             "decrement" => add(-1),
             "add-and-get" | "increment-and-get" => add_and_get_meaning(operation),

@@ -131,16 +131,16 @@ impl FencedLock {
 
 fn acquire_meaning(operation: &Operation) -> Result<Meaning<FencedCall>, ModelError> {
     let acquired = |token| FencedCall::Acquire(shape::caller(operation), token);
-    match &operation.completion {
+    match operation.completion() {
         Completion::Ok { value: Value::Int(token), .. } => Ok(Meaning::Completed(acquired(Some(*token)))),
         // A completion may repeat the argument: then it says nothing about a token.
-        Completion::Ok { value, .. } if value.is_nil() || *value == operation.value => {
+        Completion::Ok { value, .. } if value.is_nil() || *value == *operation.value() => {
             Ok(Meaning::Completed(acquired(None)))
         }
         Completion::Ok { value, .. } => {
             Err(shape::wrong_result(NAME, operation, "a token, which is a number", value))
         }
-        Completion::Fail { error, .. } if shape::is_text(error.as_ref(), "held") => {
+        Completion::Fail { error, .. } if shape::is_text(error, "held") => {
             Ok(Meaning::Completed(FencedCall::WasHeld))
         }
         Completion::Fail { .. } => Ok(Meaning::Nothing),
@@ -149,8 +149,8 @@ fn acquire_meaning(operation: &Operation) -> Result<Meaning<FencedCall>, ModelEr
 }
 
 fn release_meaning(operation: &Operation) -> Meaning<FencedCall> {
-    match &operation.completion {
-        Completion::Fail { error, .. } if shape::is_text(error.as_ref(), "not-holder") => {
+    match operation.completion() {
+        Completion::Fail { error, .. } if shape::is_text(error, "not-holder") => {
             Meaning::Completed(FencedCall::NotHolder(shape::caller(operation)))
         }
         completion => shape::of_update(completion, FencedCall::Release(shape::caller(operation))),
@@ -171,7 +171,7 @@ impl Model for FencedLock {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<FencedCall>, ModelError> {
-        match &*operation.f {
+        match operation.f() {
             "acquire" => acquire_meaning(operation),
             "release" => Ok(release_meaning(operation)),
             _ => Err(shape::unknown_function(NAME, operation, "acquire, release")),

@@ -95,9 +95,9 @@ impl Model for List {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<ListCall>, ModelError> {
-        match (&*operation.f, &operation.completion) {
+        match (operation.f(), operation.completion()) {
             ("append", completion) => {
-                Ok(shape::of_update(completion, ListCall::Append(operation.value.clone())))
+                Ok(shape::of_update(completion, ListCall::Append(operation.value().clone())))
             }
             ("read", Completion::Ok { value, .. }) if !value.is_nil() => {
                 let elements = value

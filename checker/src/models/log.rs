@@ -129,11 +129,11 @@ fn offset(value: &Value) -> Option<u64> {
 }
 
 fn send_meaning(operation: &Operation) -> Meaning<LogCall> {
-    let sent = |offset| LogCall::Send(operation.value.clone(), offset);
-    match &operation.completion {
+    let sent = |offset| LogCall::Send(operation.value().clone(), offset);
+    match operation.completion() {
         Completion::Ok { value, .. } => {
             let offset = match value.as_sequence() {
-                Some([at, record]) if *record == operation.value => offset(at),
+                Some([at, record]) if *record == *operation.value() => offset(at),
                 _ => offset(value),
             };
             Meaning::Completed(sent(offset))
@@ -143,9 +143,9 @@ fn send_meaning(operation: &Operation) -> Meaning<LogCall> {
 }
 
 fn poll_meaning(operation: &Operation) -> Result<Meaning<LogCall>, ModelError> {
-    let from = if operation.value.is_nil() { Some(0) } else { offset(&operation.value) };
+    let from = if operation.value().is_nil() { Some(0) } else { offset(operation.value()) };
     let from = from.ok_or_else(|| shape::wrong_argument(NAME, operation, "an offset or nothing"))?;
-    let Completion::Ok { value, .. } = &operation.completion else { return Ok(Meaning::Nothing) };
+    let Completion::Ok { value, .. } = operation.completion() else { return Ok(Meaning::Nothing) };
     if value.is_nil() {
         return Ok(Meaning::Nothing);
     }
@@ -198,7 +198,7 @@ impl Model for Log {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<LogCall>, ModelError> {
-        match &*operation.f {
+        match operation.f() {
             "send" => Ok(send_meaning(operation)),
             "poll" => poll_meaning(operation),
             _ => Err(shape::unknown_function(NAME, operation, "send, poll")),

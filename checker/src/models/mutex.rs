@@ -90,10 +90,8 @@ impl Mutex {
 
 /// What an operation means whose failure with the error `observed` is an observation.
 fn meaning_of(operation: &Operation, call: MutexCall, observed: (&str, MutexCall)) -> Meaning<MutexCall> {
-    match &operation.completion {
-        Completion::Fail { error, .. } if shape::is_text(error.as_ref(), observed.0) => {
-            Meaning::Completed(observed.1)
-        }
+    match operation.completion() {
+        Completion::Fail { error, .. } if shape::is_text(error, observed.0) => Meaning::Completed(observed.1),
         completion => shape::of_update(completion, call),
     }
 }
@@ -112,7 +110,7 @@ impl Model for Mutex {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<MutexCall>, ModelError> {
-        match &*operation.f {
+        match operation.f() {
             "acquire" => Ok(meaning_of(operation, MutexCall::Acquire, ("held", MutexCall::WasHeld))),
             "release" => Ok(meaning_of(operation, MutexCall::Release, ("free", MutexCall::WasFree))),
             _ => Err(shape::unknown_function(NAME, operation, "acquire, release")),

@@ -131,15 +131,15 @@ impl Model for ReentrantMutex {
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<ReentrantCall>, ModelError> {
         let caller = || shape::caller(operation);
-        let error = match &operation.completion {
-            Completion::Fail { error, .. } => error.as_ref().and_then(Value::as_text),
+        let error = match operation.completion() {
+            Completion::Fail { error, .. } => error.and_then(Value::as_text),
             _ => None,
         };
-        match (&*operation.f, error) {
+        match (operation.f(), error) {
             ("acquire", Some("held")) => Ok(Meaning::Completed(ReentrantCall::Unavailable(caller()))),
-            ("acquire", _) => Ok(shape::of_update(&operation.completion, ReentrantCall::Acquire(caller()))),
+            ("acquire", _) => Ok(shape::of_update(operation.completion(), ReentrantCall::Acquire(caller()))),
             ("release", Some("not-holder")) => Ok(Meaning::Completed(ReentrantCall::NotHolder(caller()))),
-            ("release", _) => Ok(shape::of_update(&operation.completion, ReentrantCall::Release(caller()))),
+            ("release", _) => Ok(shape::of_update(operation.completion(), ReentrantCall::Release(caller()))),
             _ => Err(shape::unknown_function(NAME, operation, "acquire, release")),
         }
     }

@@ -101,20 +101,20 @@ impl fmt::Display for RegisterRefusal {
 }
 
 fn writes_nil(operation: &Operation) -> bool {
-    match &*operation.f {
-        "write" | "w" => operation.value.is_nil(),
-        "cas" => matches!(operation.value.as_sequence(), Some([_, Value::Nil])),
+    match operation.f() {
+        "write" | "w" => operation.value().is_nil(),
+        "cas" => matches!(operation.value().as_sequence(), Some([_, Value::Nil])),
         _ => false,
     }
 }
 
 fn reads_nil(operation: &Operation) -> bool {
-    let is_read = matches!(&*operation.f, "read" | "r");
-    is_read && matches!(&operation.completion, Completion::Ok { value: Value::Nil, .. })
+    let is_read = matches!(operation.f(), "read" | "r");
+    is_read && matches!(operation.completion(), Completion::Ok { value: Value::Nil, .. })
 }
 
 fn fails_without_reason_or_comparison(operation: &Operation) -> bool {
-    &*operation.f != "cas" && matches!(operation.completion, Completion::Fail { error: None, .. })
+    operation.f() != "cas" && matches!(operation.completion(), Completion::Fail { error: None, .. })
 }
 
 /// The models `register` and `cas-register`.
@@ -150,20 +150,20 @@ impl Register {
     }
 
     fn cas_meaning(&self, operation: &Operation) -> Result<Meaning<RegisterCall>, ModelError> {
-        let Some([expected, new]) = operation.value.as_sequence() else {
+        let Some([expected, new]) = operation.value().as_sequence() else {
             return Err(ModelError::WrongShape {
-                event: operation.invoke_index,
-                f: operation.f.to_string(),
+                event: operation.invoke_index(),
+                f: operation.f().to_string(),
                 model: self.name().to_owned(),
                 expected: "a pair [expected new]".to_owned(),
-                found: operation.value.to_string(),
+                found: operation.value().to_string(),
             });
         };
         let cas = || RegisterCall::Cas { expected: expected.clone(), new: new.clone() };
-        Ok(match &operation.completion {
+        Ok(match operation.completion() {
             Completion::Ok { .. } => Meaning::Completed(cas()),
             Completion::Fail { value, error, .. }
-                if self.compared_unequal(&operation.value, value, error.as_ref()) =>
+                if self.compared_unequal(operation.value(), value, error) =>
             {
                 Meaning::Completed(RegisterCall::CasUnequal(expected.clone()))
             }
@@ -208,22 +208,22 @@ impl Model for Register {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<RegisterCall>, ModelError> {
-        match (&*operation.f, &operation.completion) {
+        match (operation.f(), operation.completion()) {
             ("read" | "r", Completion::Ok { value, .. }) if self.nil_is_answer || !value.is_nil() => {
                 Ok(Meaning::Completed(RegisterCall::Read(value.clone())))
             }
             ("read" | "r", _) => Ok(Meaning::Nothing),
             ("write" | "w", Completion::Ok { .. }) => {
-                Ok(Meaning::Completed(RegisterCall::Write(operation.value.clone())))
+                Ok(Meaning::Completed(RegisterCall::Write(operation.value().clone())))
             }
             ("write" | "w", Completion::Fail { .. }) => Ok(Meaning::Nothing),
             ("write" | "w", Completion::Info { .. }) => {
-                Ok(Meaning::Crashed(RegisterCall::Write(operation.value.clone())))
+                Ok(Meaning::Crashed(RegisterCall::Write(operation.value().clone())))
             }
             ("cas", _) if self.has_cas => self.cas_meaning(operation),
             _ => Err(ModelError::UnknownFunction {
-                event: operation.invoke_index,
-                f: operation.f.to_string(),
+                event: operation.invoke_index(),
+                f: operation.f().to_string(),
                 model: self.name().to_owned(),
                 known: if self.has_cas { "read, write, cas" } else { "read, write" }.to_owned(),
             }),

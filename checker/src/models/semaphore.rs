@@ -83,7 +83,7 @@ impl Semaphore {
 }
 
 fn number(operation: &Operation) -> Result<u64, ModelError> {
-    let number = match &operation.value {
+    let number = match operation.value() {
         Value::Nil => Some(1),
         Value::Int(number) => u64::try_from(*number).ok().filter(|&number| number > 0),
         _ => None,
@@ -105,8 +105,8 @@ impl Model for Semaphore {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<SemaphoreCall>, ModelError> {
-        match (&*operation.f, &operation.completion) {
-            ("acquire", Completion::Fail { error, .. }) if shape::is_text(error.as_ref(), "unavailable") => {
+        match (operation.f(), operation.completion()) {
+            ("acquire", Completion::Fail { error, .. }) if shape::is_text(error, "unavailable") => {
                 Ok(Meaning::Completed(SemaphoreCall::Unavailable(number(operation)?)))
             }
             ("acquire", completion) => {

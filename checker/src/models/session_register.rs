@@ -149,11 +149,11 @@ impl SessionRegister {
 }
 
 fn cas_meaning(operation: &Operation) -> Result<Meaning<SessionAction>, ModelError> {
-    let Some([expected, new]) = operation.value.as_sequence() else {
+    let Some([expected, new]) = operation.value().as_sequence() else {
         return Err(shape::wrong_argument(NAME, operation, "a pair [expected new]"));
     };
-    Ok(match &operation.completion {
-        Completion::Fail { error, .. } if shape::is_text(error.as_ref(), PRECONDITION_FAILED) => {
+    Ok(match operation.completion() {
+        Completion::Fail { error, .. } if shape::is_text(error, PRECONDITION_FAILED) => {
             Meaning::Completed(SessionAction::CasUnequal(expected.clone()))
         }
         completion => shape::of_update(completion, SessionAction::Cas(expected.clone(), new.clone())),
@@ -161,9 +161,9 @@ fn cas_meaning(operation: &Operation) -> Result<Meaning<SessionAction>, ModelErr
 }
 
 fn writes_nil(operation: &Operation) -> bool {
-    match &*operation.f {
-        "write" | "w" => operation.value.is_nil(),
-        "cas" => matches!(operation.value.as_sequence(), Some([_, Value::Nil])),
+    match operation.f() {
+        "write" | "w" => operation.value().is_nil(),
+        "cas" => matches!(operation.value().as_sequence(), Some([_, Value::Nil])),
         _ => false,
     }
 }
@@ -191,18 +191,18 @@ impl Model for SessionRegister {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<SessionCall>, ModelError> {
-        let meaning = match (&*operation.f, &operation.completion) {
+        let meaning = match (operation.f(), operation.completion()) {
             ("read" | "r", Completion::Ok { value, .. }) if self.nil_is_answer || !value.is_nil() => {
                 Meaning::Completed(SessionAction::Read(value.clone()))
             }
             ("read" | "r", _) => Meaning::Nothing,
             ("write" | "w", completion) => {
-                shape::of_update(completion, SessionAction::Write(operation.value.clone()))
+                shape::of_update(completion, SessionAction::Write(operation.value().clone()))
             }
             ("cas", _) => cas_meaning(operation)?,
             _ => return Err(shape::unknown_function(NAME, operation, "read, write, cas")),
         };
-        let call = |does| SessionCall { session: operation.process, does };
+        let call = |does| SessionCall { session: operation.process(), does };
         Ok(match meaning {
             Meaning::Completed(does) => Meaning::Completed(call(does)),
             Meaning::Crashed(does) => Meaning::Crashed(call(does)),

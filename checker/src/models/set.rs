@@ -89,9 +89,9 @@ impl Set {
 
     /// An update; a failure with the error `observed` says whether the value is there.
     fn update(operation: &Operation, call: SetCall, observed: (&str, bool)) -> Meaning<SetCall> {
-        match &operation.completion {
-            Completion::Fail { error, .. } if shape::is_text(error.as_ref(), observed.0) => {
-                Meaning::Completed(SetCall::Contains(operation.value.clone(), observed.1))
+        match operation.completion() {
+            Completion::Fail { error, .. } if shape::is_text(error, observed.0) => {
+                Meaning::Completed(SetCall::Contains(operation.value().clone(), observed.1))
             }
             completion => shape::of_update(completion, call),
         }
@@ -99,20 +99,20 @@ impl Set {
 }
 
 fn contains_meaning(operation: &Operation) -> Result<Meaning<SetCall>, ModelError> {
-    let Completion::Ok { value, .. } = &operation.completion else { return Ok(Meaning::Nothing) };
+    let Completion::Ok { value, .. } = operation.completion() else { return Ok(Meaning::Nothing) };
     let answer = match value.as_sequence() {
-        Some([member, answer]) if *member == operation.value => answer,
+        Some([member, answer]) if *member == *operation.value() => answer,
         _ => value,
     };
     match answer {
-        Value::Bool(answer) => Ok(Meaning::Completed(SetCall::Contains(operation.value.clone(), *answer))),
+        Value::Bool(answer) => Ok(Meaning::Completed(SetCall::Contains(operation.value().clone(), *answer))),
         Value::Nil => Ok(Meaning::Nothing),
         _ => Err(shape::wrong_result(NAME, operation, "true or false", value)),
     }
 }
 
 fn read_meaning(operation: &Operation) -> Result<Meaning<SetCall>, ModelError> {
-    match &operation.completion {
+    match operation.completion() {
         Completion::Ok { value, .. } if !value.is_nil() => {
             let members = shape::elements(value)
                 .ok_or_else(|| shape::wrong_result(NAME, operation, "a set, vector or list", value))?;
@@ -153,13 +153,13 @@ impl Model for Set {
     }
 
     fn prepared(&self, operations: &[Operation]) -> Option<Set> {
-        let is_split = !operations.iter().any(|operation| &*operation.f == "read");
+        let is_split = !operations.iter().any(|operation| operation.f() == "read");
         Some(Set { is_split, ..self.clone() })
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<SetCall>, ModelError> {
-        let value = || operation.value.clone();
-        match &*operation.f {
+        let value = || operation.value().clone();
+        match operation.f() {
             "add" => Ok(Set::update(operation, SetCall::Add(value()), ("present", true))),
             "remove" => Ok(Set::update(operation, SetCall::Remove(value()), ("absent", false))),
             "contains" => contains_meaning(operation),
@@ -209,8 +209,8 @@ impl Model for Set {
     }
 
     fn partition(&self, operation: &Operation) -> Option<Value> {
-        let member = self.is_split.then(|| operation.value.clone());
-        shape::part_within(operation.key.as_ref(), member)
+        let member = self.is_split.then(|| operation.value().clone());
+        shape::part_within(operation.key(), member)
     }
 
     fn describe_call(&self, call: &SetCall) -> String {

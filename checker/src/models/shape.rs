@@ -28,8 +28,8 @@ impl WrongInitial {
 /// The error about a function that `model` does not know.
 pub(crate) fn unknown_function(model: &str, operation: &Operation, known: &str) -> ModelError {
     ModelError::UnknownFunction {
-        event: operation.invoke_index,
-        f: operation.f.to_string(),
+        event: operation.invoke_index(),
+        f: operation.f().to_string(),
         model: model.to_owned(),
         known: known.to_owned(),
     }
@@ -37,19 +37,19 @@ pub(crate) fn unknown_function(model: &str, operation: &Operation, known: &str) 
 
 /// The error about an argument of the wrong shape.
 pub(crate) fn wrong_argument(model: &str, operation: &Operation, expected: &str) -> ModelError {
-    wrong(model, operation, operation.invoke_index, expected, &operation.value)
+    wrong(model, operation, operation.invoke_index(), expected, operation.value())
 }
 
 /// The error about a result of the wrong shape.
 pub(crate) fn wrong_result(model: &str, operation: &Operation, expected: &str, found: &Value) -> ModelError {
-    let event = operation.completion.index().unwrap_or(operation.invoke_index);
+    let event = operation.completion().index().unwrap_or(operation.invoke_index());
     wrong(model, operation, event, &format!("as its result {expected}"), found)
 }
 
 fn wrong(model: &str, operation: &Operation, event: u64, expected: &str, found: &Value) -> ModelError {
     ModelError::WrongShape {
         event,
-        f: operation.f.to_string(),
+        f: operation.f().to_string(),
         model: model.to_owned(),
         expected: expected.to_owned(),
         found: found.to_string(),
@@ -57,7 +57,7 @@ fn wrong(model: &str, operation: &Operation, event: u64, expected: &str, found: 
 }
 
 /// What an operation means that changes something and returns nothing of interest.
-pub(crate) fn of_update<C>(completion: &Completion, call: C) -> Meaning<C> {
+pub(crate) fn of_update<C>(completion: Completion, call: C) -> Meaning<C> {
     match completion {
         Completion::Ok { .. } => Meaning::Completed(call),
         Completion::Fail { .. } => Meaning::Nothing,
@@ -72,8 +72,8 @@ pub(crate) fn is_text(error: Option<&Value>, text: &str) -> bool {
 
 /// Who calls, for models that know it: what stands under `:client` of the argument, or the process.
 pub(crate) fn caller(operation: &Operation) -> Value {
-    let process = || Value::Int(i64::try_from(operation.process).unwrap_or(i64::MAX));
-    operation.value.get("client").cloned().unwrap_or_else(process)
+    let process = || Value::Int(i64::try_from(operation.process()).unwrap_or(i64::MAX));
+    operation.value().get("client").cloned().unwrap_or_else(process)
 }
 
 /// The elements of a collection that is no map; none of nil.
@@ -98,7 +98,7 @@ pub(crate) fn list_in_words(values: impl IntoIterator<Item = impl std::fmt::Disp
 /// The name of a part of an object which itself stands under an independent key or not.
 pub(crate) fn part_within(key: Option<&Value>, part: Option<Value>) -> Option<Value> {
     match (key, part) {
-        (Some(key), Some(part)) => Some(Value::Vector(vec![key.clone(), part])),
+        (Some(key), Some(part)) => Some(Value::vector(vec![key.clone(), part])),
         (Some(key), None) => Some(key.clone()),
         (None, part) => part,
     }

@@ -59,7 +59,7 @@ fn the_memory_limit_is_kept() {
 #[test]
 fn what_states_hold_on_the_heap_counts_as_memory() {
     let event = |index, process, kind, f, value| {
-        Event::new(index, index, Process::Client(process), kind, f, Value::Vector(vec![Value::Int(0), value]))
+        Event::new(index, index, Process::Client(process), kind, f, Value::vector(vec![Value::Int(0), value]))
     };
     let text = |n: u64| Value::string(n.to_string().repeat(1 << 10));
     let mut events: Vec<Event> = (0..7).map(|n| event(n, n, EventKind::Invoke, "append", text(n))).collect();

@@ -121,7 +121,7 @@ impl<K: Kind> Toy for Container<K> {
     }
 
     fn call(operation: &Operation) -> Call {
-        match (&*operation.f, operation.value.as_int()) {
+        match (operation.f(), operation.value().as_int()) {
             ("insert", Some(value)) => Call::Insert(value),
             ("remove", Some(value)) => Call::Remove(value),
             (f, _) => {
@@ -243,15 +243,15 @@ fn large_histories_have_a_witness_and_lose_it_when_a_removal_comes_much_too_soon
     has_a_witness_until_spoilt(PriorityQueue);
 }
 
-/// The operations of a history in which `calls` follow one another. A removal of anything crashes.
-fn one_after_another(calls: &[(&str, i64)]) -> Vec<Operation> {
+/// A history in which `calls` follow one another. A removal of anything crashes.
+fn one_after_another(calls: &[(&str, i64)]) -> History {
     let events = calls.iter().zip(0_u64..).flat_map(|(&(f, value), number)| {
         let event =
             |index, kind| Event::new(index, index, Process::Client(number), kind, f, Value::Int(value));
         let end = if f == "remove-any" { EventKind::Info } else { EventKind::Ok };
         [event(2 * number, EventKind::Invoke), event(2 * number + 1, end)]
     });
-    History::from_validated(events.collect()).operations()
+    History::from_validated(events.collect())
 }
 
 /// Fails unless the algorithm with a name decides histories of distinct values, even if something was removed of which nobody
@@ -264,7 +264,7 @@ fn assert_names_the_algorithm<K: Kind>(kind: K, name: &str) {
         ([("insert", 1), ("remove-any", 0), ("remove", 1), ("remove", 2)], name),
         ([("insert", 2), ("insert", 1), ("remove-any", 0), ("remove", 1)], name),
     ] {
-        let verdict = model.judge(&one_after_another(&calls), &Context::default()).unwrap();
+        let verdict = model.judge(&one_after_another(&calls).operations(), &Context::default()).unwrap();
         assert_eq!(verdict.partitions[0].algorithm, expected, "{calls:?}");
     }
 }

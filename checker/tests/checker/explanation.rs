@@ -132,12 +132,13 @@ fn of_a_very_long_order_only_the_end_is_told() {
 #[test]
 fn a_linearization_is_given_as_a_witness() {
     let text = "0 inv w1; 1 inv w2; 2 inv r; 2 ok 1; 2 inv r; 2 ok 2; 3 inv w7; 3 info; 0 ok; 1 ok";
-    let operations = mini::history(text).operations();
+    let history = mini::history(text);
+    let operations = history.operations();
     let model = Register::new(Value::Nil);
     let intervals: Vec<Interval<RegisterCall>> = operations
         .iter()
         .map(|operation| {
-            let completed = operation.completion.index().zip(operation.completion.time_ns());
+            let completed = operation.completion().index().zip(operation.completion().time_ns());
             let completed = completed.map(|(index, time_ns)| Completed { time_ns, index });
             let (call, completed) = match labrys_checker::Model::meaning(&model, operation).unwrap() {
                 labrys_checker::Meaning::Completed(call) => (call, completed),
@@ -146,8 +147,8 @@ fn a_linearization_is_given_as_a_witness() {
             };
             Interval {
                 call,
-                operation: operation.invoke_index,
-                invoked_ns: operation.invoke_time_ns,
+                operation: operation.invoke_index(),
+                invoked_ns: operation.invoke_time_ns(),
                 completed,
             }
         })

@@ -94,9 +94,9 @@ fn a_node_that_ended_by_itself_is_found() {
 fn a_node_that_its_environment_ended_makes_a_run_unknown_and_a_crash_beside_it_invalid() {
     let ended = |node: &str, why: Option<&str>| {
         let (f, value) = exit(node, "exit code 6", false, &["no space left"]);
-        let Value::Map(mut fields) = value else { panic!("a map") };
-        fields.extend(why.map(|why| ("environment".into(), why.into())));
-        (f, Value::Map(fields))
+        let Value::Map(fields) = value else { panic!("a map") };
+        let environment = why.map(|why| ("environment".into(), why.into()));
+        (f, Value::Map(fields.iter().cloned().chain(environment).collect()))
     };
     let by_the_disk = judged(&observed([ended("n1", Some("its disk is full"))]), NoCrashes);
     assert_eq!(by_the_disk.validity, Validity::Unknown);
@@ -204,8 +204,8 @@ fn saying(history: &History, at_apply: bool, at_undo: bool) -> History {
             (Some("undo"), Some("complete")) => Some(at_undo),
             _ => None,
         };
-        if let (Value::Map(fields), Some(bit)) = (&mut event.value, bit) {
-            fields.push(("bit".into(), bit.into()));
+        if let (Value::Map(fields), Some(bit)) = (&event.value, bit) {
+            event.value = Value::Map(fields.iter().cloned().chain([("bit".into(), bit.into())]).collect());
         }
         event
     });
@@ -235,10 +235,9 @@ fn only_a_fault_that_bit_counts_and_a_partition_shows_it_when_it_is_undone() {
 #[test]
 fn a_fault_that_could_not_be_applied_meets_nothing() {
     let history = with_fault(150, Some(160), false);
-    let spoilt = history.events().iter().cloned().map(|mut event| {
+    let spoilt = history.events().iter().cloned().map(|event| {
         let is_applied = event.value.get("phase").and_then(Value::as_text) == Some("complete");
-        event.error = is_applied.then(|| Value::from("no such rule"));
-        event
+        event.with_error(is_applied.then(|| Value::from("no such rule")))
     });
     let verdict = judged(&History::from_validated(spoilt.collect()), FaultsOverlapped { requested: true });
     assert_eq!((verdict.validity, &verdict.statistics["faults"]), (Validity::Unknown, &0.into()));

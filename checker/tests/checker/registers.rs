@@ -2,16 +2,25 @@
 
 use labrys_checker::models::{PRECONDITION_FAILED, Register, RegisterCall};
 use labrys_checker::verdict::Validity;
-use labrys_checker::{CheckConfig, Meaning, Model, check};
-use labrys_history::{Completion, History, Operation, Value};
+use labrys_checker::{CheckConfig, Meaning, Model, ModelError, check};
+use labrys_history::{Event, History, Value};
 use proptest::prelude::*;
 
 use crate::support::mini;
 
-fn only_operation(text: &str) -> Operation {
-    let mut operations = mini::history(text).operations();
-    assert_eq!(operations.len(), 1, "{text}");
-    operations.remove(0)
+/// What the only operation of a history means to a register with compare-and-set.
+fn meaning(history: &History) -> Result<Meaning<RegisterCall>, ModelError> {
+    let operations = history.operations();
+    assert_eq!(operations.len(), 1, "{history:?}");
+    Register::with_cas(Value::Nil).meaning(&operations[0])
+}
+
+/// The same history, but its second event is made by `changed`.
+fn with_completion(text: &str, changed: impl FnOnce(Event) -> Event) -> History {
+    let mut events = mini::history(text).into_events();
+    let completion = changed(events.remove(1));
+    events.push(completion);
+    History::from_validated(events)
 }
 
 #[test]
@@ -35,29 +44,23 @@ fn every_way_an_operation_can_end_means_what_the_table_says() {
         ("0 inv c1>2; 0 info timed-out", Meaning::Crashed(cas())),
         ("0 inv c1>2", Meaning::Crashed(cas())),
     ] {
-        let model = Register::with_cas(Value::Nil);
-        assert_eq!(model.meaning(&only_operation(text)), Ok(expected), "{text}");
+        assert_eq!(meaning(&mini::history(text)), Ok(expected), "{text}");
     }
 }
 
 #[test]
 fn a_cas_that_failed_without_its_pair_is_no_answer() {
-    let mut operation = only_operation("0 inv c1>2; 0 fail");
-    if let Completion::Fail { value, .. } = &mut operation.completion {
-        *value = Value::keyword("timed-out");
-    }
-    assert_eq!(Register::with_cas(Value::Nil).meaning(&operation), Ok(Meaning::Nothing));
+    let timed_out = |event: Event| Event { value: Value::keyword("timed-out"), ..event };
+    let history = with_completion("0 inv c1>2; 0 fail", timed_out);
+    assert_eq!(meaning(&history), Ok(Meaning::Nothing));
 }
 
 #[test]
 fn the_error_that_makes_a_failure_an_answer_may_be_a_string_or_a_keyword() {
     for error in [Value::string(PRECONDITION_FAILED), Value::keyword(PRECONDITION_FAILED)] {
-        let mut operation = only_operation("0 inv c1>2; 0 fail");
-        if let Completion::Fail { value, error: of_completion, .. } = &mut operation.completion {
-            (*value, *of_completion) = (Value::Nil, Some(error));
-        }
-        let meaning = Register::with_cas(Value::Nil).meaning(&operation);
-        assert_eq!(meaning, Ok(Meaning::Completed(RegisterCall::CasUnequal(Value::Int(1)))));
+        let failed = |event: Event| Event { value: Value::Nil, ..event.with_error(Some(error)) };
+        let history = with_completion("0 inv c1>2; 0 fail", failed);
+        assert_eq!(meaning(&history), Ok(Meaning::Completed(RegisterCall::CasUnequal(Value::Int(1)))));
     }
 }
 

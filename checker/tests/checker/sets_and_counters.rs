@@ -66,7 +66,7 @@ impl Toy for Set {
     }
 
     fn call(operation: &Operation) -> OnSet {
-        match (&*operation.f, operation.value.as_int()) {
+        match (operation.f(), operation.value().as_int()) {
             ("insert", Some(value)) => OnSet::Insert(value as u32),
             ("remove", Some(value)) => OnSet::Remove(value as u32),
             (_, members) => OnSet::Members(members.expect("members are given as bits") as u64),
@@ -157,8 +157,8 @@ impl Toy for Counter {
     }
 
     fn call(operation: &Operation) -> OnCounter {
-        let number = operation.value.as_int().expect("these tests use numbers");
-        if &*operation.f == "add" { OnCounter::Add(number) } else { OnCounter::Total(number) }
+        let number = operation.value().as_int().expect("these tests use numbers");
+        if operation.f() == "add" { OnCounter::Add(number) } else { OnCounter::Total(number) }
     }
 }
 
@@ -189,8 +189,8 @@ fn algorithm<T: Toy>(toy: T, calls: &[(&str, i64)]) -> String {
         let event = |index, kind| Event::new(index, index, Process::Client(0), kind, f, Value::Int(value));
         [event(2 * number, EventKind::Invoke), event(2 * number + 1, EventKind::Ok)]
     });
-    let operations = History::from_validated(events.collect()).operations();
-    let verdict = ToyModel::told(toy).judge(&operations, &Context::default()).unwrap();
+    let history = History::from_validated(events.collect());
+    let verdict = ToyModel::told(toy).judge(&history.operations(), &Context::default()).unwrap();
     verdict.partitions[0].algorithm.clone()
 }
 

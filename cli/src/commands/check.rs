@@ -214,11 +214,11 @@ fn unused(history: &History, verdict: &Verdict) -> Vec<String> {
     let count =
         |is_it: &dyn Fn(&Operation) -> bool| operations.iter().filter(|&operation| is_it(operation)).count();
     let nil_reads = count(&|operation| {
-        matches!(&*operation.f, "read" | "r")
-            && matches!(&operation.completion, Completion::Ok { value: Value::Nil, .. })
+        matches!(operation.f(), "read" | "r")
+            && matches!(operation.completion(), Completion::Ok { value: Value::Nil, .. })
     });
     let plain_failures = count(&|operation| {
-        &*operation.f == "cas" && matches!(&operation.completion, Completion::Fail { error: None, .. })
+        operation.f() == "cas" && matches!(operation.completion(), Completion::Fail { error: None, .. })
     });
     let mut notes = Vec::new();
     if nil_reads > 0 && convention("convention.read-nil", "not known") {
@@ -286,8 +286,8 @@ fn read(file: &Path, arguments: &Arguments) -> anyhow::Result<ReadReport> {
 fn looks_independent(history: &History) -> bool {
     let operations = history.operations();
     let is_pair = |value: &Value| value.as_sequence().is_some_and(|values| values.len() == 2);
-    operations.iter().any(|operation| matches!(&*operation.f, "read" | "r"))
-        && operations.iter().all(|operation| operation.key.is_none() && is_pair(&operation.value))
+    operations.iter().any(|operation| matches!(operation.f(), "read" | "r"))
+        && operations.iter().all(|operation| operation.key().is_none() && is_pair(operation.value()))
 }
 
 fn verdict_of(

@@ -433,7 +433,7 @@ fn end_of(id: u64, answer: &Result<Vec<FaultReport>, ClientError>) -> Result<Opt
 }
 
 fn nemesis_event(op: &Op, value: Value, error: Option<Value>) -> Draft {
-    Draft::new(Process::nemesis(), EventKind::Info, Arc::clone(&op.f), value).with_error(error)
+    Draft::new(Process::nemesis(), EventKind::Info, op.f.clone(), value).with_error(error)
 }
 
 /// What the history says of a step: the convention that checkers and reports read.
@@ -513,7 +513,7 @@ mod tests {
                 (
                     word(event, "action"),
                     word(event, "phase"),
-                    event.error.is_some(),
+                    event.error().is_some(),
                     event.value.get("bit").cloned(),
                 )
             };

@@ -1,7 +1,6 @@
 //! [`PlannedFaults`]: a schedule as a generator of the nemesis thread.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use labrys_history::Value;
 use labrys_nemesis::{Schedule, Scheduled};
@@ -68,7 +67,7 @@ pub(super) fn operation(action: Action, fault: &Scheduled) -> Op {
         ("phase", Value::from("invoke")),
     ];
     let fields = fields.into_iter().map(|(name, value)| (Value::from(name), value));
-    Op { f: Arc::from(fault.fault.family().to_string()), key: None, value: Value::Map(fields.collect()) }
+    Op { f: fault.fault.family().to_string().into(), key: None, value: Value::Map(fields.collect()) }
 }
 
 impl Generator for PlannedFaults {

@@ -81,7 +81,7 @@ impl NemesisWorker {
             Ok(Ok((value, error))) => (value, error, None),
             Ok(Err(Panicked(message))) => {
                 let failure = format!("it panicked: {message}");
-                let error = Value::Vector(vec![Value::keyword("nemesis-panicked"), Value::from(message)]);
+                let error = Value::vector(vec![Value::keyword("nemesis-panicked"), Value::from(message)]);
                 (op.value.clone(), Some(error), Some(failure))
             }
             Err(_) => {
@@ -94,7 +94,7 @@ impl NemesisWorker {
     }
 
     fn record(&self, op: &Op, value: Value, error: Option<Value>) -> Result<Event, RecordError> {
-        let draft = Draft::new(Process::nemesis(), EventKind::Info, Arc::clone(&op.f), value);
+        let draft = Draft::new(Process::nemesis(), EventKind::Info, op.f.clone(), value);
         self.sink.record(draft.with_key(op.key.clone()).with_error(error))
     }
 }

@@ -139,7 +139,7 @@ fn numbered(count: i64) -> BoxGenerator {
 
 /// Kind, process and error of every event.
 fn shape(events: &[Event]) -> Vec<(String, &'static str, String)> {
-    let error = |event: &Event| event.error.as_ref().map_or(String::new(), Value::to_string);
+    let error = |event: &Event| event.error().map_or(String::new(), Value::to_string);
     events.iter().map(|event| (event.process.to_string(), event.kind.name(), error(event))).collect()
 }
 
@@ -212,7 +212,7 @@ fn what_a_run_against_a_map_in_memory_records_is_a_valid_history() {
     let loaded = labrys_history::read_history(&file, options).expect("the history is valid");
     let operations = loaded.history.operations();
     assert_eq!(operations.len() as u64, counts.invoked);
-    assert!(operations.iter().all(|operation| operation.completion.index().is_some()));
+    assert!(operations.iter().all(|operation| operation.completion().index().is_some()));
     assert_eq!(loaded.history.named(Process::NEMESIS).count(), 20);
 }
 

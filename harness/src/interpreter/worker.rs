@@ -133,7 +133,7 @@ impl Worker {
         let process_number = process.client().unwrap_or(u64::MAX);
         let refused = self.open(process_number).await.err();
 
-        let invocation = Draft::new(process, EventKind::Invoke, Arc::clone(&op.f), op.value.clone());
+        let invocation = Draft::new(process, EventKind::Invoke, op.f.clone(), op.value.clone());
         let invocation = self.sink.record(invocation.with_key(op.key.clone()))?;
         count(&self.counters.invoked);
         let outcome = match &refused {
@@ -175,7 +175,7 @@ impl Worker {
         };
         count(&self.counters.open_failures);
         tracing::debug!(target: "labrys::interpreter", process, node, "cannot open a client: {why}");
-        Err(Value::Vector(vec![Value::keyword("cannot-open"), Value::from(why)]))
+        Err(Value::vector(vec![Value::keyword("cannot-open"), Value::from(why)]))
     }
 
     /// The client's answer, or what stands for it.
@@ -190,7 +190,7 @@ impl Worker {
             Ok(Err(Panicked(message))) => {
                 count(&self.counters.panics);
                 let error = vec![Value::keyword("client-panicked"), Value::from(message)];
-                Outcome::Info { error: Value::Vector(error) }
+                Outcome::Info { error: Value::vector(error) }
             }
             Err(_) => {
                 count(&self.counters.timeouts);

@@ -5,7 +5,7 @@ use super::parser::Parser;
 use crate::foreign::ForeignEvent;
 use crate::names::Names;
 use crate::syntax::{SyntaxError, visible};
-use crate::{EventKind, MAX_DEPTH, Process, Value};
+use crate::{EventKind, MAX_DEPTH, Process, Text, Value};
 
 /// The depth for `:value`, which may be a pair of a key and a value of the greatest depth each.
 const VALUE_DEPTH: usize = MAX_DEPTH + 1;
@@ -143,7 +143,7 @@ impl<'a> Operations<'a> {
         })
     }
 
-    fn function(&mut self) -> Result<Option<std::sync::Arc<str>>, SyntaxError> {
+    fn function(&mut self) -> Result<Option<Text>, SyntaxError> {
         if self.parser.peek(MAX_DEPTH)? == b':' {
             let name = self.parser.keyword()?;
             return Ok(Some(self.names.intern(name)));

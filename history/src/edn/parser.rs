@@ -4,8 +4,7 @@ use memchr::{memchr, memchr2};
 
 use super::{atom, tag};
 use crate::syntax::{SyntaxError, unexpected, visible};
-use crate::value::push_element;
-use crate::{MAX_DEPTH, Value};
+use crate::{Items, MAX_DEPTH, Text, Value};
 
 type Parsed<T> = Result<T, SyntaxError>;
 
@@ -15,11 +14,13 @@ pub(crate) struct Parser<'a> {
     offset: usize,
     /// Whether a value has used all the depth that it was given.
     reached_bottom: bool,
+    /// The elements of the sequences that are being read, those of an inner one behind those of the outer ones.
+    elements: Vec<Value>,
 }
 
 impl<'a> Parser<'a> {
     pub(crate) fn new(text: &'a str, offset: usize) -> Parser<'a> {
-        Parser { text, offset, reached_bottom: false }
+        Parser { text, offset, reached_bottom: false, elements: Vec::new() }
     }
 
     /// Bytes from the start of the text to what comes next.
@@ -112,7 +113,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The string that stands here.
-    pub(super) fn string(&mut self) -> Parsed<Box<str>> {
+    pub(super) fn string(&mut self) -> Parsed<Text> {
         let (text, start) = (self.text, self.offset + 1);
         let mut position = start;
         let mut unescaped = String::new();
@@ -172,15 +173,16 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn sequence(&mut self, close: u8, depth: usize) -> Parsed<Vec<Value>> {
+    fn sequence(&mut self, close: u8, depth: usize) -> Parsed<Items<Value>> {
         let inside = self.inside(depth)?;
         self.take();
-        let mut elements = Vec::new();
+        let first = self.elements.len();
         while self.peek(inside)? != close {
-            push_element(&mut elements, self.value(inside)?);
+            let element = self.value(inside)?;
+            self.elements.push(element);
         }
         self.take();
-        Ok(elements)
+        Ok(Items::of(self.elements.drain(first..)))
     }
 
     /// A map, whose keywords without a namespace are in `namespace` if there is one.
@@ -199,7 +201,7 @@ impl<'a> Parser<'a> {
             entries.push((key, self.value(inside)?));
         }
         self.take();
-        Ok(Value::Map(entries))
+        Ok(Value::map(entries))
     }
 
     /// What begins with `#` and is not discarded.
@@ -245,12 +247,12 @@ impl<'a> Parser<'a> {
             tag::TAGGED => self.tagged_pair(depth),
             _ => {
                 let inside = self.inside(depth)?;
-                Ok(Value::Tagged(tag.into(), Box::new(self.value(inside)?)))
+                Ok(Value::tagged(tag, self.value(inside)?))
             }
         }
     }
 
-    pub(super) fn string_after_tag(&mut self, depth: usize) -> Parsed<Box<str>> {
+    pub(super) fn string_after_tag(&mut self, depth: usize) -> Parsed<Text> {
         if self.peek(depth)? == b'"' { self.string() } else { Err(self.unexpected("a string")) }
     }
 
@@ -261,7 +263,7 @@ impl<'a> Parser<'a> {
         let tag = self.string_after_tag(depth)?;
         let value = self.value(inside)?;
         self.expect(b']', depth)?;
-        Ok(Value::Tagged(tag, Box::new(value)))
+        Ok(Value::tagged(tag, value))
     }
 
     /// A character of a string, behind its backslash.
@@ -327,7 +329,7 @@ impl<'a> Parser<'a> {
 }
 
 /// The name that a keyword of a namespace map stands for: `:_/b` is one without namespace.
-fn in_namespace(name: &str, namespace: &str) -> Box<str> {
+fn in_namespace(name: &str, namespace: &str) -> Text {
     match name.split_once('/') {
         Some(("_", bare)) => bare.into(),
         Some(_) => name.into(),

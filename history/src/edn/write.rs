@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{atom, field, tag};
-use crate::{Event, EventKind, Process, Value};
+use crate::{Event, EventKind, Process, Text, Value};
 
 /// Writes `value`, so that the parser reads the same.
 pub(crate) fn write_value<W: Write + ?Sized>(out: &mut W, value: &Value) -> fmt::Result {
@@ -27,7 +27,7 @@ pub(crate) fn write_value<W: Write + ?Sized>(out: &mut W, value: &Value) -> fmt:
         Value::Vector(elements) => write_sequence(out, "[", elements, "]"),
         Value::Set(elements) => write_sequence(out, "#{", elements, "}"),
         Value::Map(entries) => write_map(out, entries),
-        Value::Tagged(tag, value) => write_tagged(out, tag, value),
+        Value::Tagged(tagged) => write_tagged(out, &tagged.0, &tagged.1),
     }
 }
 
@@ -49,14 +49,14 @@ pub(crate) fn write_event<W: Write + ?Sized>(out: &mut W, event: &Event) -> fmt:
         Some(key) => write_pair(out, key, &event.value)?,
     }
     write!(out, ", :time {}", event.time_ns)?;
-    if let Some(error) = &event.error {
+    if let Some(error) = event.error() {
         out.write_str(", :error ")?;
         write_value(out, error)?;
     }
     if event.key.is_some() {
         write!(out, ", :{} true", field::INDEPENDENT)?;
     }
-    write_extra(out, &event.extra)?;
+    write_extra(out, event.extra())?;
     out.write_str("}")
 }
 
@@ -65,7 +65,7 @@ fn is_free(name: &str) -> bool {
     atom::is_keyword(name) && !name.starts_with(tag::PREFIX) && !super::operations::is_field(name)
 }
 
-fn write_extra<W: Write + ?Sized>(out: &mut W, extra: &[(Box<str>, Value)]) -> fmt::Result {
+fn write_extra<W: Write + ?Sized>(out: &mut W, extra: &[(Text, Value)]) -> fmt::Result {
     let is_alone =
         |position: usize, name: &str| extra[..position].iter().all(|(before, _)| **before != *name);
     // A map that has a key twice is none to Clojure.

@@ -1,14 +1,13 @@
 //! serde for [`Event`], [`EventKind`] and [`Process`].
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::value::ValueSeed;
 use crate::names::Names;
-use crate::{Event, EventKind, Process, Value};
+use crate::{Details, Event, EventKind, Process, Text, Value};
 
 /// The field that holds the extra fields which cannot stand on their own.
 const EXTRA: &str = "$extra";
@@ -97,7 +96,7 @@ enum Field {
     Value,
     Error,
     EscapedExtra,
-    Extra(Box<str>),
+    Extra(Text),
 }
 
 impl Field {
@@ -149,15 +148,15 @@ impl Serialize for Event {
             map.serialize_entry("key", key)?;
         }
         map.serialize_entry("value", &self.value)?;
-        if let Some(error) = &self.error {
+        if let Some(error) = self.error() {
             map.serialize_entry("error", error)?;
         }
-        if self.extra.iter().all(|(name, _)| Field::named(name).is_none() && !name.starts_with('$')) {
-            for (name, value) in &self.extra {
+        if self.extra().iter().all(|(name, _)| Field::named(name).is_none() && !name.starts_with('$')) {
+            for (name, value) in self.extra() {
                 map.serialize_entry(name, value)?;
             }
         } else {
-            map.serialize_entry(EXTRA, &self.extra)?;
+            map.serialize_entry(EXTRA, self.extra())?;
         }
         map.end()
     }
@@ -189,11 +188,11 @@ struct Parts {
     time_ns: Option<u64>,
     process: Option<Process>,
     kind: Option<EventKind>,
-    f: Option<Arc<str>>,
+    f: Option<Text>,
     key: Option<Value>,
     value: Option<Value>,
     error: Option<Value>,
-    extra: Vec<(Box<str>, Value)>,
+    extra: Vec<(Text, Value)>,
 }
 
 impl Parts {
@@ -206,8 +205,7 @@ impl Parts {
             f: self.f.ok_or_else(|| E::missing_field("f"))?,
             key: self.key,
             value: self.value.unwrap_or_default(),
-            error: self.error,
-            extra: self.extra,
+            details: Details::new(self.error, self.extra),
         })
     }
 }
@@ -281,21 +279,21 @@ impl Visitor<'_> for CountSeed {
 struct NameSeed<'n>(&'n mut Names);
 
 impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
-    type Value = Arc<str>;
+    type Value = Text;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Arc<str>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Text, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for NameSeed<'_> {
-    type Value = Arc<str>;
+    type Value = Text;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("the name of a function")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Arc<str>, E> {
+    fn visit_str<E>(self, name: &str) -> Result<Text, E> {
         Ok(self.0.intern(name))
     }
 }
@@ -304,7 +302,7 @@ impl Visitor<'_> for NameSeed<'_> {
 pub(crate) struct ExtraSeed;
 
 impl<'de> DeserializeSeed<'de> for ExtraSeed {
-    type Value = Vec<(Box<str>, Value)>;
+    type Value = Vec<(Text, Value)>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_seq(self)
@@ -312,7 +310,7 @@ impl<'de> DeserializeSeed<'de> for ExtraSeed {
 }
 
 impl<'de> Visitor<'de> for ExtraSeed {
-    type Value = Vec<(Box<str>, Value)>;
+    type Value = Vec<(Text, Value)>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an array of [name, value]")
@@ -320,7 +318,7 @@ impl<'de> Visitor<'de> for ExtraSeed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
         let mut extra = Vec::new();
-        while let Some(entry) = sequence.next_element::<(Box<str>, Value)>()? {
+        while let Some(entry) = sequence.next_element::<(Text, Value)>()? {
             extra.push(entry);
         }
         Ok(extra)

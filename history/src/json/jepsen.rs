@@ -8,7 +8,6 @@
 //!   `[[:append "x" 1]]`. It takes every array for such whose first element is an array that begins with a string.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
@@ -16,7 +15,7 @@ use super::value::ValueSeed;
 use crate::edn::is_keyword;
 use crate::foreign::ForeignEvent;
 use crate::names::Names;
-use crate::{Process, Value};
+use crate::{Items, Process, Text, Value};
 
 /// What an operation is, for messages.
 pub(crate) const OPERATION: &str =
@@ -79,7 +78,7 @@ enum Field {
     Value,
     Error,
     Key,
-    Other(Box<str>),
+    Other(Text),
 }
 
 /// The names of the fields, in the order of the variants.
@@ -139,7 +138,7 @@ impl Visitor<'_> for FieldVisitor {
 struct FunctionSeed<'n>(&'n mut Names);
 
 impl<'de> DeserializeSeed<'de> for FunctionSeed<'_> {
-    type Value = Option<Arc<str>>;
+    type Value = Option<Text>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -147,7 +146,7 @@ impl<'de> DeserializeSeed<'de> for FunctionSeed<'_> {
 }
 
 impl Visitor<'_> for FunctionSeed<'_> {
-    type Value = Option<Arc<str>>;
+    type Value = Option<Text>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("the name of a function: a string, a number or null")
@@ -236,11 +235,12 @@ impl Visitor<'_> for IntegerSeed {
 fn with_keywords(value: Value) -> Value {
     match value {
         Value::Vector(elements) if elements.iter().any(is_collection) => {
-            Value::Vector(elements.into_iter().map(with_keywords).collect())
+            Value::Vector(Items::of(elements.iter().cloned().map(with_keywords)))
         }
-        Value::Map(entries) => Value::Map(
-            entries.into_iter().map(|(name, value)| (with_keyword(name), with_keywords(value))).collect(),
-        ),
+        Value::Map(entries) => {
+            let entry = |(name, value): &(Value, Value)| (with_keyword(name), with_keywords(value.clone()));
+            Value::Map(Items::of(entries.iter().map(entry)))
+        }
         other => other,
     }
 }
@@ -249,26 +249,29 @@ fn is_collection(value: &Value) -> bool {
     matches!(value, Value::Vector(_) | Value::Map(_))
 }
 
-fn with_keyword(name: Value) -> Value {
+fn with_keyword(name: &Value) -> Value {
     match name {
-        Value::String(name) if is_keyword(&name) => Value::Keyword(name),
-        other => other,
+        Value::String(name) if is_keyword(name) => Value::Keyword(name.clone()),
+        other => other.clone(),
     }
 }
 
 /// The same, the first element of each micro-operation being a keyword, if there are micro-operations.
 fn with_micro_operations(value: Value) -> Value {
-    let Value::Vector(mut elements) = value else { return value };
-    if matches!(elements.first().and_then(first_element), Some(Value::String(_))) {
-        for element in &mut elements {
-            if let Value::Vector(parts) = element
-                && let Some(first) = parts.first_mut()
-            {
-                *first = with_keyword(std::mem::take(first));
-            }
-        }
+    let Value::Vector(elements) = &value else { return value };
+    if !matches!(elements.first().and_then(first_element), Some(Value::String(_))) {
+        return value;
     }
-    Value::Vector(elements)
+    let micro_operation = |element: &Value| match element {
+        Value::Vector(parts) => {
+            let part = |(position, part): (usize, &Value)| {
+                if position == 0 { with_keyword(part) } else { part.clone() }
+            };
+            Value::Vector(Items::of(parts.iter().enumerate().map(part)))
+        }
+        other => other.clone(),
+    };
+    Value::Vector(Items::of(elements.iter().map(micro_operation)))
 }
 
 fn first_element(value: &Value) -> Option<&Value> {

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use smallvec::SmallVec;
 
 use super::too_deep;
-use crate::value::push_element;
-use crate::{MAX_DEPTH, Value};
+use crate::{Items, MAX_DEPTH, Text, Value};
 
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -22,12 +22,12 @@ impl Serialize for Value {
             Value::Keyword(name) => single(serializer, Form::Keyword, name),
             Value::Symbol(name) => single(serializer, Form::Symbol, name),
             Value::Char(c) => single(serializer, Form::Char, c),
-            Value::List(elements) => single(serializer, Form::List, elements),
+            Value::List(elements) => single(serializer, Form::List, &elements[..]),
             Value::Vector(elements) => serializer.collect_seq(elements),
             Value::Map(entries) if is_object(entries) => serialize_object(serializer, entries),
-            Value::Map(entries) => single(serializer, Form::Map, entries),
-            Value::Set(elements) => single(serializer, Form::Set, elements),
-            Value::Tagged(tag, value) => single(serializer, Form::Tagged, &(tag, value)),
+            Value::Map(entries) => single(serializer, Form::Map, &entries[..]),
+            Value::Set(elements) => single(serializer, Form::Set, &elements[..]),
+            Value::Tagged(tagged) => single(serializer, Form::Tagged, &**tagged),
         }
     }
 }
@@ -194,13 +194,9 @@ impl<'de> Visitor<'de> for ValueSeed {
         Ok(Value::String(text.into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Value, A::Error> {
         let inside = self.inside()?;
-        let mut elements = Vec::new();
-        while let Some(element) = sequence.next_element_seed(inside)? {
-            push_element(&mut elements, element);
-        }
-        Ok(Value::Vector(elements))
+        elements(sequence, inside).map(Value::Vector)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
@@ -214,14 +210,14 @@ impl<'de> Visitor<'de> for ValueSeed {
             };
             entries.push((Value::String(key), map.next_value_seed(self.inside()?)?));
         }
-        Ok(Value::Map(entries))
+        Ok(Value::map(entries))
     }
 }
 
 /// The name of a field. That of a form, of which files have millions, is not allocated.
 enum Key {
     Form(Form),
-    Name(Box<str>),
+    Name(Text),
 }
 
 impl<'de> de::Deserialize<'de> for Key {
@@ -256,8 +252,8 @@ impl<'de> DeserializeSeed<'de> for FormSeed {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         use de::Deserialize as _;
         match self.form {
-            Form::Keyword => Box::deserialize(deserializer).map(Value::Keyword),
-            Form::Symbol => Box::deserialize(deserializer).map(Value::Symbol),
+            Form::Keyword => Text::deserialize(deserializer).map(Value::Keyword),
+            Form::Symbol => Text::deserialize(deserializer).map(Value::Symbol),
             Form::Char => char::deserialize(deserializer).map(Value::Char),
             Form::Integer => integer(&Box::<str>::deserialize(deserializer)?),
             Form::Float => float(&Box::<str>::deserialize(deserializer)?),
@@ -289,25 +285,30 @@ fn float<E: de::Error>(name: &str) -> Result<Value, E> {
 struct ElementsVisitor(ValueSeed);
 
 impl<'de> Visitor<'de> for ElementsVisitor {
-    type Value = Vec<Value>;
+    type Value = Items<Value>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an array of elements")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<Value>, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = sequence.next_element_seed(self.0)? {
-            push_element(&mut elements, element);
-        }
-        Ok(elements)
+    fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Items<Value>, A::Error> {
+        elements(sequence, self.0)
     }
+}
+
+/// All elements of `sequence`. Most have few, which need no allocation but the one in which they are kept.
+fn elements<'de, A: SeqAccess<'de>>(mut sequence: A, each: ValueSeed) -> Result<Items<Value>, A::Error> {
+    let mut elements: SmallVec<[Value; 4]> = SmallVec::new();
+    while let Some(element) = sequence.next_element_seed(each)? {
+        elements.push(element);
+    }
+    Ok(Items::of(elements))
 }
 
 struct EntriesVisitor(ValueSeed);
 
 impl<'de> Visitor<'de> for EntriesVisitor {
-    type Value = Vec<(Value, Value)>;
+    type Value = Items<(Value, Value)>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an array of [key, value]")
@@ -318,7 +319,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
         while let Some(entry) = sequence.next_element_seed(PairSeed(self.0))? {
             entries.push(entry);
         }
-        Ok(entries)
+        Ok(entries.into())
     }
 }
 
@@ -361,11 +362,11 @@ impl<'de> Visitor<'de> for TaggedVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
         let short = |length| de::Error::invalid_length(length, &"[tag, value]");
-        let tag = sequence.next_element()?.ok_or_else(|| short(0))?;
+        let tag: Text = sequence.next_element()?.ok_or_else(|| short(0))?;
         let value = sequence.next_element_seed(self.0)?.ok_or_else(|| short(1))?;
         if sequence.next_element::<IgnoredAny>()?.is_some() {
             return Err(short(3));
         }
-        Ok(Value::Tagged(tag, Box::new(value)))
+        Ok(Value::tagged(tag, value))
     }
 }

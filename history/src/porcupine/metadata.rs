@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::OURS;
-use crate::Value;
 use crate::json::{CountSeed, ExtraSeed};
+use crate::{Text, Value};
 
 /// What Porcupine has no words for.
 #[derive(Debug, Default)]
@@ -20,8 +20,8 @@ pub(super) struct Ours {
     pub(super) completed_time_ns: Option<u64>,
     /// The key of the completion, none or one, if it is not that of the invocation.
     pub(super) completed_key: Option<Vec<Value>>,
-    pub(super) extra: Vec<(Box<str>, Value)>,
-    pub(super) completed_extra: Vec<(Box<str>, Value)>,
+    pub(super) extra: Vec<(Text, Value)>,
+    pub(super) completed_extra: Vec<(Text, Value)>,
 }
 
 /// Reads what is ours, and skips anything else.

@@ -1,18 +1,17 @@
 //! `Input` and `Output`, whose form is the user's: ours, Porcupine's own examples', or any.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::json::{ValueSeed, too_deep};
 use crate::names::Names;
-use crate::{EventKind, MAX_DEPTH, Value};
+use crate::{EventKind, Items, MAX_DEPTH, Text, Value};
 
 /// What was called.
 #[derive(Debug, Default)]
 pub(super) struct Input {
-    pub(super) f: Option<Arc<str>>,
+    pub(super) f: Option<Text>,
     pub(super) key: Option<Value>,
     pub(super) value: Value,
 }
@@ -88,7 +87,7 @@ impl Payload {
             Payload::Object(fields) => fields.into_iter(),
             Payload::Other(value) => return Ok(value),
         };
-        let value = Value::Map(fields.map(|(name, value)| (Value::String(name.text), value)).collect());
+        let value = Value::Map(Items::of(fields.map(|(name, value)| (Value::String(name.text), value))));
         if value.depth() > MAX_DEPTH { Err(too_deep()) } else { Ok(value) }
     }
 }
@@ -96,7 +95,7 @@ impl Payload {
 /// The name of a field, and what it says to us. As in Go, the case does not matter.
 pub(super) struct Name {
     pub(super) known: Known,
-    text: Box<str>,
+    text: Text,
 }
 
 /// The names that mean something.

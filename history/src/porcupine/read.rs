@@ -6,7 +6,7 @@ use super::parts::{OPERATION, Parts, PartsSeed};
 use crate::json::objects::{self, Objects};
 use crate::names::Names;
 use crate::syntax::SyntaxError;
-use crate::{Event, EventKind, Process};
+use crate::{Details, Event, EventKind, Process};
 
 /// A call or a return, and where its operation begins in the file.
 pub(crate) struct Placed {
@@ -84,7 +84,7 @@ fn events_of(parts: Parts, process: u64) -> (Event, Option<(Event, bool)>) {
         input.value,
     );
     invocation.key = input.key;
-    (invocation.error, invocation.extra) = (ours.error, ours.extra);
+    invocation.details = Details::new(ours.error, ours.extra);
     let never = output.kind.is_none() && return_ns == NEVER;
     if never || ours.completed_index == Some(None) {
         return (invocation, None);
@@ -104,8 +104,7 @@ fn events_of(parts: Parts, process: u64) -> (Event, Option<(Event, bool)>) {
             None => invocation.key.clone(),
         },
         value: output.value,
-        error: output.error,
-        extra: ours.completed_extra,
+        details: Details::new(output.error, ours.completed_extra),
     };
     (invocation, Some((completion, index.is_some())))
 }

@@ -110,7 +110,7 @@ impl Serialize for Output<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("kind", &self.0.map_or(EventKind::Info, |completion| completion.kind))?;
         map.serialize_entry("value", self.0.map_or(&Value::Nil, |completion| &completion.value))?;
-        if let Some(error) = self.0.and_then(|completion| completion.error.as_ref()) {
+        if let Some(error) = self.0.and_then(|completion| completion.error()) {
             map.serialize_entry("error", error)?;
         }
         map.end()
@@ -136,11 +136,11 @@ impl Serialize for Ours<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("index", &invocation.index)?;
         map.serialize_entry("completed_index", &completion.map(|completion| completion.index))?;
-        if let Some(error) = &invocation.error {
+        if let Some(error) = invocation.error() {
             map.serialize_entry("error", error)?;
         }
-        if !invocation.extra.is_empty() {
-            map.serialize_entry("extra", &invocation.extra)?;
+        if !invocation.extra().is_empty() {
+            map.serialize_entry("extra", invocation.extra())?;
         }
         if let Some(completion) = completion {
             if completion.kind == EventKind::Info {
@@ -149,8 +149,8 @@ impl Serialize for Ours<'_> {
             if completion.key != invocation.key {
                 map.serialize_entry("completed_key", completion.key.as_slice())?;
             }
-            if !completion.extra.is_empty() {
-                map.serialize_entry("completed_extra", &completion.extra)?;
+            if !completion.extra().is_empty() {
+                map.serialize_entry("completed_extra", completion.extra())?;
             }
         }
         map.end()

@@ -23,8 +23,8 @@ fn fields_become_those_of_our_events() {
     assert_eq!((first.index, first.time_ns, first.kind), (3, 12, EventKind::Info));
     assert_eq!((&first.process, &*first.f), (&Process::nemesis(), "kill"));
     assert_eq!(first.value, read_value("{:n1 \"killed\"}").unwrap());
-    assert_eq!(first.error, Some(read_value("[\"x\" 1]").unwrap()));
-    assert_eq!(first.extra, [("node".into(), Value::string("n1"))]);
+    assert_eq!(first.error(), Some(&read_value("[\"x\" 1]").unwrap()));
+    assert_eq!(first.extra(), [("node".into(), Value::string("n1"))]);
     assert_eq!((second.index, second.time_ns, second.process.client()), (4, 12, Some(3)));
     assert_eq!((&*second.f, &second.key, &second.value), ("7", &Some("0".into()), &"x".into()));
     assert_eq!(report.untimed, 1);
@@ -62,10 +62,11 @@ fn an_array_and_a_stream_are_the_same_history() {
 fn independent_values_are_split_where_the_reader_is_told_so() {
     let text = "[{\"type\":\"invoke\",\"process\":0,\"f\":\"add\",\"value\":[7,1]},
                  {\"type\":\"info\",\"process\":0,\"f\":\"add\",\"error\":\"timeout\"}]";
-    let operations = read_as(text, true).unwrap().history.operations();
-    assert_eq!((&operations[0].key, &operations[0].value), (&Some(Value::Int(7)), &Value::Int(1)));
+    let history = read_as(text, true).unwrap().history;
+    let operations = history.operations();
+    assert_eq!((operations[0].key(), operations[0].value()), (Some(&Value::Int(7)), &Value::Int(1)));
     assert!(
-        matches!(&operations[0].completion, Completion::Info { error: Some(error), .. } if *error == "timeout".into())
+        matches!(operations[0].completion(), Completion::Info { error: Some(error), .. } if *error == "timeout".into())
     );
     let error = read_as(&text.replace("[7,1]", "7"), true).unwrap_err().to_string();
     assert_eq!(error, "h.json:1:2: expected a value [key value], found 7");

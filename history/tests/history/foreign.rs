@@ -50,11 +50,11 @@ fn fields_become_those_of_our_events() {
     assert_eq!((first.index, first.time_ns, first.kind), (4, 12, EventKind::Info));
     assert_eq!((&first.process, &*first.f), (&Process::nemesis(), "kill"));
     assert_eq!(first.value, read_value("{\"n1\" :killed}").unwrap());
-    assert_eq!(first.error, Some(read_value("[:x 1]").unwrap()));
-    assert_eq!(first.extra, [("node".into(), Value::string("n1"))]);
+    assert_eq!(first.error(), Some(&read_value("[:x 1]").unwrap()));
+    assert_eq!(first.extra(), [("node".into(), Value::string("n1"))]);
     assert_eq!((&second.process, &*second.f), (&Process::Client(3), "append"));
     assert_eq!((&second.key, &second.value), (&Some(Value::string("0")), &Value::string("x")));
-    assert_eq!(second.extra, [("jepsen.x/y".into(), Value::Nil)]);
+    assert_eq!(second.extra(), [("jepsen.x/y".into(), Value::Nil)]);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn what_is_mended_is_said_once_with_its_first_place() {
             "h.edn:4:10: events without a process, taken for process 0: 1"
         ]
     );
-    assert_eq!(report.history.events()[1].extra, [("original-time".into(), Value::Int(40))]);
+    assert_eq!(report.history.events()[1].extra(), [("original-time".into(), Value::Int(40))]);
     assert_eq!(report.history.events()[3].process, Process::Client(0));
 }
 
@@ -95,7 +95,7 @@ fn what_is_mended_is_said_once_with_its_first_place() {
 fn an_operation_without_a_function_has_an_empty_name() {
     let report =
         read("{:type :invoke, :process 0, :value [[:r :x nil]]}{:type :ok, :process 0, :value [[:r :x 1]]}");
-    assert_eq!(&*report.history.operations()[0].f, "");
+    assert_eq!(report.history.operations()[0].f(), "");
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn independent_values_are_split_where_the_reader_is_told_so() {
     let history = read_as(text, options).unwrap().history;
     assert_eq!(history.events()[0].key, None);
     let operations = history.operations();
-    assert_eq!(operations[0].key, Some(Value::Int(7)));
-    assert_eq!(operations[0].value, read_value("[1 2]").unwrap());
+    assert_eq!(operations[0].key(), Some(&Value::Int(7)));
+    assert_eq!(operations[0].value(), &read_value("[1 2]").unwrap());
 
-    assert_eq!(read(text).history.operations()[0].key, None);
+    assert_eq!(read(text).history.operations()[0].key(), None);
     let error = read_as(&text.replace("[7 [1 2]]", "[7]"), options).unwrap_err().to_string();
     assert_eq!(error, "h.edn:2:17: expected a value [key value], found [7]");
 }

@@ -20,10 +20,10 @@ fn tabs_and_blanks_separate_alike() {
     let expected = read(with_tabs).unwrap();
     assert_eq!(read(with_blanks).unwrap().history, expected.history);
     assert!(expected.warnings.is_empty());
-    let operation = &expected.history.operations()[0];
+    let operation = expected.history.operations()[0];
     let pair = read_value("[1 2]").unwrap();
-    assert_eq!((operation.process, &*operation.f, &operation.value), (3, "cas", &pair));
-    assert_eq!(operation.completion, Completion::Fail { time_ns: 1, index: 1, value: pair, error: None });
+    assert_eq!((operation.process(), operation.f(), operation.value()), (3, "cas", &pair));
+    assert_eq!(operation.completion(), Completion::Fail { time_ns: 1, index: 1, value: &pair, error: None });
 }
 
 #[test]
@@ -37,12 +37,14 @@ fn a_keyword_in_place_of_the_value_of_a_client_is_an_error_and_no_value() {
                 INFO  jepsen.util - :nemesis\t:info\t:start\t:majority\n";
     let history = read(text).unwrap().history;
     let operations = history.operations();
-    let timed_out = Some(Value::keyword("timed-out"));
-    let fail = Completion::Fail { time_ns: 3, index: 3, value: Value::Nil, error: timed_out.clone() };
-    let info = Completion::Info { time_ns: Some(4), index: Some(4), value: Value::Nil, error: timed_out };
-    assert_eq!((&operations[0].completion, &operations[1].completion), (&fail, &info));
-    assert_eq!(operations[1].value, Value::Int(4));
-    assert_eq!(operations[2].completion, Completion::Ok { time_ns: 5, index: 5, value: Value::keyword("a") });
+    let timed_out = Value::keyword("timed-out");
+    let (value, error) = (&Value::Nil, Some(&timed_out));
+    let fail = Completion::Fail { time_ns: 3, index: 3, value, error };
+    let info = Completion::Info { time_ns: Some(4), index: Some(4), value, error };
+    assert_eq!((operations[0].completion(), operations[1].completion()), (fail, info));
+    assert_eq!(operations[1].value(), &Value::Int(4));
+    let ok = Completion::Ok { time_ns: 5, index: 5, value: &Value::keyword("a") };
+    assert_eq!(operations[2].completion(), ok);
     assert_eq!(history.named(Process::NEMESIS).next().unwrap().value, Value::keyword("majority"));
 }
 
@@ -51,8 +53,8 @@ fn an_error_may_follow_the_value_and_anything_may_precede_the_mark() {
     let text = "2026-11-21 03:00:00,123{GMT}\tINFO\t[jepsen worker 0] jepsen.util: 0\t:invoke\t:read\tnil\n\
                 INFO [2026-11-21 03:00:00,124] jepsen worker 0 - jepsen.util 0\t:info\t:read\tnil\t[:a \"b\"]\n";
     let history = read(text).unwrap().history;
-    let Completion::Info { value, error, .. } = &history.operations()[0].completion else { panic!("info") };
-    assert_eq!((value, error), (&Value::Nil, &Some(read_value("[:a \"b\"]").unwrap())));
+    let Completion::Info { value, error, .. } = history.operations()[0].completion() else { panic!("info") };
+    assert_eq!((value, error), (&Value::Nil, Some(&read_value("[:a \"b\"]").unwrap())));
 }
 
 #[test]

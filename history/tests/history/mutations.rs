@@ -25,7 +25,9 @@ fn valid_text() -> impl Strategy<Value = Vec<u8>> {
                 .fold(String::new(), |log, operation| {
                     format!(
                         "{log}INFO  jepsen.util - {}\t:invoke\t:{}\t{}\n",
-                        operation.process, operation.f, operation.value
+                        operation.process(),
+                        operation.f(),
+                        operation.value()
                     )
                 })
                 .into_bytes(),

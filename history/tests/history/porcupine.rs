@@ -1,8 +1,8 @@
 //! Porcupine-style JSON: what it looks like, what other programs' files become, and where broken ones are reported.
 
 use labrys_history::{
-    Completion, Event, EventKind, Format, History, Process, ReadError, ReadOptions, ReadReport, Value,
-    WriteError, read_bytes, read_value, write_history,
+    Completion, Details, Event, EventKind, Format, History, Process, ReadError, ReadOptions, ReadReport,
+    Value, WriteError, read_bytes, read_value, write_history,
 };
 
 fn read(text: &str) -> Result<ReadReport, ReadError> {
@@ -25,10 +25,10 @@ fn an_operation_is_a_line_that_go_reads_and_the_rest_is_in_the_metadata() {
     let mut nemesis = event(3, 40, 0, EventKind::Info, "kill", "nil");
     nemesis.process = Process::nemesis();
     let mut gave_up = event(5, 60, 1, EventKind::Info, "cas", "nil");
-    gave_up.error = Some(Value::keyword("timeout"));
+    gave_up = gave_up.with_error(Some(Value::keyword("timeout")));
     let mut invoke = event(1, 10, 1, EventKind::Invoke, "cas", "[1 2]");
     (invoke.key, gave_up.key) = (Some(Value::Int(7)), Some(Value::Int(7)));
-    invoke.extra = vec![("node".into(), "n1".into())];
+    invoke.details = Details::new(None, vec![("node".into(), "n1".into())]);
     let history = History::new(vec![
         event(0, 10, 0, EventKind::Invoke, "read", "nil"),
         invoke,
@@ -102,10 +102,10 @@ fn operations_of_other_programs_come_in_any_order_and_in_any_form() {
         .iter()
         .map(|operation| {
             (
-                operation.process,
-                &*operation.f,
-                format!("{:?} {}", operation.key, operation.value),
-                operation.completion.time_ns(),
+                operation.process(),
+                operation.f(),
+                format!("{:?} {}", operation.key(), operation.value()),
+                operation.completion().time_ns(),
             )
         })
         .collect();
@@ -119,9 +119,9 @@ fn operations_of_other_programs_come_in_any_order_and_in_any_form() {
             (1, "put", format!("{key} \"a\""), Some(30)),
         ]
     );
-    let Completion::Ok { value, .. } = &operations[0].completion else { panic!("ok") };
+    let Completion::Ok { value, .. } = operations[0].completion() else { panic!("ok") };
     assert_eq!(value, &Value::string("a"));
-    let Completion::Ok { value, .. } = &operations[2].completion else { panic!("ok") };
+    let Completion::Ok { value, .. } = operations[2].completion() else { panic!("ok") };
     assert_eq!(value, &read_value("{\"kind\" \"maybe\"}").unwrap());
 }
 
@@ -139,7 +139,7 @@ fn operations_that_overlap_another_of_their_client_get_clients_of_their_own() {
         .history
         .operations()
         .iter()
-        .map(|operation| (operation.process, operation.value.to_string()))
+        .map(|operation| (operation.process(), operation.value().to_string()))
         .collect();
     // 2 touches 1, and may follow it; 4 overlaps 1; nobody knows when 3 ended, so 5 cannot follow it.
     let expected = [(0, "1"), (1, "4"), (0, "2"), (0, "3"), (2, "5")].map(|(p, v)| (p, v.to_owned()));

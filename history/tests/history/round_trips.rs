@@ -1,8 +1,8 @@
 //! Nothing is lost: what was written is read again as the same, in both formats.
 
 use labrys_history::{
-    Event, Format, History, MAX_DEPTH, ReadOptions, Value, read_bytes, read_value, write_edn, write_history,
-    write_json_lines,
+    Details, Event, Format, History, MAX_DEPTH, ReadOptions, Value, read_bytes, read_value, write_edn,
+    write_history, write_json_lines,
 };
 use proptest::prelude::*;
 
@@ -125,9 +125,9 @@ fn keys_are_the_same_after_a_tree_of_json() {
 /// A value nested exactly `depth` deep, in the forms that take the most room in JSON and in EDN.
 fn nested(depth: usize) -> Value {
     (0..depth).fold(Value::keyword("a b"), |inside, level| match level % 3 {
-        0 => Value::Map(vec![(Value::Int(0), inside)]),
-        1 => Value::Tagged("no tag".into(), Box::new(inside)),
-        _ => Value::Set(vec![inside]),
+        0 => Value::map(vec![(Value::Int(0), inside)]),
+        1 => Value::tagged("no tag", inside),
+        _ => Value::set(vec![inside]),
     })
 }
 
@@ -137,8 +137,7 @@ fn the_deepest_value_allowed_is_kept_everywhere_in_an_event() {
     let mut event = strategies_event();
     event.key = Some(deepest.clone());
     event.value = deepest.clone();
-    event.error = Some(deepest.clone());
-    event.extra = vec![("no keyword".into(), deepest.clone())];
+    event.details = Details::new(Some(deepest.clone()), vec![("no keyword".into(), deepest.clone())]);
     assert_eq!(read(&json_lines([&event]), Format::JsonLines), [event.clone()]);
     assert_eq!(read(&edn([&event]), Format::Edn), [event]);
     assert_eq!(read_value(&deepest.to_string()), Ok(deepest));

@@ -153,7 +153,7 @@ fn a_log_of_jepsens_and_its_translation_to_edn_say_the_same() {
 fn count(history: &History) -> [usize; 5] {
     let operations = history.operations();
     let of = |test: fn(&Completion) -> bool| {
-        operations.iter().filter(|operation| test(&operation.completion)).count()
+        operations.iter().filter(|operation| test(&operation.completion())).count()
     };
     [
         operations.len(),

@@ -1,6 +1,6 @@
 //! What the property tests draw: any value, any event, any valid history.
 
-use labrys_history::{Event, EventKind, History, Process, Value};
+use labrys_history::{Details, Event, EventKind, History, Process, Text, Value};
 use proptest::prelude::*;
 
 /// Any text, with a liking for what is special in one of the formats.
@@ -20,8 +20,8 @@ pub fn text() -> BoxedStrategy<String> {
     .boxed()
 }
 
-fn boxed_text() -> impl Strategy<Value = Box<str>> {
-    text().prop_map(String::into_boxed_str)
+fn shared_text() -> impl Strategy<Value = Text> {
+    text().prop_map(Text::from)
 }
 
 /// Integers beyond 64 bits, in the one form they have.
@@ -56,9 +56,9 @@ fn scalar() -> impl Strategy<Value = Value> {
         2 => (-9_i64..10).prop_map(Value::Int),
         1 => big_integer(),
         2 => float(),
-        2 => boxed_text().prop_map(Value::String),
-        2 => boxed_text().prop_map(Value::Keyword),
-        2 => boxed_text().prop_map(Value::Symbol),
+        2 => shared_text().prop_map(Value::string),
+        2 => shared_text().prop_map(Value::keyword),
+        2 => shared_text().prop_map(Value::Symbol),
         2 => any::<char>().prop_map(Value::Char),
         1 => proptest::sample::select(vec!['u', 'n', '\n', ' ', '(', '\\', '\u{8}', '\u{85}', '\u{3000}', ',', ';', 'o'])
             .prop_map(Value::Char),
@@ -71,13 +71,13 @@ pub fn value() -> BoxedStrategy<Value> {
         .prop_recursive(4, 24, 4, |inside| {
             let elements = || prop::collection::vec(inside.clone(), 0..4);
             prop_oneof![
-                elements().prop_map(Value::List),
-                elements().prop_map(Value::Vector),
-                elements().prop_map(Value::Set),
-                prop::collection::vec((inside.clone(), inside.clone()), 0..4).prop_map(Value::Map),
-                prop::collection::vec((boxed_text().prop_map(Value::String), inside.clone()), 0..4)
-                    .prop_map(Value::Map),
-                (boxed_text(), inside.clone()).prop_map(|(tag, value)| Value::Tagged(tag, Box::new(value))),
+                elements().prop_map(Value::list),
+                elements().prop_map(Value::vector),
+                elements().prop_map(Value::set),
+                prop::collection::vec((inside.clone(), inside.clone()), 0..4).prop_map(Value::map),
+                prop::collection::vec((shared_text().prop_map(Value::string), inside.clone()), 0..4)
+                    .prop_map(Value::map),
+                (shared_text(), inside.clone()).prop_map(|(tag, value)| Value::tagged(tag, value)),
             ]
         })
         .boxed()
@@ -89,7 +89,7 @@ fn kind() -> impl Strategy<Value = EventKind> {
 
 /// Any event of a named process, about which histories have no rules.
 pub fn named_event() -> impl Strategy<Value = Event> {
-    let extra = prop::collection::vec((boxed_text(), value()), 0..3);
+    let extra = prop::collection::vec((shared_text(), value()), 0..3);
     (
         (any::<u64>(), any::<u64>(), text(), kind(), text()),
         prop::option::of(value()),
@@ -105,8 +105,7 @@ pub fn named_event() -> impl Strategy<Value = Event> {
             f: f.into(),
             key,
             value,
-            error,
-            extra,
+            details: Details::new(error, extra),
         })
 }
 

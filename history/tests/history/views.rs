@@ -1,6 +1,6 @@
 //! What checkers and reports see of a history.
 
-use labrys_history::{Completion, Event, EventKind, History, Problem, Process, Value};
+use labrys_history::{Completion, Event, EventKind, History, Operation, Problem, Process, Value};
 use proptest::prelude::*;
 
 use crate::strategies;
@@ -26,10 +26,10 @@ fn operations_are_in_order_of_invocation_with_their_completions() {
         .iter()
         .map(|operation| {
             (
-                operation.invoke_index,
-                operation.process,
-                operation.completion.kind(),
-                operation.completion.time_ns(),
+                operation.invoke_index(),
+                operation.process(),
+                operation.completion().kind(),
+                operation.completion().time_ns(),
             )
         })
         .collect();
@@ -56,7 +56,9 @@ fn keys_are_in_order_of_their_first_invocation_and_keep_a_completion_without_key
     let keys: Vec<(Option<Value>, Vec<u64>)> = history
         .by_key()
         .into_iter()
-        .map(|(key, operations)| (key, operations.iter().map(|operation| operation.invoke_index).collect()))
+        .map(|(key, operations)| {
+            (key.cloned(), operations.iter().map(|operation| operation.invoke_index()).collect())
+        })
         .collect();
     assert_eq!(keys, [(Some(Value::Int(9)), vec![0]), (Some(Value::Int(2)), vec![1, 5]), (None, vec![2])]);
 }
@@ -77,26 +79,34 @@ proptest! {
         let operations = history.operations();
         let mut named: Vec<u64> = operations
             .iter()
-            .flat_map(|operation| [Some(operation.invoke_index), operation.completion.index()])
+            .flat_map(|operation| [Some(operation.invoke_index()), operation.completion().index()])
             .flatten()
             .collect();
         named.sort_unstable();
         let of_clients = history.events().iter().filter(|event| event.process.client().is_some());
         prop_assert!(of_clients.map(|event| event.index).eq(named));
         for operation in &operations {
-            if let Some(index) = operation.completion.index() {
+            if let Some(index) = operation.completion().index() {
                 let completion = history.event(index).unwrap();
-                prop_assert_eq!(completion.process.client(), Some(operation.process));
-                prop_assert_eq!(completion.kind, operation.completion.kind());
-                prop_assert!(index > operation.invoke_index);
+                prop_assert_eq!(completion.process.client(), Some(operation.process()));
+                prop_assert_eq!(completion.kind, operation.completion().kind());
+                prop_assert!(index > operation.invoke_index());
             } else {
-                let without = Completion::Info { time_ns: None, index: None, value: Value::Nil, error: None };
-                prop_assert_eq!(&operation.completion, &without);
+                let without = Completion::Info { time_ns: None, index: None, value: &Value::Nil, error: None };
+                prop_assert_eq!(operation.completion(), without);
             }
         }
         let mut by_key: Vec<u64> =
-            history.by_key().into_iter().flat_map(|(_, operations)| operations).map(|o| o.invoke_index).collect();
+            history.by_key().into_iter().flat_map(|(_, operations)| operations).map(|o| o.invoke_index()).collect();
         by_key.sort_unstable();
-        prop_assert!(operations.iter().map(|operation| operation.invoke_index).eq(by_key));
+        prop_assert!(operations.iter().map(|operation| operation.invoke_index()).eq(by_key));
     }
+}
+
+#[test]
+fn what_histories_have_millions_of_is_small() {
+    let word = size_of::<usize>();
+    assert_eq!((size_of::<Value>(), size_of::<Option<Value>>()), (2 * 8, 2 * 8));
+    assert!(size_of::<Event>() <= 88, "{}", size_of::<Event>());
+    assert_eq!(size_of::<Operation<'_>>(), 2 * word);
 }

@@ -151,13 +151,13 @@ fn who(facts: &Facts<'_>, index: u64, description: &str) -> Markup {
         return html! { td { "?" } (words) td.soft { "not in this history" } };
     };
     let operation = &facts.operations[position];
-    let begin_ns = operation.invoke_time_ns;
+    let begin_ns = operation.invoke_time_ns();
     html! {
-        td.number { (operation.process) }
+        td.number { (operation.process()) }
         (words)
         td.times {
-            (facts.times.time(begin_ns)) " – " (facts.times.end(&operation.completion))
-            @if let Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } = operation.completion {
+            (facts.times.time(begin_ns)) " – " (facts.times.end(operation.completion()))
+            @if let Completion::Ok { time_ns, .. } | Completion::Fail { time_ns, .. } = operation.completion() {
                 " " span.soft { "(" (facts.times.duration(time_ns.saturating_sub(begin_ns))) ")" }
             }
         }

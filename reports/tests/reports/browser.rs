@@ -98,7 +98,7 @@ fn an_address_filters_by_key_and_selects_an_operation() {
     let key = Opened::page(browser, &rendered, "#key=6");
     key.assert_ready();
     assert_eq!(key.number("selected-operations"), run.verdict.checks[0].partitions[6].operations);
-    let operation = run.history.operations()[700].invoke_index;
+    let operation = run.history.operations()[700].invoke_index();
     let selected = Opened::page(browser, &rendered, &format!("#op={operation}"));
     selected.assert_ready();
     assert!(selected.dom.contains(&format!("<td>#{operation}  ")), "the panel shows the operation");

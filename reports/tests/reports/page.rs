@@ -84,7 +84,7 @@ fn an_empty_history_has_a_report() {
 fn a_history_of_nothing_but_faults_has_a_report() {
     let events = (0..4).map(|index| {
         let action = if index < 2 { "apply" } else { "undo" };
-        let value = Value::Map(vec![
+        let value = Value::map(vec![
             ("fault".into(), 1.into()),
             ("action".into(), action.into()),
             ("what".into(), "kill n1".into()),
@@ -119,10 +119,10 @@ fn hostile_run() -> (History, Verdict, RunDescription) {
     invoke.key = Some(text());
     let mut end = Event::new(1, 9_000, Process::Client(0), EventKind::Fail, HOSTILE, text());
     end.key = Some(text());
-    end.error = Some(text());
+    end = end.with_error(Some(text()));
     let fault =
-        Value::Map(vec![("what".into(), text()), ("evidence".into(), text()), ("error".into(), text())]);
-    let leader = Value::Map(vec![("node".into(), text()), ("term".into(), 1.into())]);
+        Value::map(vec![("what".into(), text()), ("evidence".into(), text()), ("error".into(), text())]);
+    let leader = Value::map(vec![("node".into(), text()), ("term".into(), 1.into())]);
     let nemesis = Event::new(2, 10_000, Process::nemesis(), EventKind::Info, HOSTILE, fault);
     let observer = Event::new(3, 11_000, Process::observer(), EventKind::Info, "leader", leader);
     let exit = Event::new(4, 12_000, Process::observer(), EventKind::Info, HOSTILE, text());

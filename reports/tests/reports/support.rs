@@ -143,7 +143,7 @@ fn operation(
     let (f, argument) = match rng.random_range(0..10) {
         0..4 => ("read", Value::Nil),
         4..7 => ("write", Value::Int(rng.random_range(0..4))),
-        _ => ("cas", Value::Vector(vec![rng.random_range(0..3).into(), rng.random_range(0..5).into()])),
+        _ => ("cas", Value::vector(vec![rng.random_range(0..3).into(), rng.random_range(0..5).into()])),
     };
     let luck = rng.random_range(0..100);
     let (kind, error, factor) = match (disturbed, luck) {
@@ -230,7 +230,7 @@ fn history(made: &[Made], faults: &[Planned], total_ns: u64) -> (History, Vec<(u
         let mut end =
             Event::new(0, operation.end_ns, process, operation.kind, operation.f, operation.result.clone());
         end.key = Some(Value::Int(operation.key));
-        end.error = operation.error.map(Value::from);
+        end = end.with_error(operation.error.map(Value::from));
         events.push((Some((at, false)), invoke));
         events.push((Some((at, true)), end));
     }

@@ -175,7 +175,7 @@ impl State {
                     return Outcome::Fail { error: Value::keyword(PRECONDITION_FAILED) };
                 }
                 self.registers.insert(key.clone(), (new.clone(), now));
-                Outcome::Ok(Value::Vector(vec![expected, new]))
+                Outcome::Ok(Value::vector(vec![expected, new]))
             }
         }
     }

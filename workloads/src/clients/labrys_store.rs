@@ -174,12 +174,12 @@ fn read_outcome(result: Result<Option<Bytes>, ClientError>) -> Outcome {
 
 /// Nothing has been sent.
 fn unsent(name: &str, detail: String) -> Outcome {
-    Outcome::Fail { error: Value::Vector(vec![Value::keyword(name), Value::from(detail)]) }
+    Outcome::Fail { error: Value::vector(vec![Value::keyword(name), Value::from(detail)]) }
 }
 
 /// What an error of the library says about the operation. The library decides: it knows of all attempts, and this does not.
 fn error_outcome(failed: &ClientError) -> Outcome {
-    let error = Value::Vector(vec![Value::keyword(failed.error.name()), Value::from(failed.detail.as_str())]);
+    let error = Value::vector(vec![Value::keyword(failed.error.name()), Value::from(failed.detail.as_str())]);
     if failed.definite { Outcome::Fail { error } } else { Outcome::Info { error } }
 }
 

@@ -35,7 +35,7 @@ fn every_error_of_the_library_has_the_completion_that_its_row_says() {
         let name = format!(":{}", error.name());
         let (_, definite) =
             rows.iter().find(|(row, _)| *row == name).unwrap_or_else(|| panic!("no row {name}"));
-        let expected = Value::Vector(vec![Value::keyword(error.name()), Value::from("why")]);
+        let expected = Value::vector(vec![Value::keyword(error.name()), Value::from("why")]);
         match error_outcome(&failed(*error)) {
             Outcome::Fail { error } => assert!(*definite && error == expected, "{name}: {error}"),
             Outcome::Info { error } => assert!(!definite && error == expected, "{name}: {error}"),
@@ -126,7 +126,7 @@ async fn what_cannot_be_sent_fails() {
         (Op::new("append", Value::Int(1)), "unsupported-operation"),
         (Op::new("cas", Value::Int(1)), "unsupported-operation"),
         (Op::new("write", Value::from("one")), "unsupported-value"),
-        (Op::new("cas", Value::Vector(vec![Value::Int(1), Value::Nil])), "unsupported-value"),
+        (Op::new("cas", Value::vector(vec![Value::Int(1), Value::Nil])), "unsupported-value"),
         (Op::new("write", Value::Int(1)), "cannot-connect"),
         (Op::new("read", Value::Nil), "cannot-connect"),
     ];

@@ -19,7 +19,7 @@ fn read() -> Op {
 }
 
 fn cas(expected: i64, new: i64) -> Op {
-    Op::new("cas", Value::Vector(vec![Value::Int(expected), Value::Int(new)])).on_key(Value::Int(0))
+    Op::new("cas", Value::vector(vec![Value::Int(expected), Value::Int(new)])).on_key(Value::Int(0))
 }
 
 async fn client(options: InMemoryOptions) -> (InMemory, Box<dyn Client>) {

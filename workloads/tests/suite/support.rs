@@ -1,8 +1,6 @@
 //! What the tests share.
 
-use std::sync::Arc;
-
-use labrys_history::{Event, Process, Value};
+use labrys_history::{Event, Process, Text, Value};
 use labrys_workloads::Op;
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, from_iter, once, repeat};
 use labrys_workloads::testing::Simulated;
@@ -26,7 +24,7 @@ pub fn just(f: &str) -> BoxGenerator {
 
 /// Operations `f 0`, `f 1`, … `f count-1`.
 pub fn numbered(f: &str, count: i64) -> BoxGenerator {
-    let f: Arc<str> = f.into();
+    let f: Text = f.into();
     from_iter((0..count).map(move |number| Op::new(f.clone(), Value::Int(number)))).boxed()
 }
 

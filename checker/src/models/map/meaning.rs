@@ -30,7 +30,7 @@ impl Conventions {
     /// Those of a history.
     pub(super) fn of(operations: &[Operation]) -> Conventions {
         let fails_plainly = |operation: &Operation| {
-            &*operation.f != "cas" && matches!(operation.completion, Completion::Fail { error: None, .. })
+            operation.f() != "cas" && matches!(operation.completion(), Completion::Fail { error: None, .. })
         };
         Conventions {
             plain_failure_is_answer: !operations.iter().any(fails_plainly),
@@ -50,7 +50,7 @@ impl Conventions {
 
 /// The keys that an operation may leave without a value.
 fn emptied(operation: &Operation) -> Vec<Value> {
-    match &*operation.f {
+    match operation.f() {
         "delete" | "remove" => vec![single_key(operation)],
         "put" | "write" => {
             argument(operation).filter(|(_, value)| value.is_nil()).map(|(key, _)| key).into_iter().collect()
@@ -61,7 +61,7 @@ fn emptied(operation: &Operation) -> Vec<Value> {
             pair.map(|(key, _)| key).into_iter().collect()
         }
         "txn" => {
-            let steps = operation.value.as_sequence().unwrap_or_default().iter();
+            let steps = operation.value().as_sequence().unwrap_or_default().iter();
             let nil_under = |step: &Value| match step.as_sequence() {
                 Some([f, key, Value::Nil]) if is_write(f) => Some(key.clone()),
                 _ => None,
@@ -82,9 +82,9 @@ fn is_read(f: &Value) -> bool {
 
 /// All keys that an operation is on. None if it is of the wrong shape, which its meaning will say.
 pub(super) fn keys(operation: &Operation) -> Vec<Value> {
-    match &*operation.f {
+    match operation.f() {
         "txn" => {
-            let steps = operation.value.as_sequence().unwrap_or_default().iter();
+            let steps = operation.value().as_sequence().unwrap_or_default().iter();
             steps.filter_map(|step| step.as_sequence().and_then(|step| step.get(1)).cloned()).collect()
         }
         "get" | "read" | "delete" | "remove" => vec![single_key(operation)],
@@ -94,17 +94,17 @@ pub(super) fn keys(operation: &Operation) -> Vec<Value> {
 
 /// The key of an operation that has no other argument.
 fn single_key(operation: &Operation) -> Value {
-    match (&operation.key, operation.value.as_sequence()) {
+    match (operation.key(), operation.value().as_sequence()) {
         (Some(key), _) => key.clone(),
         (None, Some([key, Value::Nil])) => key.clone(),
-        (None, _) => operation.value.clone(),
+        (None, _) => operation.value().clone(),
     }
 }
 
 /// Key and argument of an operation that has both.
 fn argument(operation: &Operation) -> Option<(Value, Value)> {
-    match (&operation.key, operation.value.as_sequence()) {
-        (Some(key), _) => Some((key.clone(), operation.value.clone())),
+    match (operation.key(), operation.value().as_sequence()) {
+        (Some(key), _) => Some((key.clone(), operation.value().clone())),
         (None, Some([key, argument])) => Some((key.clone(), argument.clone())),
         (None, _) => None,
     }
@@ -122,15 +122,15 @@ pub(super) fn of<'m>(
         argument(operation)
             .ok_or_else(|| shape::wrong_argument(model, operation, "a pair [key value], or a key of its own"))
     };
-    match &*operation.f {
+    match operation.f() {
         "get" | "read" => Ok(get(operation, can_be_nil)),
         "put" | "write" => {
             let (key, value) = with_argument()?;
-            Ok(shape::of_update(&operation.completion, one(key, MapAction::Write(value))))
+            Ok(shape::of_update(operation.completion(), one(key, MapAction::Write(value))))
         }
         "append" => {
             let (key, value) = with_argument()?;
-            Ok(shape::of_update(&operation.completion, one(key, MapAction::Append(value))))
+            Ok(shape::of_update(operation.completion(), one(key, MapAction::Append(value))))
         }
         "delete" | "remove" => Ok(delete(operation)),
         "cas" => {
@@ -151,15 +151,15 @@ fn one(key: Value, does: MapAction) -> MapCall {
 
 fn get(operation: &Operation, can_be_nil: impl Fn(&Value) -> bool) -> Meaning<MapCall> {
     let key = single_key(operation);
-    let value = match &operation.completion {
+    let value = match operation.completion() {
         Completion::Ok { value, .. } => match value.as_sequence() {
-            Some([same, value]) if operation.key.is_none() && *same == key => value.clone(),
+            Some([same, value]) if operation.key().is_none() && *same == key => value.clone(),
             _ => value.clone(),
         },
-        Completion::Fail { error, .. } if shape::is_text(error.as_ref(), NOT_FOUND) => Value::Nil,
+        Completion::Fail { error, .. } if shape::is_text(error, NOT_FOUND) => Value::Nil,
         Completion::Fail { .. } | Completion::Info { .. } => return Meaning::Nothing,
     };
-    let is_failure = matches!(operation.completion, Completion::Fail { .. });
+    let is_failure = matches!(operation.completion(), Completion::Fail { .. });
     if value.is_nil() && !is_failure && !can_be_nil(&key) {
         return Meaning::Nothing;
     }
@@ -168,8 +168,8 @@ fn get(operation: &Operation, can_be_nil: impl Fn(&Value) -> bool) -> Meaning<Ma
 
 fn delete(operation: &Operation) -> Meaning<MapCall> {
     let key = single_key(operation);
-    match &operation.completion {
-        Completion::Fail { error, .. } if shape::is_text(error.as_ref(), NOT_FOUND) => {
+    match operation.completion() {
+        Completion::Fail { error, .. } if shape::is_text(error, NOT_FOUND) => {
             Meaning::Completed(one(key, MapAction::Read(Value::Nil)))
         }
         completion => shape::of_update(completion, one(key, MapAction::Write(Value::Nil))),
@@ -183,17 +183,17 @@ fn cas(
     new: &Value,
     conventions: &Conventions,
 ) -> Meaning<MapCall> {
-    let compared_unequal = match &operation.completion {
+    let compared_unequal = match operation.completion() {
         Completion::Fail { value, error: None, .. } => {
-            conventions.plain_failure_is_answer && *value == operation.value
+            conventions.plain_failure_is_answer && *value == *operation.value()
         }
-        Completion::Fail { error, .. } => shape::is_text(error.as_ref(), PRECONDITION_FAILED),
+        Completion::Fail { error, .. } => shape::is_text(error, PRECONDITION_FAILED),
         _ => false,
     };
     if compared_unequal {
         return Meaning::Completed(one(key, MapAction::CasUnequal(expected.clone())));
     }
-    shape::of_update(&operation.completion, one(key, MapAction::Cas(expected.clone(), new.clone())))
+    shape::of_update(operation.completion(), one(key, MapAction::Cas(expected.clone(), new.clone())))
 }
 
 fn transaction(
@@ -202,13 +202,13 @@ fn transaction(
     can_be_nil: impl Fn(&Value) -> bool,
 ) -> Result<Meaning<MapCall>, ModelError> {
     const EXPECTED: &str = "steps [[f key value] …] with f read, write or append";
-    let steps = match &operation.completion {
+    let steps = match operation.completion() {
         Completion::Ok { value, .. } => value,
         Completion::Fail { .. } => return Ok(Meaning::Nothing),
-        Completion::Info { .. } => &operation.value,
+        Completion::Info { .. } => operation.value(),
     };
-    let is_completed = matches!(operation.completion, Completion::Ok { .. });
-    let wrong = || match &operation.completion {
+    let is_completed = matches!(operation.completion(), Completion::Ok { .. });
+    let wrong = || match operation.completion() {
         Completion::Ok { value, .. } => shape::wrong_result(model, operation, EXPECTED, value),
         _ => shape::wrong_argument(model, operation, EXPECTED),
     };

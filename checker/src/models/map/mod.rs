@@ -185,7 +185,7 @@ impl Map {
 fn appended(holds: &Value, value: &Value) -> Option<Value> {
     match (holds, value) {
         (Value::Nil, Value::String(_)) => Some(value.clone()),
-        (Value::Nil, _) => Some(Value::Vector(vec![value.clone()])),
+        (Value::Nil, _) => Some(Value::vector(vec![value.clone()])),
         (Value::String(text), Value::String(more)) => Some(Value::string(format!("{text}{more}"))),
         (Value::Vector(elements) | Value::List(elements), _) => {
             Some(Value::Vector(elements.iter().chain([value]).cloned().collect()))
@@ -268,7 +268,7 @@ impl Model for Map {
         // What changed last is not known; of a map with one entry it is that.
         let text = match state.first() {
             Some((_, Value::String(text))) if state.len() == 1 => text.len(),
-            Some((_, Value::Vector(elements))) if state.len() == 1 => size_of_val(elements.as_slice()),
+            Some((_, Value::Vector(elements))) if state.len() == 1 => size_of_val(&**elements),
             _ => 0,
         };
         state.own_bytes() + text

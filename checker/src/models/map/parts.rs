@@ -44,10 +44,10 @@ impl Parts {
 
     /// The part that `operation` is on.
     pub(super) fn part_of(&self, operation: &Operation) -> Option<Value> {
-        let Some(names) = &self.names else { return operation.key.clone() };
+        let Some(names) = &self.names else { return operation.key().cloned() };
         let first = meaning::keys(operation).into_iter().next();
         let part = first.and_then(|key| names.get(&key).cloned());
-        let outer = operation.key.as_ref().filter(|_| &*operation.f == "txn");
+        let outer = operation.key().filter(|_| operation.f() == "txn");
         shape::part_within(outer, part)
     }
 
@@ -65,9 +65,9 @@ impl Parts {
 fn appends(operation: &Operation) -> bool {
     let is_append =
         |step: &Value| matches!(step.as_sequence(), Some([f, ..]) if f.as_text() == Some("append"));
-    match &*operation.f {
+    match operation.f() {
         "append" => true,
-        "txn" => operation.value.as_sequence().unwrap_or_default().iter().any(is_append),
+        "txn" => operation.value().as_sequence().unwrap_or_default().iter().any(is_append),
         _ => false,
     }
 }
@@ -114,9 +114,9 @@ impl Connected {
             let name = match keys.as_slice() {
                 [alone] => alone.clone(),
                 [least, .., _] if keys.len() > KEYS_IN_NAME => {
-                    Value::Vector(vec![least.clone(), Value::Symbol("…".into())])
+                    Value::vector(vec![least.clone(), Value::Symbol("…".into())])
                 }
-                keys => Value::Vector(keys.to_vec()),
+                keys => Value::vector(keys.to_vec()),
             };
             names.extend(keys.into_iter().map(|key| (key, name.clone())));
         }

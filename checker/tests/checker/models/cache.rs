@@ -31,12 +31,12 @@ impl NondeterministicModel for Cache {
     }
 
     fn meaning(&self, operation: &Operation) -> Result<Meaning<Call>, ModelError> {
-        Ok(match (&*operation.f, &operation.completion) {
+        Ok(match (operation.f(), operation.completion()) {
             ("put", Completion::Ok { .. }) => {
-                Meaning::Completed(Call::Put(operation.value.as_int().unwrap()))
+                Meaning::Completed(Call::Put(operation.value().as_int().unwrap()))
             }
             ("put", Completion::Info { .. }) => {
-                Meaning::Crashed(Call::Put(operation.value.as_int().unwrap()))
+                Meaning::Crashed(Call::Put(operation.value().as_int().unwrap()))
             }
             ("get", Completion::Ok { value, .. }) => Meaning::Completed(Call::Get(value.as_int())),
             _ => Meaning::Nothing,

@@ -46,7 +46,7 @@ impl Object for Number {
         match call.f {
             "read" => vec![(ok(state), state)],
             "add-and-get" | "increment-and-get" => {
-                let pair = Value::Vector(vec![Value::Int(number), Value::Int(after)]);
+                let pair = Value::vector(vec![Value::Int(number), Value::Int(after)]);
                 vec![(ok(after), after), (Answer::Ok(pair), after)]
             }
             _ => vec![(Answer::Ok(call.argument.clone()), after)],

@@ -31,22 +31,22 @@ fn rng_of<O: Object>(number: u64) -> Rng {
 
 /// What is left of operations by the model: calls with intervals. All in one part.
 fn intervals<M: Model>(model: &M, ops: &[Op]) -> Vec<Interval<M::Call>> {
-    let operations = object::operations(ops);
-    let intervals = operations.iter().filter_map(|operation| {
-        let (call, is_completed) = match model.meaning(operation).unwrap() {
+    let recorded = object::recorded(ops);
+    let intervals = recorded.operations().into_iter().filter_map(|operation| {
+        let (call, is_completed) = match model.meaning(&operation).unwrap() {
             Meaning::Nothing => return None,
             Meaning::Completed(call) => (call, true),
             Meaning::Crashed(call) => (call, false),
         };
-        let completed = match &operation.completion {
+        let completed = match operation.completion() {
             Completion::Ok { time_ns, index, .. } | Completion::Fail { time_ns, index, .. }
                 if is_completed =>
             {
-                Some(Completed { time_ns: *time_ns, index: *index })
+                Some(Completed { time_ns, index })
             }
             _ => None,
         };
-        let (operation, invoked_ns) = (operation.invoke_index, operation.invoke_time_ns);
+        let (operation, invoked_ns) = (operation.invoke_index(), operation.invoke_time_ns());
         Some(Interval { call, operation, invoked_ns, completed })
     });
     intervals.collect()
@@ -54,7 +54,8 @@ fn intervals<M: Model>(model: &M, ops: &[Op]) -> Vec<Interval<M::Call>> {
 
 /// The model as it reads a history of these operations.
 fn adapted<M: Model>(model: M, ops: &[Op]) -> M {
-    let operations = object::operations(ops);
+    let recorded = object::recorded(ops);
+    let operations = recorded.operations();
     let model = model.adapted(&operations).unwrap_or(model);
     model.prepared(&operations).unwrap_or(model)
 }
@@ -69,7 +70,7 @@ fn assert_right<O: Object>(number: u64, seen: &mut Seen) {
     let context = || format!("{} {number}, {initial}, {expected}: {ops:#?}", O::NAME);
 
     let all = Context { all: true, foreign: true, ..Context::default() };
-    let judged = O::judge(&initial).judge(&object::operations(&ops), &all);
+    let judged = O::judge(&initial).judge(&object::recorded(&ops).operations(), &all);
     let judged = judged.unwrap_or_else(|error| panic!("{error}: {}", context()));
     let validity = if expected { Validity::Valid } else { Validity::Invalid };
     assert_eq!(judged.validity, validity, "{} {}", judged.reason, context());
@@ -96,9 +97,9 @@ fn assert_right<O: Object>(number: u64, seen: &mut Seen) {
 /// The history without a random unit that the model says may be left out.
 fn without_a_unit<M: Model>(model: &M, ops: &[Op], rng: &mut Rng) -> Option<Vec<Op>> {
     // Of one part, as a search for counterexamples has it.
-    let operations = object::operations(ops);
-    let part = model.partition(&operations[rng.random_range(0..ops.len())]);
-    let is_in_part = |op: &Op| model.partition(&object::operations(std::slice::from_ref(op))[0]) == part;
+    let part_of = |op: &Op| model.partition(&object::recorded(std::slice::from_ref(op)).operations()[0]);
+    let part = part_of(&ops[rng.random_range(0..ops.len())]);
+    let is_in_part = |op: &Op| part_of(op) == part;
     let positions: Vec<usize> = (0..ops.len()).filter(|&position| is_in_part(&ops[position])).collect();
     let of_part: Vec<Op> = positions.iter().map(|&position| ops[position].clone()).collect();
     let intervals = intervals(model, &of_part);

@@ -30,7 +30,7 @@ impl<const EMPTY: bool, const KEYS: i64> Object for Texts<EMPTY, KEYS> {
     fn call(rng: &mut Rng, process: u64) -> Called {
         let mut value = || Value::string(["", "a", "b"][rng.random_range(0..3)]);
         let (a, b) = (value(), value());
-        let pair = Value::Vector(vec![a.clone(), b]);
+        let pair = Value::vector(vec![a.clone(), b]);
         let (f, argument) = match rng.random_range(0..if EMPTY { 8 } else { 6 }) {
             0 | 1 => ("get", Value::Nil),
             2 => ("put", a),
@@ -45,7 +45,7 @@ impl<const EMPTY: bool, const KEYS: i64> Object for Texts<EMPTY, KEYS> {
         }
         let argument = match (f, rng.random_bool(0.5)) {
             ("get" | "delete", true) => key,
-            _ => Value::Vector(vec![key, argument]),
+            _ => Value::vector(vec![key, argument]),
         };
         Called { process, key: None, f, argument }
     }
@@ -73,7 +73,7 @@ impl<const EMPTY: bool, const KEYS: i64> Object for Texts<EMPTY, KEYS> {
             ("get", _) => {
                 let mut results = vec![holds.clone()];
                 if call.key.is_none() {
-                    results.push(Value::Vector(vec![key.clone(), holds.clone()]));
+                    results.push(Value::vector(vec![key.clone(), holds.clone()]));
                 }
                 if !EMPTY {
                     results.push(Value::Nil);

@@ -17,7 +17,7 @@ impl Object for Elements {
 
     fn start(rng: &mut Rng) -> (Value, Vec<Value>) {
         match rng.random_range(0..4) {
-            0 => (Value::List(vec![Value::Int(1)]), vec![Value::Int(1)]),
+            0 => (Value::list(vec![Value::Int(1)]), vec![Value::Int(1)]),
             _ => (Value::Nil, Vec::new()),
         }
     }
@@ -37,8 +37,8 @@ impl Object for Elements {
     fn answers(state: &Vec<Value>, call: &Called) -> Vec<(Answer, Vec<Value>)> {
         if call.f == "read" {
             return vec![
-                (Answer::Ok(Value::Vector(state.clone())), state.clone()),
-                (Answer::Ok(Value::List(state.clone())), state.clone()),
+                (Answer::Ok(Value::vector(state.clone())), state.clone()),
+                (Answer::Ok(Value::list(state.clone())), state.clone()),
             ];
         }
         let after = [state.as_slice(), std::slice::from_ref(&call.argument)].concat();

@@ -17,7 +17,7 @@ impl Object for Records {
 
     fn start(rng: &mut Rng) -> (Value, Vec<Value>) {
         match rng.random_range(0..4) {
-            0 => (Value::Vector(vec![Value::string("a")]), vec![Value::string("a")]),
+            0 => (Value::vector(vec![Value::string("a")]), vec![Value::string("a")]),
             _ => (Value::Nil, Vec::new()),
         }
     }
@@ -40,17 +40,17 @@ impl Object for Records {
         let offset = |position: usize| Value::Int(position as i64);
         if call.f == "send" {
             let after = [state.as_slice(), std::slice::from_ref(&value)].concat();
-            let pair = Value::Vector(vec![offset(state.len()), value.clone()]);
+            let pair = Value::vector(vec![offset(state.len()), value.clone()]);
             let results = [offset(state.len()), pair, value, Value::Nil];
             return results.into_iter().map(|result| (Answer::Ok(result), after.clone())).collect();
         }
         let from = value.as_int().unwrap_or(0) as usize;
         let there: Vec<Value> = (from..state.len())
-            .map(|position| Value::Vector(vec![offset(position), state[position].clone()]))
+            .map(|position| Value::vector(vec![offset(position), state[position].clone()]))
             .collect();
         let least = usize::from(!there.is_empty());
         (least..=there.len())
-            .map(|number| (Answer::Ok(Value::Vector(there[..number].to_vec())), state.clone()))
+            .map(|number| (Answer::Ok(Value::vector(there[..number].to_vec())), state.clone()))
             .collect()
     }
 }

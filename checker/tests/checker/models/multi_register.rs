@@ -20,7 +20,7 @@ fn initial() -> [(Value, Value); 2] {
 }
 
 fn step(f: &str, key: &Value, value: Value) -> Value {
-    Value::Vector(vec![Value::keyword(f), key.clone(), value])
+    Value::vector(vec![Value::keyword(f), key.clone(), value])
 }
 
 impl Object for Registers {
@@ -29,7 +29,7 @@ impl Object for Registers {
     const NAME: &'static str = "multi-register";
 
     fn start(_: &mut Rng) -> (Value, State) {
-        (Value::Map(initial().to_vec()), initial().into_iter().collect())
+        (Value::map(initial().to_vec()), initial().into_iter().collect())
     }
 
     fn model(initial: &Value) -> Map {
@@ -48,7 +48,7 @@ impl Object for Registers {
                 _ => step("w", &key, value),
             });
         }
-        Called { process, key: None, f: "txn", argument: Value::Vector(steps) }
+        Called { process, key: None, f: "txn", argument: Value::vector(steps) }
     }
 
     /// Reads of `:x`, which is never nothing, may be answered by nil: not known.
@@ -68,7 +68,7 @@ impl Object for Registers {
                 some.push(asked.clone());
             }
         }
-        let ok = |steps| (Answer::Ok(Value::Vector(steps)), after.clone());
+        let ok = |steps| (Answer::Ok(Value::vector(steps)), after.clone());
         if all == some { vec![ok(all)] } else { vec![ok(all), ok(some)] }
     }
 }

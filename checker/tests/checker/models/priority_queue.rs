@@ -18,7 +18,7 @@ impl Object for Values {
 
     fn start(rng: &mut Rng) -> (Value, Vec<i64>) {
         match rng.random_range(0..4) {
-            0 => (Value::Vector(vec![Value::Int(2), Value::Int(1)]), vec![2, 1]),
+            0 => (Value::vector(vec![Value::Int(2), Value::Int(1)]), vec![2, 1]),
             _ => (Value::Nil, Vec::new()),
         }
     }

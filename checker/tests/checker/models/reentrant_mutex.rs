@@ -21,7 +21,7 @@ impl Object for Holding {
     fn start(rng: &mut Rng) -> (Value, State) {
         match rng.random_range(0..3) {
             0 => (Value::Nil, (i64::MAX, None, 0)),
-            limit => (Value::Map(vec![(Value::keyword("limit"), Value::Int(limit))]), (limit, None, 0)),
+            limit => (Value::map(vec![(Value::keyword("limit"), Value::Int(limit))]), (limit, None, 0)),
         }
     }
 
@@ -31,7 +31,7 @@ impl Object for Holding {
 
     fn call(rng: &mut Rng, process: u64) -> Called {
         let f = if rng.random_bool(0.6) { "acquire" } else { "release" };
-        let named = Value::Map(vec![(Value::keyword("client"), Value::string("a"))]);
+        let named = Value::map(vec![(Value::keyword("client"), Value::string("a"))]);
         let argument = if rng.random_bool(0.5) { named } else { Value::Nil };
         Called { process, key: None, f, argument }
     }
@@ -64,7 +64,7 @@ impl Object for Twice {
     const NAME: &'static str = "reentrant-mutex";
 
     fn start(_: &mut Rng) -> (Value, State) {
-        (Value::Map(vec![(Value::keyword("limit"), Value::Int(2))]), (2, None, 0))
+        (Value::map(vec![(Value::keyword("limit"), Value::Int(2))]), (2, None, 0))
     }
 
     fn model(initial: &Value) -> ReentrantMutex {

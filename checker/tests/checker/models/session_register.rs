@@ -35,7 +35,7 @@ impl Object for Sessions {
         let (f, argument) = match rng.random_range(0..5) {
             0..3 => ("read", Value::Nil),
             3 => ("write", new),
-            _ => ("cas", Value::Vector(vec![expected, new])),
+            _ => ("cas", Value::vector(vec![expected, new])),
         };
         Called { process, key: None, f, argument }
     }

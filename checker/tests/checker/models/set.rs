@@ -22,7 +22,7 @@ impl<const READS: bool> Object for Bits<READS> {
 
     fn start(rng: &mut Rng) -> (Value, u32) {
         match rng.random_range(0..4) {
-            0 => (Value::Set(vec![Value::Int(1), Value::Int(2)]), 0b110),
+            0 => (Value::set(vec![Value::Int(1), Value::Int(2)]), 0b110),
             _ => (Value::Nil, 0),
         }
     }
@@ -52,13 +52,13 @@ impl<const READS: bool> Object for Bits<READS> {
             "remove" if is_in => vec![(done, state & !bit)],
             "remove" => vec![(done, state), (Answer::Fail("absent"), state)],
             "contains" => {
-                let pair = Value::Vector(vec![call.argument.clone(), Value::Bool(is_in)]);
+                let pair = Value::vector(vec![call.argument.clone(), Value::Bool(is_in)]);
                 vec![(Answer::Ok(Value::Bool(is_in)), state), (Answer::Ok(pair), state)]
             }
             _ => {
                 let backwards = members(state).into_iter().rev().collect();
                 vec![
-                    (Answer::Ok(Value::Set(members(state))), state),
+                    (Answer::Ok(Value::set(members(state))), state),
                     (Answer::Ok(Value::List(backwards)), state),
                 ]
             }

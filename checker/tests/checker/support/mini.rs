@@ -70,7 +70,7 @@ fn completion(invoked: &Event, kind: &str, word: Option<&str>) -> Event {
     };
     match (event.kind, word) {
         (EventKind::Ok, Some(word)) => event.value = value(word),
-        (_, Some(word)) => event.error = Some(Value::keyword(word)),
+        (_, Some(word)) => event = event.with_error(Some(Value::keyword(word))),
         (_, None) => {}
     }
     event

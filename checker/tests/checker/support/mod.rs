@@ -55,7 +55,7 @@ pub fn history_of(ops: &[Op]) -> (History, Vec<(u64, Option<u64>)>) {
 }
 
 fn event_of(index: u64, time: u64, process: u64, is_completion: bool, op: &Op) -> Event {
-    let pair = |a: i64, b: i64| Value::Vector(vec![Value::Int(a), Value::Int(b)]);
+    let pair = |a: i64, b: i64| Value::vector(vec![Value::Int(a), Value::Int(b)]);
     let (f, argument, result) = match op.call {
         Call::Read(value) => ("read", Value::Nil, Value::Int(value)),
         Call::Write(value) => ("write", Value::Int(value), Value::Int(value)),

@@ -10,7 +10,7 @@ use std::fmt::Debug;
 
 use labrys_checker::linearizable::JudgedByModel;
 use labrys_checker::{Model, models};
-use labrys_history::{Completion, Operation, Value};
+use labrys_history::{Event, EventKind, Operation, Process, Value};
 use labrys_seed::Rng;
 use rand::Rng as _;
 
@@ -138,33 +138,36 @@ pub fn assert_witness<O: Object>(start: &O::State, ops: &[Op], order: &[usize], 
     assert_eq!(missing, None, "{order:?}: {ops:#?}");
 }
 
-/// The operations as a history has them. The operation at position p is invoked at index p, and completes at 1000 + p.
-pub fn operations(ops: &[Op]) -> Vec<Operation> {
-    let mut operations: Vec<Operation> = Vec::with_capacity(ops.len());
-    for (position, op) in ops.iter().enumerate() {
-        let (index, time_ns) = (1_000 + position as u64, op.completed);
-        let completion = match &op.outcome {
-            Outcome::Answered(Answer::Ok(value)) => Completion::Ok { time_ns, index, value: value.clone() },
-            Outcome::Answered(Answer::Fail(error)) => {
-                let error = (!error.is_empty()).then(|| Value::keyword(*error));
-                Completion::Fail { time_ns, index, value: op.call.argument.clone(), error }
-            }
-            Outcome::Crashed => {
-                let (time_ns, index) = (Some(time_ns), Some(index));
-                Completion::Info { time_ns, index, value: op.call.argument.clone(), error: None }
-            }
-        };
-        operations.push(Operation {
-            process: op.call.process,
-            f: op.call.f.into(),
-            key: op.call.key.clone(),
-            value: op.call.argument.clone(),
-            invoke_time_ns: op.invoked,
-            invoke_index: position as u64,
-            completion,
-        });
+/// The events of operations, an invocation and a completion each.
+pub struct Recorded(Vec<(Event, Event)>);
+
+impl Recorded {
+    pub fn operations(&self) -> Vec<Operation<'_>> {
+        self.0
+            .iter()
+            .filter_map(|(invocation, completion)| Operation::new(invocation, Some(completion)))
+            .collect()
     }
-    operations
+}
+
+/// The operations as a history has them. The operation at position p is invoked at index p, and completes at 1000 + p.
+pub fn recorded(ops: &[Op]) -> Recorded {
+    let recorded = ops.iter().enumerate().map(|(position, op)| {
+        let event = |index, time_ns, kind, value: &Value| Event {
+            key: op.call.key.clone(),
+            ..Event::new(index, time_ns, Process::Client(op.call.process), kind, op.call.f, value.clone())
+        };
+        let invocation = event(position as u64, op.invoked, EventKind::Invoke, &op.call.argument);
+        let completion = |kind, value| event(1_000 + position as u64, op.completed, kind, value);
+        let completion = match &op.outcome {
+            Outcome::Answered(Answer::Ok(value)) => completion(EventKind::Ok, value),
+            Outcome::Answered(Answer::Fail(error)) => completion(EventKind::Fail, &op.call.argument)
+                .with_error((!error.is_empty()).then(|| Value::keyword(*error))),
+            Outcome::Crashed => completion(EventKind::Info, &op.call.argument),
+        };
+        (invocation, completion)
+    });
+    Recorded(recorded.collect())
 }
 
 /// A history of at most `most` operations, by an object that exists, and then spoilt a little or not.

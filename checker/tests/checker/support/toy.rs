@@ -85,7 +85,7 @@ impl<T: Toy> Model for ToyModel<T> {
     fn meaning(&self, operation: &Operation) -> Result<Meaning<Self::Call>, ModelError> {
         let call = T::call(operation);
         let call = ToyCall(call, T::values(call));
-        let has_crashed = matches!(operation.completion, Completion::Info { .. });
+        let has_crashed = matches!(operation.completion(), Completion::Info { .. });
         Ok(if has_crashed { Meaning::Crashed(call) } else { Meaning::Completed(call) })
     }
 
