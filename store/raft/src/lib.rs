@@ -16,7 +16,7 @@
 //! - `replication`: the leader's side of the log; `progress`: what it knows of one follower
 //! - `follower`: the follower's side of the log
 //! - `snapshot`: snapshots in the place of the log's beginning, and its compaction; `install`: sending and receiving them;
-//!   `transfer`: what a leader knows of one on its way
+//!   `snapshot_transfer`: what a leader knows of one on its way
 //! - `durability`: what is on disk, and which messages wait for it
 //! - `read_index`: linearizable reads; `apply`: handing committed entries to the state machine
 //! - `membership`: configurations, and which one is in force; `reconfiguration`: how a leader changes them
@@ -46,7 +46,7 @@ mod read_index;
 mod reconfiguration;
 mod replication;
 mod snapshot;
-mod transfer;
+mod snapshot_transfer;
 mod types;
 
 pub use defects::{Defect, Defects, UnknownDefect};

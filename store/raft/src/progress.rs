@@ -3,7 +3,7 @@
 //! Three states. *Probing*: the place where the logs agree is not known (a new leader, after a rejection, after silence); the
 //! leader asks with an append without entries, one at a time, until an answer names it. *Streaming*: it is known; entries
 //! are sent optimistically ahead of the acknowledgements, at most a window of messages. *Installing*: what the follower needs
-//! next is no longer in the log; it is sent a snapshot (`transfer`), until it acknowledges anything that the log still has.
+//! next is no longer in the log; it is sent a snapshot (`snapshot_transfer`), until it acknowledges anything that the log still has.
 //! That need not be this snapshot: an earlier leader's may have arrived (etcd-io/raft, pull request 110, tells what comes of
 //! insisting).
 //!
@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 
 use crate::log::Log;
 use crate::queue::pop_front_if;
-use crate::transfer::Transfer;
+use crate::snapshot_transfer::Transfer;
 use crate::types::{AppendRejection, LogIndex, Snapshot};
 
 /// See the module.
