@@ -1,4 +1,5 @@
-//! `labrys bench check`: how fast the checker is, on histories that it makes itself; and how fast others are on the same.
+//! `labrys bench`: how fast the checker is (`check`), on histories that it makes itself, and how fast others are on the same; how
+//! fast the reference store is ([`store`]), and etcd beside it.
 //!
 //! Each row is measured in a process of its own (`row_process`), which the command line starts again as itself with the hidden
 //! command [`ROW_COMMAND`]: so the peak of memory is that row's, and a row that uses up its time or memory ends as unknown
@@ -11,6 +12,8 @@
 //! - `measure` goes through it, `jobs` starts, awaits and ends processes, `against` has other checkers run.
 //! - `table` is what a person sees.
 
+//! - [`store`] is `labrys bench store`: the reference store, and etcd beside it.
+
 #![warn(missing_docs)]
 
 mod against;
@@ -19,6 +22,7 @@ mod measure;
 mod options;
 mod row_process;
 pub mod rows;
+pub mod store;
 mod table;
 
 pub use measure::Report;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use labrys_bench::store::StoreOptions;
 use labrys_bench::{BenchError, CheckOptions};
+use labrys_harness::isolation::{self, Entered, IsolationOptions};
 
 use crate::commands::generated_part;
 use crate::exit::{Failure, Outcome};
@@ -19,6 +21,18 @@ enum Bench {
     /// Measure the checker on histories that it makes itself, and others on the same
     #[command(after_help = labrys_bench::after_help())]
     Check(CheckArguments),
+    /// Measure the reference store, and etcd beside it if it is installed, under the same load
+    #[command(after_help = labrys_bench::store::after_help())]
+    Store(StoreArguments),
+}
+
+#[derive(clap::Args)]
+struct StoreArguments {
+    #[command(flatten)]
+    options: StoreOptions,
+    /// Replace the generated part of this file by the tables
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -31,7 +45,41 @@ struct CheckArguments {
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
-    let Bench::Check(CheckArguments { options, markdown }) = &arguments.bench;
+    match &arguments.bench {
+        Bench::Check(arguments) => check(arguments),
+        Bench::Store(arguments) => store(arguments),
+    }
+}
+
+fn store(arguments: &StoreArguments) -> Outcome {
+    match isolation::enter(&IsolationOptions::default()).map_err(Failure::environment)? {
+        Entered::Finished { exit_code, message } => {
+            if let Some(message) = message {
+                eprintln!("labrys: {message}");
+            }
+            Ok(exit_code)
+        }
+        Entered::Inside(enclosure) => {
+            let options = arguments.options.clone();
+            let runtime = crate::runtime()?;
+            let measuring = async move { labrys_bench::store::run(&options, &enclosure).await };
+            let measured = runtime.block_on(async { tokio::spawn(measuring).await });
+            let report = measured.map_err(Failure::environment)?.map_err(Failure::environment)?;
+            let tables = report.markdown();
+            eprintln!("\n{tables}");
+            if arguments.options.json {
+                print_json(&report)?;
+            }
+            if let Some(file) = &arguments.markdown {
+                generated_part::replace(file, "labrys bench store", &tables).map_err(Failure::environment)?;
+            }
+            Ok(0)
+        }
+    }
+}
+
+fn check(arguments: &CheckArguments) -> Outcome {
+    let CheckArguments { options, markdown } = arguments;
     let report = labrys_bench::run(options).map_err(|error| match error {
         BenchError::Usage(_) => Failure::usage(error),
         BenchError::Environment(error) => Failure::environment(error),
