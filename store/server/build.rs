@@ -1,8 +1,8 @@
 //! Generates the gRPC code from `proto/`, with protox in the place of `protoc`, so that nobody needs to install one.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo::rerun-if-changed=proto/store.proto");
-    let descriptors = protox::compile(["store.proto"], ["proto"])?;
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(["store.proto", "data.proto"], ["proto"])?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use common::{Cluster, PATIENCE};
 use labrys_store::api;
 use labrys_store::api::kv_client::KvClient;
-use labrys_store::client::logic::{Request, Success};
 use labrys_store::client::{AttemptError, CompareAndSet};
+use labrys_store::machine::{Found, Query};
 use labrys_store::raft::{Defect, Defects};
 
 const THREADS: usize = 2;
@@ -212,9 +212,10 @@ fn with_follower_read_a_client_stays_with_its_follower() {
         let others: Vec<u64> = (1..=3).filter(|id| *id != leader % 3 + 1).collect();
         others.into_iter().for_each(|id| cluster.kill(id));
         for _ in 0..20 {
-            let read = client.perform(Request::Get { key: bytes("x") }, PATIENCE).await.unwrap();
-            let Success::Value { value, applied_index } = read else { panic!("{read:?}") };
-            assert_eq!((value, applied_index), (Some(bytes("1")), settled));
+            let query = Query::Get { key: bytes("x"), revision: None };
+            let reading = client.read(query, PATIENCE).await.unwrap();
+            let Found::Value(Some(record)) = reading.found else { panic!("{reading:?}") };
+            assert_eq!((&record.value, reading.applied.0), (&bytes("1"), settled));
         }
     });
 }

@@ -13,10 +13,10 @@
 //!   where it should not.
 //! - Whether a failed operation is definite: see [`super::errors`].
 
-use bytes::Bytes;
-
 use super::errors::{AttemptError, ClientError};
-use crate::machine::{Operation, Placement, SessionId, Step};
+use crate::machine::{
+    Done, Found, Operation, Placement, Query, Reading, Revision, SessionId, Step, StepResult,
+};
 
 /// Names one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,11 +52,8 @@ impl Default for ClientOptions {
 /// What the caller wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Read a key.
-    Get {
-        /// The key.
-        key: Bytes,
-    },
+    /// Read something.
+    Read(Query),
     /// Change something.
     Write(Operation),
 }
@@ -65,9 +62,9 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptBody {
     /// A read needs no session.
-    Get {
-        /// The key.
-        key: Bytes,
+    Read {
+        /// What is read.
+        query: Query,
     },
     /// A write always has its place in one.
     Write {
@@ -91,62 +88,90 @@ pub struct Attempt {
     pub timeout_ms: u64,
 }
 
-/// How an operation succeeded. An index of 0 means that the node answered without knowing one.
+/// How an operation succeeded, as far as it did: a read that found no such revision, and a write that found its condition not to
+/// hold, have succeeded as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Success {
-    /// The value that was read.
-    Value {
-        /// `None`: the key does not exist.
-        value: Option<Bytes>,
-        /// The index up to which the log had been applied.
-        applied_index: u64,
-    },
-    /// Put.
-    Put {
-        /// Where in the log.
-        index: u64,
-    },
-    /// The comparison held or did not.
-    CompareAndSet {
-        /// Whether it held and the new value is set.
-        swapped: bool,
-        /// The value found if it did not.
-        actual: Option<Bytes>,
-        /// Where in the log.
-        index: u64,
-    },
-    /// The key is gone.
-    Deleted {
-        /// Whether it existed.
-        existed: bool,
-        /// Where in the log.
-        index: u64,
-    },
+    /// A read.
+    Read(Reading),
+    /// A write.
+    Written(Written),
+}
+
+/// How a write ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Where in the log; 0: the node answered without knowing it.
+    pub index: u64,
+    /// The state of the keys after it; the one that it made, if it changed any.
+    pub revision: Revision,
+    /// What it came to.
+    pub done: Done,
 }
 
 impl Success {
     fn fits(&self, request: &Request) -> bool {
-        matches!(
-            (self, request),
-            (Success::Value { .. }, Request::Get { .. })
-                | (Success::Put { .. }, Request::Write(Operation::Step(Step::Put { .. })))
-                | (
-                    Success::CompareAndSet { .. },
-                    Request::Write(Operation::Step(Step::CompareAndSet { .. }))
-                )
-                | (Success::Deleted { .. }, Request::Write(Operation::Step(Step::Delete { .. })))
-        )
+        match (self, request) {
+            (Success::Read(reading), Request::Read(query)) => reading_fits(&reading.found, query),
+            (Success::Written(written), Request::Write(operation)) => done_fits(&written.done, operation),
+            _ => false,
+        }
     }
 
     /// A log index proves that the write went through the state machine, which knows the session since then.
     fn proves_session(&self) -> bool {
-        match self {
-            Success::Value { .. } => false,
-            Success::Put { index }
-            | Success::CompareAndSet { index, .. }
-            | Success::Deleted { index, .. } => *index > 0,
-        }
+        matches!(self, Success::Written(written) if written.index > 0)
     }
+}
+
+fn reading_fits(found: &Found, query: &Query) -> bool {
+    matches!(
+        (found, query),
+        (Found::Revision, Query::Revision)
+            | (Found::Value(_) | Found::Problem(_), Query::Get { .. })
+            | (Found::Range(_) | Found::Problem(_), Query::Range { .. })
+            | (Found::Lease(_), Query::Lease { .. })
+            | (Found::Lock(_), Query::Lock { .. })
+    )
+}
+
+fn done_fits(done: &Done, operation: &Operation) -> bool {
+    match operation {
+        Operation::Step(step) => matches!(done, Done::Step(result) if result_fits(result, step)),
+        Operation::Transaction(transaction) => match done {
+            Done::Transaction { held, results } => {
+                let steps = if *held { &transaction.then } else { &transaction.otherwise };
+                steps.len() == results.len()
+                    && results.iter().zip(steps).all(|(result, step)| result_fits(result, step))
+            }
+            done => matches!(done, Done::Aborted { .. }),
+        },
+        Operation::Commit(_) => {
+            matches!(done, Done::Committed | Done::Conflict { .. } | Done::Revision(_))
+        }
+        Operation::Compact { .. } => matches!(done, Done::Compacted { .. } | Done::Revision(_)),
+        Operation::GrantLease { .. } => matches!(done, Done::LeaseGranted { .. } | Done::TooManyLeases),
+        Operation::RenewLease { .. } => matches!(done, Done::LeaseRenewed { .. } | Done::LeaseUnknown),
+        Operation::RevokeLease { .. } => matches!(done, Done::LeaseRevoked | Done::LeaseUnknown),
+        Operation::AcquireLock { .. } => {
+            matches!(done, Done::LockAcquired { .. } | Done::LockBusy { .. } | Done::LeaseUnknown)
+        }
+        Operation::ReleaseLock { .. } => matches!(done, Done::LockReleased | Done::LockNotHeld),
+    }
+}
+
+fn result_fits(result: &StepResult, step: &Step) -> bool {
+    matches!(
+        (result, step),
+        (StepResult::Problem(_), _)
+            | (StepResult::Value(_), Step::Get { .. })
+            | (StepResult::Range(_), Step::Range(_))
+            | (StepResult::Put, Step::Put { .. })
+            | (StepResult::Swapped | StepResult::NotSwapped { .. }, Step::CompareAndSet { .. })
+            | (StepResult::Deleted { .. }, Step::Delete { .. })
+            | (StepResult::Appended { .. }, Step::Append { .. })
+            | (StepResult::Incremented { .. }, Step::Increment { .. })
+    )
 }
 
 /// What a node replied.
@@ -219,7 +244,7 @@ struct Running {
 
 impl Running {
     fn is_read(&self) -> bool {
-        matches!(self.request, Request::Get { .. })
+        matches!(self.request, Request::Read(_))
     }
 }
 
@@ -346,7 +371,7 @@ impl ClientLogic {
         let timeout_ms = self.options.attempt_timeout_ms.min(running.deadline_ms - now_ms).max(1);
         let node = *self.node_for(running.is_read());
         let body = match &running.request {
-            Request::Get { key } => AttemptBody::Get { key: key.clone() },
+            Request::Read(query) => AttemptBody::Read { query: query.clone() },
             Request::Write(operation) => AttemptBody::Write {
                 placement: Placement {
                     session: self.session,

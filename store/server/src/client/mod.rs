@@ -2,16 +2,26 @@
 //!
 //! - [`errors`]: the one table of what can go wrong with an attempt, and what is known then;
 //! - [`logic`]: which node to ask, when to try again, what to tell the caller: a state machine without I/O;
+//! - [`operations`]: everything that a client can do, as methods;
+//! - [`interactive`]: interactive transactions;
+//! - [`watch`]: watching keys;
 //! - [`transport`]: that state machine on tonic;
 //! - [`status`]: looking at nodes.
 
 pub mod errors;
+pub mod interactive;
 pub mod logic;
+pub mod operations;
 pub mod status;
 #[allow(clippy::disallowed_methods)] // It owns a clock.
 pub mod transport;
+#[allow(clippy::disallowed_methods)] // It owns a clock.
+pub mod watch;
 
 pub use errors::{AttemptError, ClientError};
-pub use logic::{ClientOptions, Success};
+pub use interactive::InteractiveTransaction;
+pub use logic::{ClientOptions, Success, Written};
+pub use operations::{Acquired, CompareAndSet, Transacted, prefix};
 pub use status::{LeaderChangeSeen, NodeStatus, StatusClient, StatusError};
-pub use transport::{AddressError, CompareAndSet, StoreClient};
+pub use transport::{AddressError, StoreClient};
+pub use watch::{Watch, WatchEnd, WatchEvent};

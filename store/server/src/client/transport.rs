@@ -8,7 +8,6 @@ use std::error::Error;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use thiserror::Error;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -16,10 +15,12 @@ use tonic::{Code, Status};
 use super::errors::{AttemptError, ClientError};
 use super::logic::{
     Action, Attempt, AttemptBody, ClientLogic, ClientOptions, Event, Reply, Request, RequestId, Success,
+    Written,
 };
 use crate::api;
-use crate::api::kv_client::KvClient;
-use crate::machine::{Operation, Placement, SessionId, Step};
+use crate::api::data_client::DataClient;
+use crate::api::replies::Incomplete;
+use crate::machine::{Operation, Placement, Query, Revision, SessionId};
 
 /// An address that cannot be one.
 #[derive(Debug, Error)]
@@ -31,23 +32,11 @@ pub struct AddressError {
     pub detail: String,
 }
 
-/// How a compare-and-set ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CompareAndSet {
-    /// The key had the expected value and has the new one.
-    Swapped,
-    /// It had not; nothing has changed.
-    NotSwapped {
-        /// What it had; `None`: the key does not exist.
-        actual: Option<Bytes>,
-    },
-}
-
 /// One session with the store. Operations come one at a time.
 pub struct StoreClient {
     logic: ClientLogic,
     endpoints: Vec<Endpoint>,
-    links: Vec<Option<KvClient<Channel>>>,
+    links: Vec<Option<DataClient<Channel>>>,
     started: Instant,
 }
 
@@ -93,53 +82,6 @@ impl StoreClient {
         let links = nodes.iter().map(|_| None).collect();
         let logic = ClientLogic::new(nodes, preferred, session, options);
         Ok(StoreClient { logic, endpoints: endpoints?, links, started: Instant::now() })
-    }
-
-    /// The value of `key`; `None` if it does not exist. Linearizable.
-    pub async fn get(
-        &mut self,
-        key: impl Into<Bytes>,
-        timeout: Duration,
-    ) -> Result<Option<Bytes>, ClientError> {
-        match self.perform(Request::Get { key: key.into() }, timeout).await? {
-            Success::Value { value, .. } => Ok(value),
-            other => unreachable!("the logic lets no {other:?} through for a read"),
-        }
-    }
-
-    /// Sets `key`.
-    pub async fn put(
-        &mut self,
-        key: impl Into<Bytes>,
-        value: impl Into<Bytes>,
-        timeout: Duration,
-    ) -> Result<(), ClientError> {
-        let operation = Operation::put(key, value);
-        self.perform(Request::Write(operation), timeout).await.map(|_| ())
-    }
-
-    /// Sets `key` if it has the value `expected` (`None`: if it does not exist).
-    pub async fn compare_and_set(
-        &mut self,
-        key: impl Into<Bytes>,
-        expected: Option<Bytes>,
-        value: impl Into<Bytes>,
-        timeout: Duration,
-    ) -> Result<CompareAndSet, ClientError> {
-        let operation = Operation::compare_and_set(key, expected, value);
-        match self.perform(Request::Write(operation), timeout).await? {
-            Success::CompareAndSet { swapped: true, .. } => Ok(CompareAndSet::Swapped),
-            Success::CompareAndSet { actual, .. } => Ok(CompareAndSet::NotSwapped { actual }),
-            other => unreachable!("the logic lets no {other:?} through for a compare-and-set"),
-        }
-    }
-
-    /// Removes `key`; says whether it existed.
-    pub async fn delete(&mut self, key: impl Into<Bytes>, timeout: Duration) -> Result<bool, ClientError> {
-        match self.perform(Request::Write(Operation::delete(key)), timeout).await? {
-            Success::Deleted { existed, .. } => Ok(existed),
-            other => unreachable!("the logic lets no {other:?} through for a deletion"),
-        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -189,12 +131,12 @@ impl StoreClient {
         let link = match &mut self.links[attempt.node] {
             Some(link) => link,
             empty => match self.endpoints[attempt.node].connect().await {
-                Ok(channel) => empty.insert(KvClient::new(channel)),
+                Ok(channel) => empty.insert(DataClient::new(channel)),
                 Err(error) => return failed(AttemptError::CannotConnect, chain(&error)),
             },
         };
         match attempt.body {
-            AttemptBody::Get { key } => get(link, attempt.request, key, timeout).await,
+            AttemptBody::Read { query } => read(link, attempt.request, query, timeout).await,
             AttemptBody::Write { placement, operation } => {
                 write(link, attempt.request, placement, operation, timeout).await
             }
@@ -280,7 +222,12 @@ macro_rules! reply {
                         format!("the reply to request {}", message.request_id),
                     ),
                     None => failed(AttemptError::ForeignReply, "the reply has no outcome".to_owned()),
-                    Some(api::$outcome::Outcome::Ok(ok)) => Reply::Ok($success(ok)),
+                    Some(api::$outcome::Outcome::Ok(ok)) => match $success(ok) {
+                        Ok(success) => Reply::Ok(success),
+                        Err(Incomplete(what)) => {
+                            failed(AttemptError::ForeignReply, format!("the reply has {what}"))
+                        }
+                    },
                     Some(api::$outcome::Outcome::NotLeader(not_leader)) => from_not_leader(not_leader),
                     Some(api::$outcome::Outcome::Refused(refused)) => from_refusal(refused),
                 }
@@ -289,50 +236,27 @@ macro_rules! reply {
     };
 }
 
-async fn get(link: &mut KvClient<Channel>, request: RequestId, key: Bytes, timeout: Duration) -> Reply {
-    let message = api::GetRequest { request_id: request.0, key };
-    let result = link.get(request_with_deadline(message, timeout)).await;
-    let success = |ok: api::GetOk| Success::Value { value: ok.value, applied_index: ok.applied_index };
-    reply!(result, request, get_reply, success)
+async fn read(link: &mut DataClient<Channel>, request: RequestId, query: Query, timeout: Duration) -> Reply {
+    let message = api::ReadRequest::new(request.0, query);
+    let result = link.read(request_with_deadline(message, timeout)).await;
+    let success = |ok: api::ReadOk| Ok(Success::Read(ok.try_into()?));
+    reply!(result, request, read_reply, success)
 }
 
 async fn write(
-    link: &mut KvClient<Channel>,
+    link: &mut DataClient<Channel>,
     request: RequestId,
     placement: Placement,
     operation: Operation,
     timeout: Duration,
 ) -> Reply {
-    let request_id = request.0;
-    let session = Some(api::SessionRequest {
-        session_id: Bytes::copy_from_slice(&placement.session.0.to_be_bytes()),
-        sequence: placement.sequence,
-        established: placement.established,
-    });
-    match operation {
-        Operation::Step(Step::Put { key, value, .. }) => {
-            let message = api::PutRequest { request_id, session, key, value };
-            let result = link.put(request_with_deadline(message, timeout)).await;
-            reply!(result, request, put_reply, |ok: api::PutOk| Success::Put { index: ok.index })
-        }
-        Operation::Step(Step::CompareAndSet { key, expected, value }) => {
-            let message = api::CompareAndSetRequest { request_id, session, key, expected, value };
-            let result = link.compare_and_set(request_with_deadline(message, timeout)).await;
-            let success = |ok: api::CompareAndSetOk| Success::CompareAndSet {
-                swapped: ok.swapped,
-                actual: ok.actual,
-                index: ok.index,
-            };
-            reply!(result, request, compare_and_set_reply, success)
-        }
-        Operation::Step(Step::Delete { key }) => {
-            let message = api::DeleteRequest { request_id, session, key };
-            let result = link.delete(request_with_deadline(message, timeout)).await;
-            let success = |ok: api::DeleteOk| Success::Deleted { existed: ok.existed, index: ok.index };
-            reply!(result, request, delete_reply, success)
-        }
-        _ => failed(AttemptError::Unimplemented, "not yet".to_owned()),
-    }
+    let message = api::WriteRequest::new(request.0, placement, operation);
+    let result = link.write(request_with_deadline(message, timeout)).await;
+    let success = |ok: api::WriteOk| {
+        let done = ok.done.ok_or(Incomplete("no outcome of the write"))?.try_into()?;
+        Ok(Success::Written(Written { index: ok.index, revision: Revision(ok.revision), done }))
+    };
+    reply!(result, request, write_reply, success)
 }
 
 #[cfg(test)]

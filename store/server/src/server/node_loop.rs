@@ -10,18 +10,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use labrys_raft::{LogIndex, Message, NodeId, Role, Sequence, Term, Token};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use super::disk_thread::DiskQueue;
 use super::links::Link;
 use super::replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
 use crate::api::RefusalCode;
+use crate::machine::{ChangeBatch, RangeQuery, Revision};
 
 /// Most inputs that wait.
 const QUEUE_INPUTS: usize = 8192;
 /// Most inputs handled as one step.
 const BATCH_INPUTS: usize = 512;
+/// How long a watch waits that finds the queue full.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 /// How many changes of the leader are remembered.
 const KEPT_LEADER_CHANGES: usize = 32;
 
@@ -51,14 +54,25 @@ enum LoopInput {
     Client { request: ClientRequest, deadline: Option<Instant>, reply: oneshot::Sender<Answer> },
     Peer(Vec<Message>),
     Status { digest_at_index: Option<LogIndex>, reply: oneshot::Sender<LoopStatus> },
+    WatchFrom { asked: Option<Revision>, reply: oneshot::Sender<Revision> },
+    Changes(AskedChanges),
     Wake,
     Stop,
+}
+
+struct AskedChanges {
+    from: Revision,
+    range: RangeQuery,
+    max_revisions: usize,
+    max_bytes: usize,
+    reply: oneshot::Sender<Result<ChangeBatch, Revision>>,
 }
 
 /// The far end of the queue: what services, links and the disk thread hold.
 #[derive(Clone)]
 pub struct NodeHandle {
     queue: SyncSender<LoopInput>,
+    revisions: watch::Receiver<Revision>,
 }
 
 impl NodeHandle {
@@ -98,6 +112,41 @@ impl NodeHandle {
         answer.await.ok()
     }
 
+    /// The latest revision applied, as it grows. Closed when the loop has ended.
+    #[must_use]
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.revisions.clone()
+    }
+
+    /// Where a watch begins; `None` if the node is shutting down.
+    pub async fn watch_from(&self, asked: Option<Revision>) -> Option<Revision> {
+        self.ask(|reply| LoopInput::WatchFrom { asked, reply }).await
+    }
+
+    /// What has changed since a revision, see [`Replica::changes`]; `None` if the node is shutting down.
+    pub async fn changes(
+        &self,
+        from: Revision,
+        range: RangeQuery,
+        max_revisions: usize,
+        max_bytes: usize,
+    ) -> Option<Result<ChangeBatch, Revision>> {
+        let asked = |reply| AskedChanges { from, range: range.clone(), max_revisions, max_bytes, reply };
+        self.ask(|reply| LoopInput::Changes(asked(reply))).await
+    }
+
+    /// Asks for something that can wait: while the queue is full, again after a moment.
+    async fn ask<T>(&self, input: impl Fn(oneshot::Sender<T>) -> LoopInput) -> Option<T> {
+        loop {
+            let (reply, answer) = oneshot::channel();
+            match self.queue.try_send(input(reply)) {
+                Ok(()) => return answer.await.ok(),
+                Err(TrySendError::Full(_)) => tokio::time::sleep(FULL_QUEUE_PAUSE).await,
+                Err(TrySendError::Disconnected(_)) => return None,
+            }
+        }
+    }
+
     /// Makes the loop look at what is durable. If the queue is full, it is awake anyway.
     pub(super) fn wake(&self) {
         let _ = self.queue.try_send(LoopInput::Wake);
@@ -134,6 +183,7 @@ pub struct NodeLoop {
     persisted: Sequence,
     next_token: u64,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
+    revisions: watch::Sender<Revision>,
     known_leader: Option<(Term, Option<NodeId>)>,
     leader_changes: VecDeque<LeaderChange>,
     inputs: Vec<ReplicaInput>,
@@ -163,6 +213,7 @@ impl NodeLoop {
     #[must_use]
     pub fn new(parts: NodeLoopParts) -> (NodeLoop, NodeHandle) {
         let (sender, queue) = sync_channel(QUEUE_INPUTS);
+        let (revisions, seen_revisions) = watch::channel(parts.replica.revision());
         let node_loop = NodeLoop {
             id: parts.id,
             replica: parts.replica,
@@ -175,12 +226,13 @@ impl NodeLoop {
             persisted: Sequence(0),
             next_token: 1,
             waiting: HashMap::new(),
+            revisions,
             known_leader: None,
             leader_changes: VecDeque::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
-        (node_loop, NodeHandle { queue: sender })
+        (node_loop, NodeHandle { queue: sender, revisions: seen_revisions })
     }
 
     /// The body of the thread.
@@ -209,6 +261,9 @@ impl NodeLoop {
             let mut inputs = std::mem::take(&mut self.inputs);
             self.replica.handle(inputs.drain(..), &mut self.outputs);
             self.inputs = inputs;
+            self.revisions.send_if_modified(|revision| {
+                std::mem::replace(revision, self.replica.revision()) != self.replica.revision()
+            });
             if let Some(end) = self.carry_out() {
                 return end;
             }
@@ -244,6 +299,12 @@ impl NodeLoop {
                     uptime: now - self.started,
                     leader_changes: self.leader_changes.iter().copied().collect(),
                 });
+            }
+            LoopInput::WatchFrom { asked, reply } => {
+                let _ = reply.send(self.replica.watch_from(asked));
+            }
+            LoopInput::Changes(AskedChanges { from, range, max_revisions, max_bytes, reply }) => {
+                let _ = reply.send(self.replica.changes(from, &range, max_revisions, max_bytes));
             }
             LoopInput::Wake => {}
             LoopInput::Stop => return true,

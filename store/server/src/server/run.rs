@@ -24,6 +24,7 @@ use super::replica::Replica;
 use super::services::Services;
 use crate::api::MAX_PEER_MESSAGE_BYTES;
 use crate::api::admin_server::AdminServer;
+use crate::api::data_server::DataServer;
 use crate::api::kv_server::KvServer;
 use crate::api::peer_server::PeerServer;
 use crate::machine::MachineOptions;
@@ -310,6 +311,7 @@ async fn serve(
         .initial_stream_window_size(8 * 1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
         .add_service(KvServer::new(services.clone()))
+        .add_service(DataServer::new(services.clone()))
         .add_service(peer)
         .add_service(AdminServer::new(services))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {

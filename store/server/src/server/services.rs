@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use labrys_raft::{Defects, LogIndex, NodeId, Role};
 use tokio_stream::StreamExt;
 use tonic::metadata::MetadataMap;
@@ -15,10 +14,15 @@ use tracing::warn;
 use super::links;
 use super::node_loop::NodeHandle;
 use super::replica::{Answer, ClientRequest};
-use crate::api::{self, MAX_KEY_BYTES, MAX_VALUE_BYTES, NodeRole, RefusalCode};
+use crate::api::limits::{check_operation, check_query};
+use crate::api::{self, NodeRole, RefusalCode};
 use crate::machine::{
-    Command, Done, Found, Operation, Outcome, Placement, Query, SessionId, Step, StepResult,
+    Command, Done, Operation, Outcome, Placement, Query, Reading, Revision, Step, StepResult,
 };
+
+mod data;
+mod kv;
+mod watch;
 
 /// Most bytes in the keys and values of all requests that wait.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
@@ -35,6 +39,7 @@ struct Shared {
     addresses: BTreeMap<NodeId, String>,
     defects: Defects,
     waiting_bytes: AtomicUsize,
+    watches: AtomicUsize,
 }
 
 /// Takes its bytes out of the count when the request ends, however it ends.
@@ -49,22 +54,32 @@ impl Drop for WaitingBytes<'_> {
     }
 }
 
-/// How a request ended, in the terms of the interface.
-enum Ended {
-    Value { value: Option<Bytes>, applied: LogIndex },
-    Put { index: LogIndex },
-    Swapped { index: LogIndex },
-    NotSwapped { actual: Option<Bytes>, index: LogIndex },
-    Deleted { existed: bool, index: LogIndex },
+/// How a request was answered, if it was.
+enum Answered {
+    /// To a read.
+    Reading(Reading),
+    /// To a write.
+    Done { index: LogIndex, revision: Revision, done: Done },
+}
+
+/// Why a request was not carried out, as far as is known.
+enum Declined {
     NotLeader(api::NotLeader),
     Refused(api::Refused),
 }
 
-fn refused(definite: bool, code: RefusalCode, message: impl Into<String>) -> Ended {
-    Ended::Refused(api::Refused { definite, code: code.into(), message: message.into() })
+impl From<api::Refused> for Declined {
+    fn from(refused: api::Refused) -> Declined {
+        Declined::Refused(refused)
+    }
 }
 
-fn foreign_answer() -> Ended {
+fn refused(definite: bool, code: RefusalCode, message: impl Into<String>) -> Declined {
+    Declined::Refused(api::Refused { definite, code: code.into(), message: message.into() })
+}
+
+/// An answer that cannot be one to what was asked: a fault of ours.
+fn foreign_answer() -> Declined {
     refused(false, RefusalCode::Unspecified, "the answer belongs to another kind of request")
 }
 
@@ -89,19 +104,6 @@ fn deadline(metadata: &MetadataMap, arrived: Instant) -> Option<Instant> {
     arrived.checked_add(timeout)
 }
 
-fn placement(session: Option<api::SessionRequest>) -> Result<Placement, Ended> {
-    let malformed = |message| refused(true, RefusalCode::Malformed, message);
-    let session = session.ok_or_else(|| malformed("a write needs a session"))?;
-    let Ok(id) = <[u8; 16]>::try_from(&session.session_id[..]) else {
-        return Err(malformed("a session id has 16 bytes"));
-    };
-    if session.sequence == 0 {
-        return Err(malformed("sequence numbers begin at 1"));
-    }
-    let session_id = SessionId(u128::from_be_bytes(id));
-    Ok(Placement { session: session_id, sequence: session.sequence, established: session.established })
-}
-
 impl Services {
     /// For the node behind `handle`; `addresses` are those of all nodes.
     #[must_use]
@@ -111,28 +113,20 @@ impl Services {
         addresses: BTreeMap<NodeId, String>,
         defects: Defects,
     ) -> Services {
-        let waiting_bytes = AtomicUsize::new(0);
-        Services { shared: Arc::new(Shared { id, handle, addresses, defects, waiting_bytes }) }
+        let (waiting_bytes, watches) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Services { shared: Arc::new(Shared { id, handle, addresses, defects, waiting_bytes, watches }) }
     }
 
     fn address(&self, node: NodeId) -> String {
         self.shared.addresses.get(&node).cloned().unwrap_or_default()
     }
 
-    async fn ask(&self, request: ClientRequest, sizes: [usize; 3], deadline: Option<Instant>) -> Ended {
-        let [key_bytes, value_bytes, expected_bytes] = sizes;
-        if key_bytes > MAX_KEY_BYTES || value_bytes.max(expected_bytes) > MAX_VALUE_BYTES {
-            let message = format!("a key has at most {MAX_KEY_BYTES} bytes, a value {MAX_VALUE_BYTES}");
-            return refused(true, RefusalCode::TooLarge, message);
+    async fn read(&self, query: Query, deadline: Option<Instant>) -> Result<Reading, Declined> {
+        let bytes = check_query(&query)?;
+        match self.ask(ClientRequest::Read(query), bytes, deadline).await? {
+            Answered::Reading(reading) => Ok(reading),
+            Answered::Done { .. } => Err(foreign_answer()),
         }
-        let bytes = key_bytes + value_bytes + expected_bytes;
-        let count = &self.shared.waiting_bytes;
-        let waiting = count.fetch_add(bytes, Ordering::Relaxed);
-        let _waiting_bytes = WaitingBytes { count, bytes };
-        if waiting + bytes > MAX_WAITING_BYTES {
-            return refused(true, RefusalCode::Overloaded, "the requests that wait are too large together");
-        }
-        self.translate(self.shared.handle.request(request, deadline).await)
     }
 
     async fn write(
@@ -140,38 +134,42 @@ impl Services {
         session: Option<api::SessionRequest>,
         operation: Operation,
         deadline: Option<Instant>,
-    ) -> Ended {
-        let placement = match placement(session) {
-            Ok(placement) => placement,
-            Err(ended) => return ended,
-        };
-        let sizes = match &operation {
-            Operation::Step(Step::Put { key, value, .. }) => [key.len(), value.len(), 0],
-            Operation::Step(Step::CompareAndSet { key, expected, value }) => {
-                [key.len(), value.len(), expected.as_ref().map_or(0, Bytes::len)]
+    ) -> Result<(LogIndex, Revision, Done), Declined> {
+        let placement = Placement::try_from(session)?;
+        let bytes = check_operation(&operation)?;
+        let is_swap = matches!(operation, Operation::Step(Step::CompareAndSet { .. }));
+        match self.ask(ClientRequest::Write(Command { placement, operation }), bytes, deadline).await? {
+            // A comparison that was made at proposal (a defect) is a put in the log.
+            Answered::Done { index, revision, done: Done::Step(StepResult::Put) } if is_swap => {
+                Ok((index, revision, Done::Step(StepResult::Swapped)))
             }
-            Operation::Step(Step::Delete { key }) => [key.len(), 0, 0],
-            _ => [0, 0, 0],
-        };
-        self.ask(ClientRequest::Write(Command { placement, operation }), sizes, deadline).await
+            Answered::Done { index, revision, done } => Ok((index, revision, done)),
+            Answered::Reading(_) => Err(foreign_answer()),
+        }
     }
 
-    fn translate(&self, answer: Answer) -> Ended {
-        match answer {
-            Answer::Reading(reading) => match reading.found {
-                Found::Value(record) => Ended::Value {
-                    value: record.map(|record| record.value.clone()),
-                    applied: reading.applied,
-                },
-                _ => foreign_answer(),
-            },
-            Answer::Outcome(Outcome::Done { index, done, .. }) => match done {
-                Done::Step(StepResult::Put) => Ended::Put { index },
-                Done::Step(StepResult::Swapped) => Ended::Swapped { index },
-                Done::Step(StepResult::NotSwapped { actual }) => Ended::NotSwapped { actual, index },
-                Done::Step(StepResult::Deleted { existed }) => Ended::Deleted { existed, index },
-                _ => foreign_answer(),
-            },
+    async fn ask(
+        &self,
+        request: ClientRequest,
+        bytes: usize,
+        deadline: Option<Instant>,
+    ) -> Result<Answered, Declined> {
+        let count = &self.shared.waiting_bytes;
+        let waiting = count.fetch_add(bytes, Ordering::Relaxed);
+        let _waiting_bytes = WaitingBytes { count, bytes };
+        if waiting + bytes > MAX_WAITING_BYTES {
+            let message = "the requests that wait are too large together";
+            return Err(refused(true, RefusalCode::Overloaded, message));
+        }
+        self.translate(self.shared.handle.request(request, deadline).await)
+    }
+
+    fn translate(&self, answer: Answer) -> Result<Answered, Declined> {
+        Err(match answer {
+            Answer::Reading(reading) => return Ok(Answered::Reading(reading)),
+            Answer::Outcome(Outcome::Done { index, revision, done }) => {
+                return Ok(Answered::Done { index, revision, done });
+            }
             Answer::Outcome(Outcome::SessionExpired) => {
                 refused(true, RefusalCode::SessionExpired, "the cluster does not know this session any more")
             }
@@ -183,81 +181,36 @@ impl Services {
             Answer::Outcome(Outcome::Malformed) => {
                 refused(true, RefusalCode::Malformed, "the state machine cannot decode the command")
             }
-            Answer::NotLeader { leader } => Ended::NotLeader(api::NotLeader {
+            Answer::NotLeader { leader } => Declined::NotLeader(api::NotLeader {
                 leader_id: leader.map_or(0, |leader| leader.0),
                 leader_address: leader.map(|leader| self.address(leader)).unwrap_or_default(),
             }),
             Answer::Refused { definite, code, message } => refused(definite, code, message),
-        }
+        })
     }
 }
 
-/// Wraps an end into the outcome of one method's reply; what cannot be an answer to it is a fault of ours and is refused.
+/// Makes the outcome of one method's reply of how it ended; what cannot be an answer to it is a fault of ours and is refused.
 macro_rules! outcome {
     ($ended:expr, $outcome:ident, { $($pattern:pat => $ok:expr),+ $(,)? }) => {
         match $ended {
-            $($pattern => api::$outcome::Outcome::Ok($ok),)+
-            Ended::NotLeader(not_leader) => api::$outcome::Outcome::NotLeader(not_leader),
-            Ended::Refused(refused) => api::$outcome::Outcome::Refused(refused),
-            _ => api::$outcome::Outcome::Refused(api::Refused {
+            $(Ok($pattern) => crate::api::$outcome::Outcome::Ok($ok),)+
+            Err($crate::server::services::Declined::NotLeader(not_leader)) => {
+                crate::api::$outcome::Outcome::NotLeader(not_leader)
+            }
+            Err($crate::server::services::Declined::Refused(refused)) => {
+                crate::api::$outcome::Outcome::Refused(refused)
+            }
+            #[allow(unreachable_patterns, reason = "some methods take every answer")]
+            Ok(_) => crate::api::$outcome::Outcome::Refused(crate::api::Refused {
                 definite: false,
-                code: RefusalCode::Unspecified.into(),
+                code: crate::api::RefusalCode::Unspecified.into(),
                 message: "the answer belongs to another kind of request".to_owned(),
             }),
         }
     };
 }
-
-#[tonic::async_trait]
-impl api::kv_server::Kv for Services {
-    async fn get(&self, request: Request<api::GetRequest>) -> Result<Response<api::GetReply>, Status> {
-        let deadline = deadline(request.metadata(), Instant::now());
-        let api::GetRequest { request_id, key } = request.into_inner();
-        let sizes = [key.len(), 0, 0];
-        let ended = self.ask(ClientRequest::Read(Query::Get { key, revision: None }), sizes, deadline).await;
-        let outcome = outcome!(ended, get_reply, {
-            Ended::Value { value, applied } => api::GetOk { value, applied_index: applied.0 },
-        });
-        Ok(Response::new(api::GetReply { request_id, outcome: Some(outcome) }))
-    }
-
-    async fn put(&self, request: Request<api::PutRequest>) -> Result<Response<api::PutReply>, Status> {
-        let deadline = deadline(request.metadata(), Instant::now());
-        let api::PutRequest { request_id, session, key, value } = request.into_inner();
-        let ended = self.write(session, Operation::put(key, value), deadline).await;
-        let outcome = outcome!(ended, put_reply, { Ended::Put { index } => api::PutOk { index: index.0 } });
-        Ok(Response::new(api::PutReply { request_id, outcome: Some(outcome) }))
-    }
-
-    async fn compare_and_set(
-        &self,
-        request: Request<api::CompareAndSetRequest>,
-    ) -> Result<Response<api::CompareAndSetReply>, Status> {
-        let deadline = deadline(request.metadata(), Instant::now());
-        let api::CompareAndSetRequest { request_id, session, key, expected, value } = request.into_inner();
-        let ended = self.write(session, Operation::compare_and_set(key, expected, value), deadline).await;
-        let outcome = outcome!(ended, compare_and_set_reply, {
-            Ended::Swapped { index } => api::CompareAndSetOk { swapped: true, actual: None, index: index.0 },
-            Ended::NotSwapped { actual, index } => api::CompareAndSetOk { swapped: false, actual, index: index.0 },
-            // A comparison that was made at proposal (a defect) is a put in the log.
-            Ended::Put { index } => api::CompareAndSetOk { swapped: true, actual: None, index: index.0 },
-        });
-        Ok(Response::new(api::CompareAndSetReply { request_id, outcome: Some(outcome) }))
-    }
-
-    async fn delete(
-        &self,
-        request: Request<api::DeleteRequest>,
-    ) -> Result<Response<api::DeleteReply>, Status> {
-        let deadline = deadline(request.metadata(), Instant::now());
-        let api::DeleteRequest { request_id, session, key } = request.into_inner();
-        let ended = self.write(session, Operation::delete(key), deadline).await;
-        let outcome = outcome!(ended, delete_reply, {
-            Ended::Deleted { existed, index } => api::DeleteOk { existed, index: index.0 },
-        });
-        Ok(Response::new(api::DeleteReply { request_id, outcome: Some(outcome) }))
-    }
-}
+use outcome;
 
 #[tonic::async_trait]
 impl api::peer_server::Peer for Services {
@@ -335,6 +288,8 @@ mod tests {
     use super::super::disk_thread::{self, DiskQueue};
     use super::super::node_loop::{NodeLoop, NodeLoopParts};
     use super::super::replica::Replica;
+    use bytes::Bytes;
+
     use super::*;
     use crate::api::admin_server::Admin;
     use crate::api::kv_server::Kv;
@@ -447,9 +402,9 @@ mod tests {
                 established: false,
             })
         };
-        assert!(placement(None).is_err());
-        assert!(placement(session(15, 1)).is_err());
-        assert!(placement(session(16, 0)).is_err());
-        assert!(placement(session(16, 1)).is_ok());
+        assert!(Placement::try_from(None).is_err());
+        assert!(Placement::try_from(session(15, 1)).is_err());
+        assert!(Placement::try_from(session(16, 0)).is_err());
+        assert!(Placement::try_from(session(16, 1)).is_ok());
     }
 }

@@ -17,7 +17,20 @@ fn put() -> Request {
 }
 
 fn get() -> Request {
-    Request::Get { key: Bytes::from_static(b"k") }
+    Request::Read(Query::Get { key: "k".into(), revision: None })
+}
+
+fn put_at(index: u64) -> Success {
+    Success::Written(Written { index, revision: Revision(index), done: Done::Step(StepResult::Put) })
+}
+
+fn nothing_at(applied: u64) -> Success {
+    Success::Read(Reading {
+        applied: labrys_raft::LogIndex(applied),
+        revision: Revision(applied),
+        compacted: Revision(0),
+        found: Found::Value(None),
+    })
 }
 
 impl Driver {
@@ -84,7 +97,7 @@ impl Driver {
 fn placement(attempt: &Attempt) -> Placement {
     match &attempt.body {
         AttemptBody::Write { placement, .. } => *placement,
-        AttemptBody::Get { .. } => panic!("not a write"),
+        AttemptBody::Read { .. } => panic!("not a write"),
     }
 }
 
@@ -93,8 +106,8 @@ fn an_operation_starts_with_the_preferred_node_and_ends_with_its_answer() {
     let mut driver = Driver::new();
     let attempt = driver.begin(put());
     assert_eq!(attempt.node, 1);
-    driver.answer(&attempt, Reply::Ok(Success::Put { index: 3 }));
-    assert_eq!(driver.completion(), Some(Ok(Success::Put { index: 3 })));
+    driver.answer(&attempt, Reply::Ok(put_at(3)));
+    assert_eq!(driver.completion(), Some(Ok(put_at(3))));
 }
 
 #[test]
@@ -104,7 +117,7 @@ fn a_hint_is_followed_at_once_and_remembered_for_that_kind_of_operation_only() {
     driver.answer(&attempt, Reply::NotLeader { leader_address: Some("c:1".to_owned()) });
     let second = driver.next_attempt();
     assert_eq!((second.node, driver.now_ms), (2, 0));
-    driver.answer(&second, Reply::Ok(Success::Put { index: 1 }));
+    driver.answer(&second, Reply::Ok(put_at(1)));
     driver.actions.clear();
     assert_eq!(driver.begin(put()).node, 2);
     assert_eq!(driver.begin(get()).node, 1, "the preferred node has not refused a read");
@@ -131,7 +144,7 @@ fn every_attempt_of_a_write_has_the_same_place_in_the_session_and_a_new_request_
     assert_eq!(placement(&first), placement(&second));
     assert_ne!(first.request, second.request);
     assert_eq!(second.node, 2, "the next in line");
-    driver.answer(&second, Reply::Ok(Success::Put { index: 1 }));
+    driver.answer(&second, Reply::Ok(put_at(1)));
     driver.actions.clear();
     let next = placement(&driver.begin(put()));
     assert_eq!((next.session, next.sequence, next.established), (SessionId(7), 2, true));
@@ -141,7 +154,7 @@ fn every_attempt_of_a_write_has_the_same_place_in_the_session_and_a_new_request_
 fn an_answer_that_does_not_come_from_the_log_does_not_establish_the_session() {
     let mut driver = Driver::new();
     let first = driver.begin(put());
-    driver.answer(&first, Reply::Ok(Success::Put { index: 0 }));
+    driver.answer(&first, Reply::Ok(put_at(0)));
     driver.actions.clear();
     assert!(!placement(&driver.begin(put())).established);
 }
@@ -153,17 +166,17 @@ fn a_late_reply_is_never_taken_for_the_answer_to_another_attempt() {
     driver.pass(); // The attempt times out.
     assert!(driver.actions.contains(&Action::Abandon { node: 1 }));
     let second = driver.next_attempt();
-    driver.answer(&first, Reply::Ok(Success::Value { value: None, applied_index: 1 }));
+    driver.answer(&first, Reply::Ok(nothing_at(1)));
     assert_eq!(driver.completion(), None);
-    driver.answer(&second, Reply::Ok(Success::Value { value: None, applied_index: 2 }));
-    assert_eq!(driver.completion(), Some(Ok(Success::Value { value: None, applied_index: 2 })));
+    driver.answer(&second, Reply::Ok(nothing_at(2)));
+    assert_eq!(driver.completion(), Some(Ok(nothing_at(2))));
 }
 
 #[test]
 fn a_reply_of_another_kind_is_no_answer() {
     let mut driver = Driver::new();
     let first = driver.begin(get());
-    driver.answer(&first, Reply::Ok(Success::Put { index: 1 }));
+    driver.answer(&first, Reply::Ok(put_at(1)));
     assert!(driver.actions.contains(&Action::Abandon { node: 1 }));
     assert_eq!(driver.completion(), None);
 }
@@ -202,8 +215,8 @@ fn a_success_after_an_indefinite_attempt_is_a_success() {
     let attempt = driver.begin(put());
     driver.fail(&attempt, AttemptError::Timeout);
     let second = driver.next_attempt();
-    driver.answer(&second, Reply::Ok(Success::Put { index: 9 }));
-    assert_eq!(driver.completion(), Some(Ok(Success::Put { index: 9 })));
+    driver.answer(&second, Reply::Ok(put_at(9)));
+    assert_eq!(driver.completion(), Some(Ok(put_at(9))));
 }
 
 #[test]

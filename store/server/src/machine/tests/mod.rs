@@ -1,7 +1,7 @@
 //! Tests of the state machine.
 
 mod defects;
-mod properties;
+pub(crate) mod properties;
 mod reference;
 mod snapshots;
 mod steps;

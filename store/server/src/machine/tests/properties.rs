@@ -83,7 +83,7 @@ fn commit() -> impl Strategy<Value = Commit> {
         })
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     let list = || prop::collection::vec(any_step(), 0..4);
     prop_oneof![
         6 => any_step().prop_map(Operation::Step),
@@ -206,7 +206,7 @@ impl Watcher {
     }
 }
 
-fn cases() -> u32 {
+pub(crate) fn cases() -> u32 {
     std::env::var("LABRYS_STORE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
 }
 
