@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use labrys_raft::{
-    Config, Defects, Effect, Input, Membership, Message, Node, NodeId, Recovered, Role, Token,
+    Config, Defects, Effect, Input, Membership, Message, Node, NodeId, ReadMode, Recovered, Role, Token,
 };
 
 /// Three nodes and what is on its way between them.
@@ -61,7 +61,9 @@ impl Cluster {
                     | Effect::DropSnapshots { .. }) => panic!("nobody took a snapshot: {other:?}"),
                     Effect::InvariantBroken { what } => panic!("{what}"),
                     Effect::FollowerLostLog { follower, .. } => panic!("node {follower} lost its log"),
-                    Effect::MembershipChanged { .. } => panic!("nobody asked for a change"),
+                    Effect::MembershipChanged { .. } | Effect::TransferDone { .. } => {
+                        panic!("nobody asked for a change")
+                    }
                 }
             }
         }
@@ -86,6 +88,10 @@ fn config(id: u64) -> Config {
         snapshot_chunk_bytes: 1 << 20,
         pre_vote: true,
         check_quorum: true,
+        election_handicap: 0,
+        lease_reads: false,
+        max_clock_drift_percent: 10,
+        incarnation: 0,
         seed: 1,
         defects: Defects::NONE,
     }
@@ -110,8 +116,10 @@ fn main() {
         let mut cluster = Cluster::new();
         let begin = Instant::now();
         for first in (0..total).step_by(at_once as usize) {
-            cluster.waiting[0]
-                .extend((first..first + at_once).map(|token| Input::Read { token: Token(token) }));
+            cluster.waiting[0].extend(
+                (first..first + at_once)
+                    .map(|token| Input::Read { token: Token(token), mode: ReadMode::ReadIndex }),
+            );
             cluster.settle();
         }
         let per_second = total as f64 / begin.elapsed().as_secs_f64();

@@ -108,6 +108,11 @@ impl Node {
         self.durability.hard_state_dirty = true;
     }
 
+    /// Whether the present term and vote are durable.
+    pub(crate) fn hard_state_is_durable(&self) -> bool {
+        self.durability.hard_state_is_durable()
+    }
+
     /// Sends a message of the present term, now or when the term and the vote are durable.
     pub(crate) fn send(&mut self, to: NodeId, body: MessageBody) {
         let message = Message { from: self.config.id, to, term: self.hard_state.term, body };

@@ -1,7 +1,7 @@
 //! Elections: timeouts, the trial round, votes, and every change of role.
 //!
 //! Paper 5.2 and 5.4.1; pre-vote, thesis 9.6; disregarding requests while a leader lives, thesis 4.2.3; check-quorum, thesis
-//! 6.2. Priorities and leadership transfer are not here yet.
+//! 6.2. Priorities are handicaps: a node that should lead only if no other can waits longer before it campaigns.
 //!
 //! Complexity: O(n) per message, n the number of members.
 
@@ -10,15 +10,21 @@ use std::mem;
 use rand::Rng;
 
 use crate::defects::Defect;
+use crate::membership::Membership;
 use crate::node::{Node, RoleState};
 use crate::replication::Leadership;
 use crate::types::{HardState, LogIndex, MessageBody, NodeId, Term};
+
+/// With the defect `unclean-election`: after so many fruitless campaigns a node leads all the same.
+const PATIENT_CAMPAIGNS: u32 = 3;
 
 impl Node {
     /// Time has passed.
     pub(crate) fn on_tick(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
-        if matches!(self.role_state, RoleState::Leader(_)) {
+        if matches!(self.role_state, RoleState::Leader(_)) && self.leader.is_none() {
+            self.become_follower(self.hard_state.term, None); // Only `heartbeat-term-race` gets here.
+        } else if matches!(self.role_state, RoleState::Leader(_)) {
             self.check_quorum();
         } else if self.now_ms >= self.election_deadline_ms {
             self.campaign();
@@ -28,7 +34,8 @@ impl Node {
     /// A leader that a majority has not answered for an election timeout of its own clock may long have been replaced.
     fn check_quorum(&mut self) {
         let silent_ms = self.now_ms - self.majority_heard_ms();
-        if self.config.check_quorum && silent_ms >= self.config.election_timeout_ms {
+        let checks = self.config.check_quorum && !self.config.defects.has(Defect::NoCheckQuorum);
+        if checks && silent_ms >= self.config.election_timeout_ms {
             self.become_follower(self.hard_state.term, None);
         }
     }
@@ -36,13 +43,35 @@ impl Node {
     /// The election timeout has passed without a leader or a granted vote.
     fn campaign(&mut self) {
         self.reset_election_deadline();
-        if !self.membership().is_voter(self.config.id) {
-            return; // Neither a learner, nor one that was removed, nor one that does not know its cluster yet.
+        if !self.may_be_needed_as_leader() && !self.config.defects.has(Defect::RemovedNodeDisrupts) {
+            // A learner, one that was removed, or one that does not know its cluster yet: it only knows no leader any more.
+            return self.become_follower(self.hard_state.term, None);
         }
         if !self.durability.hard_state_is_durable() {
             return; // A node whose disk is stuck could not vote for itself; it would only fill its queue with terms.
         }
-        if self.config.pre_vote { self.become_pre_candidate() } else { self.become_candidate() }
+        self.fruitless_campaigns += 1;
+        if self.config.defects.has(Defect::UncleanElection) && self.fruitless_campaigns > PATIENT_CAMPAIGNS {
+            return self.promote_itself();
+        }
+        let tries_first = self.config.pre_vote && !self.config.defects.has(Defect::NoPrevoteLivelock);
+        if tries_first { self.become_pre_candidate() } else { self.become_candidate(false) }
+    }
+
+    /// Whether this node has a vote; or had one before the configuration that is in its log, but not known to be committed:
+    /// it may be the only one with that entry, which nobody else can then commit (thesis 4.2.2).
+    fn may_be_needed_as_leader(&self) -> bool {
+        let id = self.config.id;
+        self.membership().is_voter(id) || self.configurations.at(self.commit).is_voter(id)
+    }
+
+    /// A defect: leads without having been elected, of a cluster of its own.
+    fn promote_itself(&mut self) {
+        self.become_candidate(false);
+        self.become_leader();
+        let alone =
+            Membership { last_id: self.membership().last_id, ..Membership::of_voters([self.config.id]) };
+        self.append_membership(alone);
     }
 
     /// Asks whether an election would be won, in the present term.
@@ -57,14 +86,14 @@ impl Node {
     }
 
     /// Asks for votes in a new term. The requests leave, and the own vote counts, when both are durable.
-    fn become_candidate(&mut self) {
+    pub(crate) fn become_candidate(&mut self, is_transfer: bool) {
         self.leader = None;
         self.forget_acceptance();
         self.set_hard_state(HardState { term: self.hard_state.term.next(), voted_for: Some(self.config.id) });
         self.role_state = RoleState::Candidate { granted_by: Vec::new() };
         let (last_index, last_term) = (self.log.last_index(), self.log.last_term());
         for to in self.other_voters() {
-            self.send(to, MessageBody::Vote { last_index, last_term });
+            self.send(to, MessageBody::Vote { last_index, last_term, is_transfer });
         }
         if self.durability.hard_state_is_durable() {
             self.own_vote_is_durable();
@@ -78,6 +107,7 @@ impl Node {
         let leadership = Leadership::new(followers, first_index, self.now_ms);
         self.role_state = RoleState::Leader(leadership);
         self.leader = Some(self.config.id);
+        self.fruitless_campaigns = 0;
         self.open_term(self.hard_state.term);
     }
 
@@ -109,20 +139,47 @@ impl Node {
     pub(crate) fn reset_election_deadline(&mut self) {
         let timeout_ms = self.config.election_timeout_ms;
         let wait_ms = self.rng.random_range(timeout_ms..timeout_ms.saturating_mul(2));
-        self.election_deadline_ms = self.now_ms.saturating_add(wait_ms);
+        let handicap_ms = timeout_ms.saturating_mul(self.config.election_handicap);
+        self.election_deadline_ms = self.now_ms.saturating_add(wait_ms).saturating_add(handicap_ms);
     }
 
     /// Whether this node leads or has heard from a leader within the least election timeout.
     pub(crate) fn has_live_leader(&self) -> bool {
         let heard_lately = |heard_ms: u64| self.now_ms - heard_ms < self.config.election_timeout_ms;
         let is_leader = matches!(self.role_state, RoleState::Leader(_));
-        is_leader || (self.leader.is_some() && self.leader_heard_ms.is_some_and(heard_lately))
+        is_leader || self.leader_heard_ms.is_some_and(heard_lately)
+    }
+
+    /// Whether a request for a vote is not even looked at. Within the least election timeout of hearing from a leader requests
+    /// are disregarded (thesis 4.2.3), so that nobody who cannot hear it, or was removed, takes its followers away, and so
+    /// that it can have a lease; unless the leader itself has asked the candidate to take over.
+    pub(crate) fn disregards_vote(&self, from: NodeId, term: Term, is_transfer: bool) -> bool {
+        let is_news = term > self.hard_state.term
+            || (term == self.hard_state.term && self.hard_state.voted_for.is_none());
+        let heeds_strangers = self.config.defects.has(Defect::RemovedNodeDisrupts);
+        let is_heeded = is_transfer || (heeds_strangers && !self.membership().contains(from));
+        is_news && !is_heeded && self.config.check_quorum && self.has_live_leader()
+    }
+
+    /// Somebody is in a later term: so is this node now, and leads no more.
+    pub(crate) fn later_term(&mut self, term: Term) {
+        let is_leader = matches!(self.role_state, RoleState::Leader(_));
+        if is_leader && self.config.defects.has(Defect::HeartbeatTermRace) {
+            // The part that appends goes on until the next tick, in a term that it has not been elected for.
+            self.set_hard_state(HardState { term, voted_for: None });
+            self.leader = None;
+            return;
+        }
+        self.become_follower(term, None);
     }
 
     /// Whether a candidate's log is at least as up to date as this one (paper 5.4.1).
     fn is_up_to_date(&self, last_index: LogIndex, last_term: Term) -> bool {
         if self.config.defects.has(Defect::ElectionNoLogCheck) {
             return true;
+        }
+        if self.config.defects.has(Defect::ElectionCompareLengthOnly) {
+            return last_index >= self.log.last_index();
         }
         (last_term, last_index) >= (self.log.last_term(), self.log.last_index())
     }
@@ -150,7 +207,7 @@ impl Node {
     fn campaign_if_trial_is_won(&mut self) {
         let RoleState::PreCandidate { granted_by } = &self.role_state else { return };
         if self.quorum().agrees(|id| granted_by.contains(&id)) {
-            self.become_candidate();
+            self.become_candidate(false);
         }
     }
 

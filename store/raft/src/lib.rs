@@ -3,8 +3,8 @@
 //! [`Node::step`] takes one [`Input`] and appends [`Effect`]s to a list. It never reads a clock, a disk, a socket or a
 //! global random generator: the same inputs in the same order give the same effects, on a server and in a simulator.
 //!
-//! What this crate is not: a server, a log on disk, a state machine, a client protocol. It has no leases or leadership
-//! transfer yet; `PAPER.md` says which rule stands where, and what deviates.
+//! What this crate is not: a server, a log on disk, a state machine, a client protocol. `PAPER.md` says which rule stands
+//! where, and what deviates.
 //!
 //! Source: Diego Ongaro, *Consensus: Bridging Theory and Practice* (2014), "the thesis" in comments, and Ongaro and
 //! Ousterhout, *In Search of an Understandable Consensus Algorithm* (extended version, 2014), "the paper".
@@ -18,7 +18,8 @@
 //! - `snapshot`: snapshots in the place of the log's beginning, and its compaction; `install`: sending and receiving them;
 //!   `snapshot_transfer`: what a leader knows of one on its way
 //! - `durability`: what is on disk, and which messages wait for it
-//! - `read_index`: linearizable reads; `apply`: handing committed entries to the state machine
+//! - `transfer`: handing leadership over
+//! - `read_index`: linearizable reads; `follower_read`: the same at a follower; `lease`: without asking; `apply`: handing committed entries to the state machine
 //! - `membership`: configurations, and which one is in force; `reconfiguration`: how a leader changes them
 //! - `log`, `quorum`: the two data structures
 //!
@@ -35,7 +36,9 @@ mod durability;
 mod election;
 mod error;
 mod follower;
+mod follower_read;
 mod install;
+mod lease;
 mod log;
 mod membership;
 mod node;
@@ -47,6 +50,7 @@ mod reconfiguration;
 mod replication;
 mod snapshot;
 mod snapshot_transfer;
+mod transfer;
 mod types;
 
 pub use defects::{Defect, Defects, UnknownDefect};
@@ -55,6 +59,6 @@ pub use membership::{Change, ChangeRefusal, Membership};
 pub use node::Node;
 pub use types::{
     AppendRejection, Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, NodeId,
-    Payload, PersistBatch, Recovered, RefusalReason, Role, Sequence, Snapshot, SnapshotPoint, Status, Term,
-    Token, Wanted,
+    Payload, PersistBatch, ReadMode, Recovered, RefusalReason, Role, Sequence, Snapshot, SnapshotPoint,
+    Status, Term, Token, Wanted,
 };

@@ -14,12 +14,14 @@ use crate::defects::Defect;
 use crate::durability::Durability;
 use crate::error::{StartError, check_applied, check_config, check_recovered};
 use crate::follower::{Acceptance, Previous};
+use crate::follower_read::FollowerReads;
 use crate::install::{Chunk, Incoming};
 use crate::log::Log;
 use crate::membership::{Configurations, Membership};
 use crate::quorum::Quorum;
 use crate::read_index::ReadQueue;
 use crate::replication::Leadership;
+use crate::transfer::Transfer;
 use crate::types::{
     Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, NodeId, Payload, Recovered,
     RefusalReason, Role, Snapshot, Status, Term, Token, Wanted,
@@ -56,6 +58,10 @@ pub struct Node {
     pub(crate) applied: LogIndex,
     pub(crate) pending: VecDeque<PendingProposal>,
     pub(crate) reads: ReadQueue,
+    pub(crate) follower_reads: FollowerReads,
+    pub(crate) transfer: Option<Transfer>,
+    /// Elections in a row that this node could not win.
+    pub(crate) fruitless_campaigns: u32,
     pub(crate) effects: Vec<Effect>,
     announced: (Term, Role, Option<NodeId>),
     announced_membership: u64,
@@ -129,12 +135,18 @@ impl Node {
             applied,
             pending: VecDeque::new(),
             reads: ReadQueue::default(),
+            follower_reads: FollowerReads::default(),
+            transfer: None,
+            fruitless_campaigns: 0,
             effects: Vec::new(),
             announced: (hard_state.term, Role::Follower, None),
             halted: false,
             config,
         };
         node.settle_membership();
+        if node.has_leases() && node.hard_state.term > Term(0) {
+            node.leader_heard_ms = Some(now_ms); // It may have heard from a leader just before it went down.
+        }
         node.reset_election_deadline();
         if term_was_lost {
             node.hard_state_changed();
@@ -209,7 +221,8 @@ impl Node {
             Input::Receive(message) => return self.on_message(message),
             Input::Propose { token, command } => self.on_propose(token, command),
             Input::ChangeMembership { token, change } => self.on_change(token, &change),
-            Input::Read { token } => self.on_read(token),
+            Input::Read { token, mode } => self.on_read(token, mode),
+            Input::TransferLeadership { token, target } => self.on_transfer(token, target),
             Input::Persisted { sequence } => return self.on_persisted(sequence),
             Input::Applied { index } => return self.on_applied(index),
             Input::SnapshotStored { snapshot } => return self.on_snapshot_stored(snapshot),
@@ -225,11 +238,14 @@ impl Node {
     /// What follows from the new state.
     fn finish_step(&mut self) {
         self.continue_change();
+        self.continue_transfer();
         self.announce();
         self.replicate();
+        self.ask_leader();
         self.hand_out_batch();
         self.apply_committed();
         self.answer_reads();
+        self.answer_follower_reads();
         self.compact();
     }
 
@@ -262,23 +278,27 @@ impl Node {
                 self.on_pre_vote_granted(from, term);
                 return Ok(());
             }
-            // Within the least election timeout of hearing from a leader, requests are disregarded (thesis 4.2.3).
-            MessageBody::Vote { .. }
-                if term > self.hard_state.term && self.config.check_quorum && self.has_live_leader() =>
-            {
+            MessageBody::Vote { is_transfer, .. } if self.disregards_vote(from, term, is_transfer) => {
                 return Ok(());
             }
             _ => {}
         }
         if term > self.hard_state.term {
-            self.become_follower(term, None);
+            self.later_term(term);
         }
-        if term < self.hard_state.term {
+        let counts_stale_vote = matches!(body, MessageBody::VoteReply { granted: true })
+            && self.config.defects.has(Defect::StaleVoteCounted);
+        if term < self.hard_state.term && !counts_stale_vote {
             self.answer_outdated(from, &body);
             return Ok(());
         }
         match body {
-            MessageBody::Vote { last_index, last_term } => self.on_vote(from, last_index, last_term),
+            MessageBody::Vote { last_index, last_term, .. } => self.on_vote(from, last_index, last_term),
+            MessageBody::TimeoutNow => self.on_timeout_now(from),
+            MessageBody::ReadIndex { incarnation, request } => self.on_read_index(from, incarnation, request),
+            MessageBody::ReadIndexReply { incarnation, request, index } => {
+                self.on_read_index_reply(incarnation, request, index);
+            }
             MessageBody::VoteReply { granted: true } => self.on_vote_granted(from),
             MessageBody::Append { prev_index, prev_term, entries, commit, round } => {
                 let previous = Previous { index: prev_index, term: prev_term };
@@ -349,6 +369,7 @@ impl Node {
                     && Chunk::makes_sense(snapshot, *offset, data)
                     && is_configuration(&snapshot.point.membership)
             }
+            MessageBody::ReadIndexReply { index, .. } => *index < INDEX_LIMIT,
             _ => true,
         }
     }
@@ -360,8 +381,10 @@ impl Node {
     }
 
     fn refuse_when_halted(&mut self, input: Input) {
-        if let Input::Propose { token, .. } | Input::ChangeMembership { token, .. } | Input::Read { token } =
-            input
+        if let Input::Propose { token, .. }
+        | Input::ChangeMembership { token, .. }
+        | Input::TransferLeadership { token, .. }
+        | Input::Read { token, .. } = input
         {
             let reason = RefusalReason::NotLeader { leader: None };
             self.effects.push(Effect::Refused { token, reason });

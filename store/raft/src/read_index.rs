@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use crate::defects::Defect;
 use crate::node::{Node, RoleState};
 use crate::queue::pop_front_if;
-use crate::types::{Effect, LogIndex, RefusalReason, Token};
+use crate::types::{Effect, LogIndex, MessageBody, NodeId, Payload, ReadMode, RefusalReason, Token};
 
 /// A read that waits.
 #[derive(Debug)]
@@ -28,10 +28,23 @@ struct WaitingRead {
     round: u64,
 }
 
+/// A follower's request that waits. It does not wait for this node's state machine.
+#[derive(Debug)]
+struct WaitingRequest {
+    from: NodeId,
+    incarnation: u64,
+    request: u64,
+    index: LogIndex,
+    round: u64,
+}
+
 /// The reads that wait, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct ReadQueue {
     waiting: VecDeque<WaitingRead>,
+    requests: VecDeque<WaitingRequest>,
+    /// The newest round that a read waits for.
+    wanted: u64,
     /// A majority has confirmed this round.
     confirmed: u64,
     /// The newest round that began for the sake of a read.
@@ -41,18 +54,17 @@ pub(crate) struct ReadQueue {
 impl ReadQueue {
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.requests.len()
     }
 
     /// Whether a round should begin now: some read waits for one after `round`, and none is on its way for an earlier read.
     pub(crate) fn wants_round_after(&self, round: u64) -> bool {
-        let newest_waits = self.waiting.back().is_some_and(|read| read.round > round);
-        newest_waits && self.begun <= self.confirmed
+        self.wanted > round && self.begun <= self.confirmed
     }
 
     /// Round `round` began: every read that waits now waits for it or an earlier one.
     pub(crate) fn began(&mut self, round: u64) {
-        if self.waiting.back().is_some_and(|read| read.round == round) {
+        if self.wanted == round {
             self.begun = round;
         }
     }
@@ -65,23 +77,84 @@ impl ReadQueue {
 
 impl Node {
     /// A client wants to read.
-    pub(crate) fn on_read(&mut self, token: Token) {
-        if self.config.defects.has(Defect::FollowerRead) {
-            return self.effects.push(Effect::ReadReady { token, index: self.applied });
+    pub(crate) fn on_read(&mut self, token: Token, mode: ReadMode) {
+        let is_leader = matches!(self.role_state, RoleState::Leader(_));
+        let defects = self.config.defects;
+        let reads_at_once = mode == ReadMode::Local
+            || defects.has(Defect::FollowerRead)
+            || (defects.has(Defect::LocalLeaderRead) && is_leader);
+        match mode {
+            _ if reads_at_once => self.read_ready(token, self.applied, None),
+            ReadMode::Log => self.propose_payload(token, Payload::Noop),
+            ReadMode::Follower if !is_leader => self.on_follower_read(token),
+            ReadMode::Lease => self.on_lease_read(token),
+            _ => self.confirm_then_read(token),
         }
-        let RoleState::Leader(leadership) = &self.role_state else {
+    }
+
+    fn read_ready(&mut self, token: Token, index: LogIndex, valid_until_ms: Option<u64>) {
+        self.effects.push(Effect::ReadReady { token, index, valid_until_ms });
+    }
+
+    /// Under a lease that is valid now; what makes it valid after the state machine was read is the driver's duty.
+    fn on_lease_read(&mut self, token: Token) {
+        let index = self.index_to_wait_for();
+        match self.lease_until_ms() {
+            Some(_) if self.config.defects.has(Defect::LeaseReadAfterPause) && index <= self.applied => {
+                self.read_ready(token, index, None);
+            }
+            Some(until_ms) if index <= self.applied => self.read_ready(token, index, Some(until_ms)),
+            _ => self.confirm_then_read(token),
+        }
+    }
+
+    /// Whether no more reads are taken.
+    pub(crate) fn reads_are_overloaded(&self) -> bool {
+        let waiting = self.pending.len() + self.reads.len() + self.follower_reads.len();
+        waiting >= self.config.max_pending
+    }
+
+    fn confirm_then_read(&mut self, token: Token) {
+        let Some(round) = self.round_to_wait_for() else {
             let reason = RefusalReason::NotLeader { leader: self.leader };
             return self.effects.push(Effect::Refused { token, reason });
         };
-        if self.config.defects.has(Defect::LocalLeaderRead) {
-            return self.effects.push(Effect::ReadReady { token, index: self.applied });
-        }
-        if self.pending.len() + self.reads.len() >= self.config.max_pending {
+        if self.reads_are_overloaded() {
             return self.effects.push(Effect::Refused { token, reason: RefusalReason::Overloaded });
         }
-        let index = self.commit.max(leadership.first_index);
-        let round = leadership.round + 1;
+        let index = self.index_to_wait_for();
+        self.reads.wanted = self.reads.wanted.max(round);
         self.reads.waiting.push_back(WaitingRead { token, index, round });
+    }
+
+    /// A follower has reads. If too many wait, it is not answered, and asks again.
+    pub(crate) fn on_read_index(&mut self, from: NodeId, incarnation: u64, request: u64) {
+        let Some(round) = self.round_to_wait_for() else { return };
+        if self.reads_are_overloaded() {
+            return;
+        }
+        let index = self.index_to_wait_for();
+        self.reads.wanted = self.reads.wanted.max(round);
+        self.reads.requests.push_back(WaitingRequest { from, incarnation, request, index, round });
+    }
+
+    /// Everything that may be committed now: the commit index; but until an entry of this leader's term is committed, it does
+    /// not know what earlier leaders have committed.
+    fn index_to_wait_for(&self) -> LogIndex {
+        let RoleState::Leader(leadership) = &self.role_state else { return self.commit };
+        if self.config.defects.has(Defect::ReadIndexNoCurrentTermCommit) {
+            return self.commit;
+        }
+        self.commit.max(leadership.first_index)
+    }
+
+    /// A round that begins after now; `None`: this node does not lead.
+    fn round_to_wait_for(&self) -> Option<u64> {
+        let RoleState::Leader(leadership) = &self.role_state else { return None };
+        if self.config.defects.has(Defect::ReadIndexReuseOnRetry) {
+            return Some(leadership.round); // Whatever is on its way, or has come back.
+        }
+        Some(leadership.round + 1)
     }
 
     /// Notes the newest round that a majority has answered.
@@ -91,14 +164,23 @@ impl Node {
         let answered = |id| leadership.progress_of(id).map_or(0, |progress| progress.answered_round);
         let round = self.quorum().reached(|id| if id == self.config.id { own } else { answered(id) });
         self.reads.confirm(round);
+        if let RoleState::Leader(leadership) = &mut self.role_state {
+            leadership.lease.confirmed(round);
+        }
     }
 
     /// Answers the reads that have nothing left to wait for.
     pub(crate) fn answer_reads(&mut self) {
         let (confirmed, applied) = (self.reads.confirmed, self.applied);
-        let is_ready = |read: &WaitingRead| read.round <= confirmed && read.index <= applied;
+        let hurries = self.config.defects.has(Defect::ReadIndexNotWaitingApply);
+        let is_ready = |read: &WaitingRead| read.round <= confirmed && (hurries || read.index <= applied);
         while let Some(read) = pop_front_if(&mut self.reads.waiting, is_ready) {
-            self.effects.push(Effect::ReadReady { token: read.token, index: read.index });
+            self.read_ready(read.token, read.index, None);
+        }
+        let is_confirmed = |request: &WaitingRequest| request.round <= confirmed;
+        while let Some(request) = pop_front_if(&mut self.reads.requests, is_confirmed) {
+            let WaitingRequest { from, incarnation, request, index, .. } = request;
+            self.send(from, MessageBody::ReadIndexReply { incarnation, request, index });
         }
     }
 

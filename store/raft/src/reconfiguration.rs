@@ -40,6 +40,9 @@ impl Node {
         if self.is_overloaded() {
             return Err(RefusalReason::Overloaded);
         }
+        if let Some(to) = self.hands_over_to() {
+            return Err(RefusalReason::Transferring { to });
+        }
         let defects = self.config.defects;
         let in_progress = self.membership().is_joint() || self.configurations.newest_index() > self.commit;
         if in_progress && !defects.has(Defect::MembershipTwoAtOnce) {
@@ -104,7 +107,7 @@ impl Node {
         if self.membership().is_joint() {
             self.leave_joint();
         } else if !self.membership().is_voter(self.config.id) {
-            self.become_follower(self.hard_state.term, None);
+            self.retire();
         }
     }
 

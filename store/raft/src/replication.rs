@@ -6,6 +6,7 @@
 //! Complexity: O(n) per proposal and per answer, n the number of members; O(1) amortised per entry and follower.
 
 use crate::defects::Defect;
+use crate::lease::Lease;
 use crate::node::{Halted, Node, PendingProposal, RoleState};
 use crate::progress::{Progress, Rounds};
 use crate::types::{
@@ -28,6 +29,8 @@ pub(crate) struct Leadership {
     leaving: Vec<(NodeId, LogIndex)>,
     /// The change that ends when the joint configuration, which this leader has entered, is left.
     pub(crate) joint_token: Option<Token>,
+    /// How long nobody else can lead.
+    pub(crate) lease: Lease,
 }
 
 impl Leadership {
@@ -45,6 +48,7 @@ impl Leadership {
             followers,
             leaving: Vec::new(),
             joint_token: None,
+            lease: Lease::default(),
         }
     }
 
@@ -104,8 +108,15 @@ impl Leadership {
 impl Node {
     /// A client wants `command` in the log.
     pub(crate) fn on_propose(&mut self, token: Token, command: bytes::Bytes) {
+        self.propose_payload(token, Payload::Command(command));
+    }
+
+    /// Appends `payload` for a client, if this node may.
+    pub(crate) fn propose_payload(&mut self, token: Token, payload: Payload) {
         let refusal = if !matches!(self.role_state, RoleState::Leader(_)) {
             Some(RefusalReason::NotLeader { leader: self.leader })
+        } else if let Some(to) = self.hands_over_to() {
+            Some(RefusalReason::Transferring { to })
         } else if self.is_overloaded() {
             Some(RefusalReason::Overloaded)
         } else {
@@ -115,7 +126,7 @@ impl Node {
             return self.effects.push(Effect::Refused { token, reason });
         }
         let term = self.hard_state.term;
-        let index = self.log.append(term, Payload::Command(command));
+        let index = self.log.append(term, payload);
         self.pending.push_back(PendingProposal { index, term, token });
     }
 
@@ -143,6 +154,9 @@ impl Node {
         if begins_round {
             leadership.round += 1;
             self.reads.began(leadership.round);
+            if self.config.lease_reads && self.config.check_quorum {
+                leadership.lease.began(leadership.round, self.now_ms);
+            }
         }
         for position in 0..leadership.followers.len() {
             self.send_appends(position, begins_round);
@@ -179,6 +193,9 @@ impl Node {
                 entries = self.log.slice(progress.next, max_entries, max_bytes);
                 progress.sent_up_to(LogIndex(prev_index.0 + entries.len() as u64));
             }
+            if self.config.defects.has(Defect::PartialPartitionStuckLeader) {
+                progress.heard_ms = self.now_ms; // What was sent counts as heard.
+            }
             let (to, round) = (*to, leadership.round);
             self.send(to, MessageBody::Append { prev_index, prev_term, entries, commit: self.commit, round });
             is_due = false;
@@ -199,6 +216,8 @@ impl Node {
         progress.heard(self.now_ms, round);
         match outcome {
             Ok(matched) => {
+                let guesses = self.config.defects.has(Defect::StaleAppendReplyCounted);
+                let matched = if guesses { LogIndex(progress.next.0 - 1) } else { matched };
                 let is_news = progress.accepted(matched.min(last_index), rounds, &self.log);
                 if matched > last_index {
                     self.broken(format!(
@@ -229,7 +248,8 @@ impl Node {
         };
         let matched = |id| leadership.progress_of(id).map_or(LogIndex(0), |progress| progress.matched);
         let reached = self.quorum().reached(|id| if id == self.config.id { own } else { matched(id) });
-        let is_of_this_term = self.log.term_at(reached) == Some(self.hard_state.term);
+        let is_of_this_term = self.log.term_at(reached) == Some(self.hard_state.term)
+            || self.config.defects.has(Defect::CommitPriorTermByCount);
         if reached > self.commit && is_of_this_term {
             self.commit = reached;
             self.settle_membership();

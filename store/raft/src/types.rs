@@ -75,6 +75,25 @@ pub struct Entry {
     pub payload: Payload,
 }
 
+/// How a read is to be answered. All but `Local` are linearizable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadMode {
+    /// By an entry of its own in the log (thesis 6.3): the read ends when that is handed over to be applied, and sees what has
+    /// been applied then. Leader only.
+    Log,
+    /// By confirming the leader once for all reads that wait (ReadIndex, thesis 6.4). Leader only.
+    #[default]
+    ReadIndex,
+    /// The same, asked for by a follower, which answers from its own state machine. Any node that knows a leader.
+    Follower,
+    /// Without asking anybody, within the time in which no other leader can have been elected, if clocks keep their bound
+    /// (thesis 6.4.1); by ReadIndex otherwise. Leader only.
+    Lease,
+    /// From whatever this node has applied: **not** linearizable, of any age. Any node.
+    Local,
+}
+
 /// What must survive a crash besides the log (paper, Figure 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
@@ -149,6 +168,17 @@ pub struct Config {
     pub pre_vote: bool,
     /// A leader that has not heard from a majority for an election timeout steps down (thesis 6.2).
     pub check_quorum: bool,
+    /// How many further election timeouts this node waits before it campaigns, so that others are elected first where they
+    /// can be: a priority, of which 0 is the highest. Nothing but the time to an election hangs on it.
+    pub election_handicap: u64,
+    /// Whether reads under a lease are answered so (they are confirmed by a round otherwise). To be the same on all nodes, with
+    /// `check_quorum` on: a node that restarts keeps what it may have promised a leader before, and votes for nobody for an
+    /// election timeout.
+    pub lease_reads: bool,
+    /// No node's clock runs faster than another's by more than this, in percent.
+    pub max_clock_drift_percent: u64,
+    /// Another number in each life of this node, so that no answer to an earlier one is taken for an answer to this one.
+    pub incarnation: u64,
     /// Seed of the randomised timeouts.
     pub seed: u64,
     /// Bugs switched on, for testing testers.
@@ -174,7 +204,9 @@ pub struct Recovered {
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The driver's monotonic clock reads `now_ms`. To be given at least every quarter of a heartbeat interval, and
-    /// before the first other input after a pause, so that a node which slept notices it before it answers anything.
+    /// before the first other input after a pause, so that a node which slept notices it before it answers anything. The
+    /// clock is to be read *after* the messages that follow in the same step have arrived: what a follower promises the
+    /// leader's lease is counted from this reading (see `lease`).
     Tick {
         /// Milliseconds since any fixed point.
         now_ms: u64,
@@ -196,10 +228,19 @@ pub enum Input {
         /// What is to change.
         change: Change,
     },
-    /// A client wants a linearizable read (ReadIndex, thesis 6.4).
+    /// A client wants to read.
     Read {
         /// Names the read in the effect that ends it.
         token: Token,
+        /// How current it must be, and at what price.
+        mode: ReadMode,
+    },
+    /// An operator wants another node to lead (thesis 3.10).
+    TransferLeadership {
+        /// Names the transfer in the effect that ends it.
+        token: Token,
+        /// Who is to lead; `None`: the voter whose log has come furthest.
+        target: Option<NodeId>,
     },
     /// Everything up to and including this batch is durable.
     Persisted {
@@ -324,13 +365,24 @@ pub enum Effect {
         /// The lowest index that is needed.
         below: LogIndex,
     },
-    /// The read may be answered from the state machine now: a majority confirmed the leader after the read arrived, and
-    /// the state machine has applied everything that was committed then.
+    /// The read may be answered from the state machine now, before the next input is handed in. In every mode but
+    /// [`ReadMode::Local`] the state machine has applied everything that was committed when the read arrived.
     ReadReady {
         /// The read.
         token: Token,
-        /// The commit index that the read waited for.
+        /// The index that the read waited for.
         index: LogIndex,
+        /// Of a read under a lease: read the state machine first, and *then* the clock; only if that is still before this
+        /// time, what was read was current. Otherwise the process was stopped in between: give the answer up. (The other
+        /// order proves nothing: the process may be stopped between looking at the clock and reading.)
+        valid_until_ms: Option<u64>,
+    },
+    /// The transfer of leadership has succeeded: its target leads.
+    TransferDone {
+        /// The transfer.
+        token: Token,
+        /// Who leads now.
+        leader: NodeId,
     },
     /// The proposal or read ends here without having been carried out, or without this node's knowing.
     Refused {
@@ -382,6 +434,14 @@ pub enum RefusalReason {
     },
     /// *Definite.* The membership cannot be changed so, or not now.
     ChangeRefused(ChangeRefusal),
+    /// *Definite.* This node is handing leadership over and appends nothing.
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
+    /// Of a transfer: its target did not take over within an election timeout, and this node serves again. *Indefinite*: the
+    /// target may have been told, late, and may take over yet.
+    TransferGivenUp,
     /// *Definite.* Too much is waiting already.
     Overloaded,
     /// *Definite.* Another entry was committed in its place.
@@ -395,7 +455,7 @@ impl RefusalReason {
     /// Whether a *proposal* refused for this reason is known never to take effect.
     #[must_use]
     pub fn is_definite(self) -> bool {
-        !matches!(self, RefusalReason::LeadershipLost)
+        !matches!(self, RefusalReason::LeadershipLost | RefusalReason::TransferGivenUp)
     }
 }
 
@@ -448,6 +508,8 @@ pub enum MessageBody {
         last_index: LogIndex,
         /// Term of the candidate's last entry.
         last_term: Term,
+        /// The leader itself has asked the candidate to take over: the request is heeded although that leader lives.
+        is_transfer: bool,
     },
     /// Answer to a vote request.
     VoteReply {
@@ -494,6 +556,24 @@ pub enum MessageBody {
         index: LogIndex,
         /// What the follower needs next.
         wanted: Wanted,
+    },
+    /// Campaign now, says the leader who wants the receiver to take over (thesis 3.10).
+    TimeoutNow,
+    /// A follower with reads asks the leader how far its state machine must be (thesis 6.4, last paragraph).
+    ReadIndex {
+        /// See [`Config::incarnation`].
+        incarnation: u64,
+        /// Numbers the requests of this incarnation, from 1. A request stands for all reads that arrived before it was sent.
+        request: u64,
+    },
+    /// Answer to that, once a majority has confirmed the leader in a round that began after the request arrived.
+    ReadIndexReply {
+        /// As in the request.
+        incarnation: u64,
+        /// As in the request.
+        request: u64,
+        /// What must be applied before the reads are answered.
+        index: LogIndex,
     },
 }
 

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use labrys_raft::{
-    Change, Config, Defects, Effect, Entry, Input, LogIndex, Membership, Message, Node, NodeId, Role,
-    Snapshot, Status, Token,
+    Change, Config, Defects, Effect, Entry, Input, LogIndex, Membership, Message, Node, NodeId, ReadMode,
+    Role, Snapshot, Status, Token,
 };
 
 use crate::disk::{self, Disk, SnapshotJob};
@@ -70,6 +70,10 @@ pub fn config(id: u64, voters: u64) -> Config {
         snapshot_chunk_bytes: 16,
         pre_vote: true,
         check_quorum: true,
+        election_handicap: 0,
+        lease_reads: false,
+        max_clock_drift_percent: 10,
+        incarnation: 0,
         seed: 1,
         defects: Defects::NONE,
     }
@@ -146,7 +150,8 @@ impl Cluster {
         let applied = applied.max(label);
         server.handed_over = applied;
         server.life += 1;
-        match Node::new(server.config.clone(), server.disk.recovered(applied), server.clock_ms) {
+        let config = Config { incarnation: server.life, ..server.config.clone() };
+        match Node::new(config, server.disk.recovered(applied), server.clock_ms) {
             Ok(node) => server.node = Some(node),
             Err(error) => {
                 return violated(Property::StartsFromItsDisk, format!("node {}: {error}", place + 1));
@@ -212,14 +217,22 @@ impl Cluster {
                     server.disk.compact(up_to);
                 }
                 Effect::DropSnapshots { below } => server.disk.drop_snapshots(below),
-                Effect::ReadReady { token, index } => {
+                Effect::ReadReady { token, valid_until_ms: Some(until_ms), .. }
+                    if server.clock_ms >= until_ms =>
+                {
+                    self.oracle.gave_up(token)?;
+                    if let Some(trace) = &mut self.trace {
+                        trace.push(format!("-- node {id} gives read {token} up"));
+                    }
+                }
+                Effect::ReadReady { token, index, .. } => {
                     let applied = LogIndex(server.machine.len() as u64);
                     self.oracle.on_read_ready(token, index, applied)?;
                 }
                 other => self.oracle.on_other(id, &other)?,
             }
         }
-        Ok(())
+        self.check_quorum_of_commit(place, was.commit)
     }
 
     /// Time passes for one server.
@@ -325,11 +338,20 @@ impl Cluster {
         Ok(token)
     }
 
-    /// A client of the server at `place` reads.
-    pub fn read(&mut self, place: usize) -> Result<Token, Violation> {
+    /// An operator asks the server at `place` to hand leadership over.
+    pub fn transfer(&mut self, place: usize, target: Option<NodeId>) -> Result<Token, Violation> {
         let token = self.new_token(place);
-        self.oracle.read_began(token);
-        self.step(place, vec![Input::Read { token }])?;
+        self.oracle.transfer_began(token);
+        self.step(place, vec![Input::TransferLeadership { token, target }])?;
+        Ok(token)
+    }
+
+    /// A client of the server at `place` reads. If that is paused, the process was stopped within a step: it has looked at the
+    /// clock before, and reads now.
+    pub fn read(&mut self, place: usize, mode: ReadMode) -> Result<Token, Violation> {
+        let token = self.new_token(place);
+        self.oracle.read_began(token, mode);
+        self.step(place, vec![Input::Read { token, mode }])?;
         Ok(token)
     }
 

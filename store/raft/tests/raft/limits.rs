@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use labrys_raft::{
-    AppendRejection, Config, Defect, Defects, Effect, Entry, HardState, Input, LogIndex, Membership, Message,
-    MessageBody, Node, NodeId, Payload, Recovered, Sequence, Snapshot, SnapshotPoint, StartError, Term,
-    Token, Wanted,
+    AppendRejection, Change, Config, Defect, Defects, Effect, Entry, HardState, Input, LogIndex, Membership,
+    Message, MessageBody, Node, NodeId, Payload, ReadMode, Recovered, Sequence, Snapshot, SnapshotPoint,
+    StartError, Term, Token, Wanted,
 };
 use proptest::prelude::*;
 
@@ -204,7 +204,11 @@ fn messages_that_wait_for_the_disk_are_one_of_a_kind_for_each_node() {
         for from in 2..=5 {
             step(
                 &mut node,
-                message(from, 9, MessageBody::Vote { last_index: LogIndex(0), last_term: Term(0) }),
+                message(
+                    from,
+                    9,
+                    MessageBody::Vote { last_index: LogIndex(0), last_term: Term(0), is_transfer: false },
+                ),
             );
         }
     }
@@ -261,7 +265,37 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
-    (number(), number()).prop_map(|(index, term)| entry(index, term))
+    let noop = (number(), number()).prop_map(|(index, term)| entry(index, term));
+    let ids = || prop::collection::vec((0..5_u64).prop_map(NodeId), 0..4);
+    let lists = (ids(), ids(), ids(), ids());
+    let membership = (number(), number(), lists).prop_map(|(index, term, lists)| {
+        let (voters, outgoing, learners, learners_next) = lists;
+        let membership = Membership { voters, outgoing, learners, learners_next, ..Membership::default() };
+        let payload = Payload::Membership(Box::new(Membership { last_id: NodeId(9), ..membership }));
+        Entry { payload, ..entry(index, term) }
+    });
+    prop_oneof![4 => noop, 1 => membership]
+}
+
+fn read_mode() -> impl Strategy<Value = ReadMode> {
+    prop::sample::select(vec![
+        ReadMode::Log,
+        ReadMode::ReadIndex,
+        ReadMode::Follower,
+        ReadMode::Lease,
+        ReadMode::Local,
+    ])
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let id = || (0..6_u64).prop_map(NodeId);
+    let ids = move || prop::collection::vec(id(), 0..3);
+    prop_oneof![
+        id().prop_map(|id| Change::AddLearner { id, address: String::new() }),
+        id().prop_map(|id| Change::Promote { id }),
+        id().prop_map(|id| Change::Remove { id }),
+        (ids(), ids(), ids()).prop_map(|(promote, remove, demote)| Change::Joint { promote, remove, demote }),
+    ]
 }
 
 /// Entries that follow `prev`, or any.
@@ -280,7 +314,15 @@ fn any_body() -> impl Strategy<Value = MessageBody> {
         any::<bool>().prop_map(|granted| MessageBody::PreVoteReply { granted }),
         (number(), number()).prop_map(|(index, term)| MessageBody::Vote {
             last_index: LogIndex(index),
-            last_term: Term(term)
+            last_term: Term(term),
+            is_transfer: index % 2 == 0,
+        }),
+        Just(MessageBody::TimeoutNow),
+        number().prop_map(|request| MessageBody::ReadIndex { incarnation: 0, request }),
+        (number(), number()).prop_map(|(request, index)| MessageBody::ReadIndexReply {
+            incarnation: 0,
+            request,
+            index: LogIndex(index)
         }),
         any::<bool>().prop_map(|granted| MessageBody::VoteReply { granted }),
         append.prop_map(|((prev, term, entries), commit, round)| MessageBody::Append {
@@ -323,7 +365,11 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => prop_oneof![8 => 0..1000_u64, 1 => number()].prop_map(|now_ms| Input::Tick { now_ms }),
         6 => receive,
         1 => any::<u64>().prop_map(|token| Input::Propose { token: Token(token), command: Bytes::new() }),
-        1 => any::<u64>().prop_map(|token| Input::Read { token: Token(token) }),
+        1 => (any::<u64>(), read_mode()).prop_map(|(token, mode)| Input::Read { token: Token(token), mode }),
+        1 => (any::<u64>(), change()).prop_map(|(token, change)| Input::ChangeMembership { token: Token(token), change }),
+        1 => (any::<u64>(), proptest::option::of(0..5_u64)).prop_map(|(token, target)| {
+            Input::TransferLeadership { token: Token(token), target: target.map(NodeId) }
+        }),
         2 => number().prop_map(|sequence| Input::Persisted { sequence: Sequence(sequence) }),
         1 => number().prop_map(|index| Input::Applied { index: LogIndex(index) }),
         1 => any_snapshot().prop_map(|snapshot| Input::SnapshotStored { snapshot }),

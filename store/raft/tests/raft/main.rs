@@ -5,11 +5,16 @@
 //! - `properties`: random schedules under the eye of `oracle`
 //! - `limits`: bad configurations, bad messages, bounds
 //!
+//! - `defects`: each defect of elections, replication, membership and reads must break a property
+//! - `operators`: what operators and readers add to the schedules: changes of the membership, transfers, all kinds of reads
+//!
 //! `cluster`, `disk`, `render` and `simulation` are what they share.
 
 mod cluster;
+mod defects;
 mod disk;
 mod limits;
+mod operators;
 mod oracle;
 mod paper;
 mod properties;

@@ -9,6 +9,7 @@
 //! | state machine safety | Figure 3, 5.4.3 | one entry per committed index |
 //! | applied once, in order | Figure 2 | the entries handed over are consecutive |
 //! | commit never regresses | Figure 2 | per life of a node |
+//! | committed by a quorum | 4.1, 4.3 of the thesis | what a leader commits is on the disks of a majority of its configuration's voters, in a joint one of both halves |
 //! | durable before promised | Figure 2, 5.2 | votes, acknowledgements and terms sent are on the sender's disk |
 //! | restarts from its disk | thesis 5 | log and snapshots join, whatever was compacted |
 //! | snapshots are kept | this crate | what is to be sent or restored was not dropped; nothing is compacted that no snapshot has |
@@ -23,8 +24,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use labrys_raft::{
-    Effect, Entry, LogIndex, Message, MessageBody, Node, NodeId, Payload, PersistBatch, Role, Status, Term,
-    Token,
+    Effect, Entry, LogIndex, Message, MessageBody, Node, NodeId, Payload, PersistBatch, ReadMode, Role,
+    Status, Term, Token,
 };
 
 use crate::disk::Disk;
@@ -39,6 +40,7 @@ pub enum Property {
     StateMachineSafety,
     AppliedOnceInOrder,
     CommitNeverRegresses,
+    CommittedByQuorum,
     DurableBeforePromised,
     StartsFromItsDisk,
     SnapshotsAreKept,
@@ -74,7 +76,10 @@ enum Open {
     Proposal,
     /// With the position that it must see.
     Read(LogIndex),
+    /// May see anything.
+    LocalRead,
     Change,
+    Transfer,
 }
 
 /// Everything that was seen so far.
@@ -109,9 +114,20 @@ impl Oracle {
         assert_eq!(earlier, None, "the test must not propose a command twice");
     }
 
-    /// A client hands in a read: it must see what any client has seen by now.
-    pub fn read_began(&mut self, token: Token) {
-        self.open.insert(token, Open::Read(self.seen));
+    /// A client hands in a read: it must see what any client has seen by now, unless it is local.
+    pub fn read_began(&mut self, token: Token, mode: ReadMode) {
+        let open = if mode == ReadMode::Local { Open::LocalRead } else { Open::Read(self.seen) };
+        self.open.insert(token, open);
+    }
+
+    /// An operator asks for another leader.
+    pub fn transfer_began(&mut self, token: Token) {
+        self.open.insert(token, Open::Transfer);
+    }
+
+    /// The driver does not give the answer to a read, because the lease was over when it had it.
+    pub fn gave_up(&mut self, token: Token) -> Result<(), Violation> {
+        self.ended(token).map(drop)
     }
 
     /// An operator asks for a change of the membership.
@@ -323,10 +339,11 @@ impl Oracle {
                 let what = format!("node {id} hands over entry {} in place of {expected}", entry.index);
                 return violated(Property::AppliedOnceInOrder, what);
             }
-            let is_change = |token| matches!(self.open.get(&token), Some(Open::Change));
+            let open = token.and_then(|token| self.open.get(&token));
             let fits = match (&entry.payload, *token) {
                 (_, None) => true,
-                (Payload::Membership(_), Some(token)) => is_change(token),
+                (Payload::Membership(_), _) => matches!(open, Some(Open::Change)),
+                (Payload::Noop, _) => matches!(open, Some(Open::Read(_))),
                 (_, token) => token == self.token_in(entry),
             };
             if !fits {
@@ -340,8 +357,16 @@ impl Oracle {
 
     /// A state machine has applied `entry`, and the client is told so.
     pub fn acknowledge(&mut self, token: Token, entry: &Entry) -> Result<(), Violation> {
-        if let Open::Proposal = self.ended(token)? {
-            self.acknowledged.insert(token, entry.index);
+        match self.ended(token)? {
+            Open::Proposal => {
+                self.acknowledged.insert(token, entry.index);
+            }
+            Open::Read(must_see) if entry.index < must_see => {
+                let what =
+                    format!("read {token} through the log is at {}, but {must_see} was seen", entry.index);
+                return violated(Property::ReadsAreCurrent, what);
+            }
+            _ => {}
         }
         self.seen = self.seen.max(entry.index);
         Ok(())
@@ -354,8 +379,10 @@ impl Oracle {
         index: LogIndex,
         applied: LogIndex,
     ) -> Result<(), Violation> {
-        let Open::Read(must_see) = self.ended(token)? else {
-            return violated(Property::TokensEndOnce, format!("proposal {token} ends as a read"));
+        let must_see = match self.ended(token)? {
+            Open::Read(must_see) => must_see,
+            Open::LocalRead => return Ok(()),
+            _ => return violated(Property::TokensEndOnce, format!("proposal {token} ends as a read")),
         };
         if applied < must_see || applied < index {
             let what = format!(
@@ -377,6 +404,7 @@ impl Oracle {
                 }
                 Ok(())
             }
+            Effect::TransferDone { token, .. } => self.ended(*token).map(drop),
             // Its own proof must be one: nothing else may look like it.
             Effect::FollowerLostLog { follower, .. } if self.trusts_assertions && !self.has_lost_logs => {
                 violated(
@@ -402,10 +430,14 @@ impl Oracle {
         }
     }
 
-    /// After healing: what clients were told to be done is in every state machine, and all are equal.
-    pub fn check_machines<'a>(&self, machines: impl Iterator<Item = &'a [Entry]>) -> Result<(), Violation> {
-        for machine in machines {
-            for (token, index) in &self.acknowledged {
+    /// After healing: what clients were told to be done is in every member's state machine, and all are equal as far as they
+    /// are.
+    pub fn check_machines<'a>(
+        &self,
+        machines: impl Iterator<Item = (&'a [Entry], bool)>,
+    ) -> Result<(), Violation> {
+        for (machine, is_member) in machines {
+            for (token, index) in self.acknowledged.iter().filter(|_| is_member) {
                 let found = machine.get(index.0 as usize - 1).and_then(|entry| self.token_in(entry));
                 if found != Some(*token) {
                     let what =

@@ -30,7 +30,14 @@ pub fn message(message: &Message) -> String {
     let body = match body {
         MessageBody::PreVote { last_index, last_term } => format!("pre-vote last={last_index}/{last_term}"),
         MessageBody::PreVoteReply { granted } => format!("pre-vote-reply {}", yes_or_no(*granted)),
-        MessageBody::Vote { last_index, last_term } => format!("vote last={last_index}/{last_term}"),
+        MessageBody::Vote { last_index, last_term, is_transfer } => {
+            format!("vote last={last_index}/{last_term}{}", if *is_transfer { " transfer" } else { "" })
+        }
+        MessageBody::TimeoutNow => "timeout-now".to_owned(),
+        MessageBody::ReadIndex { request, .. } => format!("read-index request={request}"),
+        MessageBody::ReadIndexReply { request, index, .. } => {
+            format!("read-index-reply request={request} index={index}")
+        }
         MessageBody::VoteReply { granted } => format!("vote-reply {}", yes_or_no(*granted)),
         MessageBody::Append { prev_index, prev_term, entries: list, commit, round } => {
             format!("append prev={prev_index}/{prev_term} [{}] commit={commit} round={round}", entries(list))
@@ -66,6 +73,9 @@ pub fn kind(message: &Message) -> &'static str {
     match message.body {
         MessageBody::PreVote { .. } => "pre-vote",
         MessageBody::PreVoteReply { .. } => "pre-vote-reply",
+        MessageBody::TimeoutNow => "timeout-now",
+        MessageBody::ReadIndex { .. } => "read-index",
+        MessageBody::ReadIndexReply { .. } => "read-index-reply",
         MessageBody::Vote { .. } => "vote",
         MessageBody::VoteReply { .. } => "vote-reply",
         MessageBody::Append { .. } => "append",
@@ -117,7 +127,11 @@ pub fn effect(node: NodeId, effect: &Effect) -> String {
         }
         Effect::CompactLog { up_to } => format!("{node} needs no log up to {up_to}"),
         Effect::DropSnapshots { below } => format!("{node} needs no snapshots below {below}"),
-        Effect::ReadReady { token, index } => format!("{node} read {token} is ready at {index}"),
+        Effect::ReadReady { token, index, valid_until_ms } => {
+            let until = valid_until_ms.map(|ms| format!(", until {ms} ms")).unwrap_or_default();
+            format!("{node} read {token} is ready at {index}{until}")
+        }
+        Effect::TransferDone { token, leader } => format!("{node} transfer {token} is done: {leader} leads"),
         Effect::Refused { token, reason } => format!("{node} refuses {token}: {}", refusal(*reason)),
         Effect::RoleChanged { term, role: new_role, leader } => {
             let leader = leader.map_or("unknown".to_owned(), |leader| leader.to_string());
@@ -161,6 +175,8 @@ fn refusal(reason: RefusalReason) -> String {
         RefusalReason::NotLeader { leader: Some(leader) } => format!("not the leader, {leader} is"),
         RefusalReason::NotLeader { leader: None } => "not the leader".to_owned(),
         RefusalReason::ChangeRefused(refusal) => refusal.to_string(),
+        RefusalReason::Transferring { to } => format!("handing over to {to}"),
+        RefusalReason::TransferGivenUp => "transfer given up".to_owned(),
         RefusalReason::Overloaded => "overloaded".to_owned(),
         RefusalReason::Superseded => "superseded".to_owned(),
         RefusalReason::LeadershipLost => "leadership lost".to_owned(),

@@ -5,7 +5,7 @@
 //!
 //! | verb | what it does |
 //! | --- | --- |
-//! | `cluster nodes=N` | a new cluster, all up; `down=(…)` not started; `voters=M`: nodes above M do not belong to it yet; `pre-vote=no`, `check-quorum=no`, `batch=`, `batch-bytes=`, `inflight=`, `pending=`, `kept=`, `chunk=`, `defect=` configure it; `watch-disk=no` makes the oracle blind for broken promises; `disk=manual`, `apply=manual` leave syncing and applying to the script. Input lines `2: log=1,1,3 term=4 vote=1` say what is on a disk |
+//! | `cluster nodes=N` | a new cluster, all up; `down=(…)` not started; `voters=M`: nodes above M do not belong to it yet; `pre-vote=no`, `check-quorum=no`, `lease-reads=yes`, `batch=`, `batch-bytes=`, `inflight=`, `pending=`, `kept=`, `chunk=`, `defect=` configure it; `watch-disk=no` makes the oracle blind for broken promises; `disk=manual`, `apply=manual` leave syncing and applying to the script. Input lines `2: log=1,1,3 term=4 vote=1` say what is on a disk |
 //! | `automatic` | `disk=yes`, `disk=no`, `apply=…` from now on |
 //! | `timeout node=N` | two election timeouts pass for it at once |
 //! | `tick by=MS` | time passes, for `node=` or all |
@@ -16,7 +16,8 @@
 //! | `snapshot` | `node=` takes a snapshot of what it has applied |
 //! | `work` | the disk of `node=` does `count=` of its jobs with snapshots: store, read, write |
 //! | `damage` | the next snapshot that `node=` receives arrives with a wrong bit |
-//! | `propose node=N command=TEXT`, `read node=N` | what a client does |
+//! | `propose node=N command=TEXT`, `read node=N` | what a client does; `mode=log`, `follower`, `lease`, `local` in place of ReadIndex. A paused node that reads was stopped within a step |
+//! | `transfer node=N to=M` | an operator wants M to lead |
 //! | `crash`, `start` | `node=` loses all that is not synced; starts from its disk; `applied=` survives |
 //! | `wipe` | the disk of `node=`, which is down, is emptied |
 //! | `pause`, `resume` | `node=` is stopped; goes on, `by=` ms later |
@@ -29,7 +30,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use datadriven::{DataDrivenError, TestCase, walk};
 use labrys_raft::{
-    Change, Config, Defect, Defects, Entry, HardState, LogIndex, Membership, NodeId, Payload, Term,
+    Change, Config, Defect, Defects, Entry, HardState, LogIndex, Membership, NodeId, Payload, ReadMode, Term,
 };
 
 use crate::cluster::{Cluster, config};
@@ -128,6 +129,7 @@ impl Script {
         let mut template = config(1, count);
         template.pre_vote = yes(case, "pre-vote")?.unwrap_or(true);
         template.check_quorum = yes(case, "check-quorum")?.unwrap_or(true);
+        template.lease_reads = yes(case, "lease-reads")?.unwrap_or(false);
         let limits = [
             ("batch", &mut template.max_batch_entries),
             ("batch-bytes", &mut template.max_batch_bytes),
@@ -206,7 +208,14 @@ impl Script {
                 let change = take_change(case)?;
                 Ok(self.on_each(&places, |cluster, place| cluster.change(place, change.clone()).map(drop)))
             }
-            "read" => Ok(self.on_each(&places, |cluster, place| cluster.read(place).map(drop))),
+            "read" => {
+                let mode = take_read_mode(case)?;
+                Ok(self.on_each(&places, |cluster, place| cluster.read(place, mode).map(drop)))
+            }
+            "transfer" => {
+                let target = case.try_take_arg::<u64>("to")?.map(NodeId);
+                Ok(self.on_each(&places, |cluster, place| cluster.transfer(place, target).map(drop)))
+            }
             "crash" => {
                 for place in places {
                     self.cluster.stop(place);
@@ -433,6 +442,18 @@ fn entries_of(terms: &[u64]) -> Vec<Entry> {
         payload: Payload::Noop,
     };
     terms.iter().enumerate().map(entry).collect()
+}
+
+/// `mode=`, ReadIndex without it.
+fn take_read_mode(case: &mut TestCase) -> Result<ReadMode, DataDrivenError> {
+    match case.try_take_arg::<String>("mode")?.as_deref() {
+        None => Ok(ReadMode::ReadIndex),
+        Some("log") => Ok(ReadMode::Log),
+        Some("follower") => Ok(ReadMode::Follower),
+        Some("lease") => Ok(ReadMode::Lease),
+        Some("local") => Ok(ReadMode::Local),
+        Some(other) => Err(DataDrivenError::Argument(format!("there is no mode {other}"))),
+    }
 }
 
 /// The change that the arguments of `change` describe.

@@ -3,13 +3,14 @@
 //!
 //! A schedule is a function of its seed. `LABRYS_RAFT_SCHEDULES` says how many are run.
 
-use labrys_raft::{Config, Defects, Input, LogIndex, NodeId};
+use labrys_raft::{Config, Defects, Input, LogIndex, Membership, NodeId};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::cluster::{Cluster, config};
 use crate::disk::Loss;
+use crate::operators::adapt_to_operators;
 use crate::oracle::{Property, Violation, violated};
 
 /// How many steps the stormy part has.
@@ -22,13 +23,16 @@ const MOST_ROUND_TRIPS: usize = 5000;
 
 /// What a schedule is made of.
 #[derive(Clone, Copy, Debug)]
-enum Action {
+pub enum Action {
     Deliver,
     Tick,
     Sync,
     Apply,
     Propose,
     Read,
+    ReadAsleep,
+    Change,
+    Transfer,
     Cut,
     Reconnect,
     Crash,
@@ -64,6 +68,8 @@ pub struct Exercised {
     pub dropped: usize,
     pub snapshots: usize,
     pub restored: usize,
+    pub changes: usize,
+    pub transfers: usize,
 }
 
 impl Exercised {
@@ -77,12 +83,14 @@ impl Exercised {
         self.dropped += other.dropped;
         self.snapshots += other.snapshots;
         self.restored += other.restored;
+        self.changes += other.changes;
+        self.transfers += other.transfers;
     }
 }
 
 /// One run of a schedule.
 pub struct Simulation {
-    rng: ChaCha8Rng,
+    pub rng: ChaCha8Rng,
     pub cluster: Cluster,
     /// `cut[from][to]`: nothing gets through in this direction.
     cut: Vec<Vec<bool>>,
@@ -106,8 +114,13 @@ impl Simulation {
             weights.extend([(Action::Propose, 60), (Action::TakeSnapshot, 60)]);
             weights.extend([(Action::Cut, 4), (Action::Reconnect, 4)]);
         }
-        let configs = (1..=count).map(|id| Config { id: NodeId(id), seed: seed ^ id, ..template.clone() });
+        let spare = adapt_to_operators(&mut rng, &mut template, &weights);
+        let configs = (1..=count + spare).map(|id| {
+            let initial = if id <= count { template.initial.clone() } else { Membership::default() };
+            Config { id: NodeId(id), seed: seed ^ id, initial, ..template.clone() }
+        });
         let mut cluster = Cluster::new(configs);
+        let count = count + spare;
         cluster.oracle.watches_disk = !setting.ignores_disk;
         cluster.oracle.trusts_assertions = setting.defects.is_empty();
         cluster.trace = setting.traces.then(Vec::new);
@@ -162,8 +175,11 @@ impl Simulation {
             }
             Action::Read => self.on_client_server(|simulation, place| {
                 simulation.exercised.reads += 1;
-                simulation.cluster.read(place).map(drop)
+                simulation.read(place)
             }),
+            Action::ReadAsleep => self.read_asleep(),
+            Action::Change => self.change(),
+            Action::Transfer => self.transfer(),
             Action::Cut => {
                 self.cut_something();
                 Ok(())
@@ -194,7 +210,7 @@ impl Simulation {
         }
     }
 
-    fn on_random_server(
+    pub fn on_random_server(
         &mut self,
         action: impl FnOnce(&mut Simulation, usize) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
@@ -203,7 +219,7 @@ impl Simulation {
     }
 
     /// Clients mostly know a leader, not always the newest.
-    fn on_client_server(
+    pub fn on_client_server(
         &mut self,
         action: impl FnOnce(&mut Simulation, usize) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
@@ -344,9 +360,13 @@ impl Simulation {
                 (_, Some(token)) if !self.is_open_or_acknowledged(token) => None,
                 (_, other) => other,
             };
-            if proposed.is_some_and(|token| self.is_everywhere(token)) {
+            let has_ended = self.cluster.oracle.open_operations().next().is_none();
+            if has_ended && proposed.is_some_and(|token| self.is_everywhere(token)) {
                 return self.check_the_end();
             }
+        }
+        if proposed.is_some_and(|token| self.is_everywhere(token)) {
+            return self.check_the_end();
         }
         violated(
             Property::Liveness,
@@ -386,7 +406,7 @@ impl Simulation {
 
     fn is_everywhere(&self, token: labrys_raft::Token) -> bool {
         let Some(index) = self.cluster.oracle.acknowledged.get(&token) else { return false };
-        self.cluster.servers.iter().all(|server| server.machine.len() as u64 >= index.0)
+        self.present_members().all(|place| self.cluster.servers[place].machine.len() as u64 >= index.0)
     }
 
     fn check_the_end(&self) -> Result<(), Violation> {
@@ -397,7 +417,10 @@ impl Simulation {
                 format!("{token} never ends, though nothing crashed since"),
             );
         }
-        oracle.check_machines(self.cluster.servers.iter().map(|server| server.machine.as_slice()))
+        let members: Vec<usize> = self.present_members().collect();
+        let servers = self.cluster.servers.iter().enumerate();
+        let machines = servers.map(|(place, server)| (server.machine.as_slice(), members.contains(&place)));
+        oracle.check_machines(machines)
     }
 
     fn summary(&self) -> Vec<String> {
@@ -431,16 +454,17 @@ fn random_weights(rng: &mut ChaCha8Rng) -> Vec<(Action, u32)> {
         (Action::Propose, rng.random_range(10..60)),
         (Action::Read, rng.random_range(5..30)),
     ];
-    let mut trouble = |actions: [(Action, u32); 2]| {
+    let mut trouble = |actions: &[(Action, u32)]| {
         if rng.random_bool(0.5) {
             weights.extend(actions);
         }
     };
-    trouble([(Action::Cut, 5), (Action::Reconnect, 5)]);
-    trouble([(Action::Crash, 5), (Action::Start, 10)]);
-    trouble([(Action::Pause, 4), (Action::Resume, 8)]);
-    trouble([(Action::JumpClock, 6), (Action::JumpClock, 6)]);
-    trouble([(Action::TakeSnapshot, 10), (Action::TakeSnapshot, 40)]);
+    trouble(&[(Action::Cut, 5), (Action::Reconnect, 5)]);
+    trouble(&[(Action::Crash, 5), (Action::Start, 10)]);
+    trouble(&[(Action::Pause, 4), (Action::Resume, 8), (Action::ReadAsleep, 8)]);
+    trouble(&[(Action::Change, 12), (Action::Transfer, 3)]);
+    trouble(&[(Action::JumpClock, 6), (Action::JumpClock, 6)]);
+    trouble(&[(Action::TakeSnapshot, 10), (Action::TakeSnapshot, 40)]);
     weights
 }
 

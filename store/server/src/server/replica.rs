@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use labrys_raft::{
-    Config, Defect, Defects, Effect, Entry, Input, LogIndex, Message, Node, NodeId, PersistBatch, Recovered,
-    RefusalReason, Role, Sequence, StartError, Status, Term, Token,
+    Config, Defect, Defects, Effect, Entry, Input, LogIndex, Message, Node, NodeId, PersistBatch, ReadMode,
+    Recovered, RefusalReason, Role, Sequence, StartError, Status, Term, Token,
 };
 
 use super::log_clock::LogClock;
@@ -201,7 +201,7 @@ impl Replica {
                         }
                         None => {
                             self.reads.insert(token, query);
-                            self.inputs.push(Input::Read { token });
+                            self.inputs.push(Input::Read { token, mode: ReadMode::ReadIndex });
                         }
                     }
                 }
@@ -331,7 +331,7 @@ impl Replica {
             Effect::RoleChanged { term, role, leader } => {
                 outputs.push(ReplicaOutput::RoleChanged { term, role, leader });
             }
-            Effect::MembershipChanged { .. } => {}
+            Effect::MembershipChanged { .. } | Effect::TransferDone { .. } => {}
             Effect::InvariantBroken { what } => outputs.push(ReplicaOutput::InvariantBroken { what }),
             Effect::FollowerLostLog { follower, acknowledged } => {
                 outputs.push(ReplicaOutput::FollowerLostLog { follower, acknowledged });
@@ -392,6 +392,12 @@ impl Replica {
             RefusalReason::NotLeader { leader } => return Answer::NotLeader { leader },
             RefusalReason::ChangeRefused(_) => {
                 (RefusalCode::Unspecified, "the membership cannot be changed so, or not now")
+            }
+            RefusalReason::Transferring { .. } => {
+                (RefusalCode::Unspecified, "leadership is being handed over")
+            }
+            RefusalReason::TransferGivenUp => {
+                (RefusalCode::Unspecified, "leadership was not taken over in time")
             }
             RefusalReason::Overloaded => (RefusalCode::Overloaded, "too many requests are waiting"),
             RefusalReason::Superseded => {

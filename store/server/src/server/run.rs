@@ -1,6 +1,7 @@
 //! Starting and stopping a node.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,6 +51,12 @@ pub struct ServerOptions {
     pub pre_vote: bool,
     /// See [`Config::check_quorum`].
     pub check_quorum: bool,
+    /// See [`Config::lease_reads`].
+    pub lease_reads: bool,
+    /// See [`Config::max_clock_drift_percent`].
+    pub max_clock_drift_percent: u64,
+    /// See [`Config::incarnation`].
+    pub incarnation: u64,
     /// Seed of the randomised election timeouts.
     pub seed: u64,
     /// Bugs switched on.
@@ -72,6 +79,9 @@ impl ServerOptions {
             heartbeat_interval_ms: 50,
             pre_vote: true,
             check_quorum: true,
+            lease_reads: true,
+            max_clock_drift_percent: 10,
+            incarnation: RandomState::new().build_hasher().finish(),
             seed: 0,
             defects: Defects::NONE,
             machine: MachineOptions::default(),
@@ -99,6 +109,10 @@ impl ServerOptions {
             max_pending: 8192,
             pre_vote: self.pre_vote,
             check_quorum: self.check_quorum,
+            election_handicap: 0,
+            lease_reads: self.lease_reads,
+            max_clock_drift_percent: self.max_clock_drift_percent,
+            incarnation: self.incarnation,
             seed: self.seed,
             defects: self.defects,
         }

@@ -335,6 +335,10 @@ mod tests {
             max_pending: 64,
             pre_vote: true,
             check_quorum: true,
+            election_handicap: 0,
+            lease_reads: false,
+            max_clock_drift_percent: 10,
+            incarnation: 0,
             seed: 5,
             defects: Defects::NONE,
         };

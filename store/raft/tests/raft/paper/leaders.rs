@@ -44,7 +44,7 @@ fn only_a_leader_takes_proposals_and_reads_and_the_others_say_who_is() {
     solo.append(2, 1, (0, 0), &[], 0);
     let reason = RefusalReason::NotLeader { leader: Some(NodeId(2)) };
     assert_eq!(solo.propose(2), [Effect::Refused { token: Token(2), reason }]);
-    assert_eq!(solo.step(Input::Read { token: Token(3) }), [Effect::Refused { token: Token(3), reason }]);
+    assert_eq!(solo.step(read(3)), [Effect::Refused { token: Token(3), reason }]);
     // Reference: section 5.1 and 8
 }
 
@@ -148,7 +148,7 @@ fn a_leader_never_drops_an_entry_of_its_own() {
 fn what_a_deposed_leader_leaves_undone_ends_as_unknown() {
     let mut solo = Solo::leader(1, &[]);
     solo.propose(1);
-    solo.step(Input::Read { token: Token(2) });
+    solo.step(read(2));
     let effects = solo.append(2, 3, (0, 0), &[], 0);
     let ended =
         [Token(1), Token(2)].map(|token| Effect::Refused { token, reason: RefusalReason::LeadershipLost });
@@ -162,7 +162,7 @@ fn a_read_waits_for_a_round_of_confirmation_that_began_after_it() {
     let mut solo = Solo::leader(1, &[]);
     solo.acknowledge(2, 1);
     solo.step(Input::Applied { index: LogIndex(1) });
-    let effects = solo.step(Input::Read { token: Token(1) });
+    let effects = solo.step(read(1));
     let round = sent(&effects).into_iter().find_map(|body| match body {
         MessageBody::Append { round, .. } => Some(*round),
         _ => None,
@@ -170,7 +170,7 @@ fn a_read_waits_for_a_round_of_confirmation_that_began_after_it() {
     let round = round.expect("a round begins");
     let answer = |round| MessageBody::AppendReply { round, outcome: Ok(LogIndex(1)) };
     assert_eq!(solo.receive(2, 2, answer(round - 1)), []);
-    let ready = Effect::ReadReady { token: Token(1), index: LogIndex(1) };
+    let ready = Effect::ReadReady { token: Token(1), index: LogIndex(1), valid_until_ms: None };
     assert_eq!(solo.receive(2, 2, answer(round)), [ready]);
     // Reference: section 8; thesis, section 6.4
 }
@@ -178,13 +178,13 @@ fn a_read_waits_for_a_round_of_confirmation_that_began_after_it() {
 #[test]
 fn a_read_waits_until_the_leader_has_committed_in_its_term_and_applied() {
     let mut solo = Solo::leader(1, &[1]);
-    solo.step(Input::Read { token: Token(1) });
+    solo.step(read(1));
     let answer = |matched| MessageBody::AppendReply { round: 99, outcome: Ok(LogIndex(matched)) };
     assert!(!solo.receive(2, 2, answer(1)).iter().any(|effect| matches!(effect, Effect::ReadReady { .. })));
     assert!(!solo.receive(2, 2, answer(2)).iter().any(|effect| matches!(effect, Effect::ReadReady { .. })));
     assert_eq!(solo.commit(), 2);
     assert_eq!(solo.step(Input::Applied { index: LogIndex(1) }), []);
-    let ready = Effect::ReadReady { token: Token(1), index: LogIndex(2) };
+    let ready = Effect::ReadReady { token: Token(1), index: LogIndex(2), valid_until_ms: None };
     assert_eq!(solo.step(Input::Applied { index: LogIndex(2) }), [ready]);
     // Reference: section 8; thesis, section 6.4
 }

@@ -9,7 +9,7 @@ mod logs;
 use bytes::Bytes;
 use labrys_raft::{
     AppendRejection, Config, Effect, Entry, HardState, Input, LogIndex, Message, MessageBody, Node, NodeId,
-    Payload, PersistBatch, Recovered, Role, Sequence, Term, Token,
+    Payload, PersistBatch, ReadMode, Recovered, Role, Sequence, Term, Token,
 };
 
 use crate::cluster::config;
@@ -161,5 +161,9 @@ fn outcome(effects: &[Effect]) -> Option<Result<LogIndex, AppendRejection>> {
 }
 
 fn vote(last_index: u64, last_term: u64) -> MessageBody {
-    MessageBody::Vote { last_index: LogIndex(last_index), last_term: Term(last_term) }
+    MessageBody::Vote { last_index: LogIndex(last_index), last_term: Term(last_term), is_transfer: false }
+}
+
+fn read(token: u64) -> Input {
+    Input::Read { token: Token(token), mode: ReadMode::ReadIndex }
 }
