@@ -13,6 +13,8 @@
 //! | 8 | an invariant of Raft is broken, and no defect is switched on |
 //! | 9 | a thread panicked: a bug |
 //! | 10 | the operating system refused what every program may ask for: a thread, a socket, a signal handler |
+//! | 11 | `ctl`: the store did not do it, and never will |
+//! | 12 | `ctl`: nobody knows whether the store did it or will |
 
 use std::process::ExitCode;
 
@@ -45,6 +47,10 @@ pub enum Exit {
     Panicked = 9,
     /// The operating system refused.
     System = 10,
+    /// The store did not do what it was asked.
+    DidNotHappen = 11,
+    /// Nobody knows whether the store did what it was asked.
+    MayHaveHappened = 12,
 }
 
 impl From<Exit> for ExitCode {

@@ -7,6 +7,7 @@
 //!   thread, links to the peers and the gRPC services;
 //! - [`client`]: [`client::logic`] decides, without any I/O, which node to ask, when to retry and what is known at the end;
 //!   around it a transport on tonic;
+//! - [`ctl`]: that client on the command line;
 //! - [`api`]: the generated gRPC types;
 //! - [`options`], [`exit`], [`logging`]: the binary's flags, exit codes and log lines.
 //!
@@ -16,6 +17,7 @@
 
 pub mod api;
 pub mod client;
+pub mod ctl;
 pub mod disk;
 pub mod exit;
 pub mod logging;

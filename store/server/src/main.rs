@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use labrys_store::ctl::{self, CtlArguments};
 use labrys_store::exit::Exit;
 use labrys_store::logging;
 use labrys_store::options::{self, Arguments, Command, Resolved};
@@ -23,8 +24,10 @@ fn run() -> Exit {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    if let Some(Command::Defects) = arguments.command {
-        return list_defects();
+    match arguments.command {
+        Some(Command::Defects) => return list_defects(),
+        Some(Command::Ctl(arguments)) => return ask(arguments),
+        None => {}
     }
     let defects_allowed = std::env::var_os(options::DEFECTS_VARIABLE).is_some_and(|value| value == "1");
     let resolved = match options::resolve(arguments.flags, arguments.config.as_deref(), defects_allowed) {
@@ -68,6 +71,18 @@ fn list_defects() -> Exit {
     match std::io::stdout().write_all(lines.as_bytes()) {
         Ok(()) => Exit::Success,
         Err(_) => Exit::Other,
+    }
+}
+
+/// A client's part.
+fn ask(arguments: CtlArguments) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(Exit::System, &error),
+    };
+    match runtime.block_on(ctl::run(arguments, &mut std::io::stdout())) {
+        Ok(()) => Exit::Success,
+        Err(error) => complain(Exit::from(&error), &error),
     }
 }
 

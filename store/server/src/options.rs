@@ -21,6 +21,7 @@ use labrys_raft::{Defect, Defects};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::ctl::CtlArguments;
 use crate::logging::LogFormat;
 use crate::server::ServerOptions;
 
@@ -47,6 +48,8 @@ pub struct Arguments {
 pub enum Command {
     /// List the defects that can be switched on for testing testers, and what each does wrong.
     Defects,
+    /// Ask a cluster: read, write, watch.
+    Ctl(CtlArguments),
 }
 
 /// What a node can be told, on the command line or in the file.

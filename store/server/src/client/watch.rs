@@ -95,6 +95,12 @@ impl Watch {
         self.next
     }
 
+    /// Whether a node is being listened to, as far as is known.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Leaves out what comes before `revision`.
     pub fn skip_to(&mut self, revision: Revision) {
         self.disconnect();

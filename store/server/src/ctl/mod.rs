@@ -1,0 +1,112 @@
+//! `labrys-store ctl`: a client on the command line, for people and scripts.
+//!
+//! Each verb prints one JSON object on stdout (a watch one a line) that says what the store answered. That the store answered
+//! is success (exit code 0), also when the answer is no: a condition that did not hold, a lock that is another's. When it did not, one
+//! line on stderr says why, and the exit code whether the operation is known not to have happened: see [`crate::exit`].
+//!
+//! - [`data`]: the verbs of the data model;
+//! - [`txn`]: the conditions and steps of a transaction as text;
+//! - `show`: answers as JSON.
+//!
+//! Another verb is one variant of [`Verb`], and its method where it belongs.
+
+pub mod data;
+mod show;
+pub mod txn;
+
+use std::io::Write;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::client::{AddressError, ClientError, ClientOptions, StoreClient, WatchEnd};
+use crate::exit::Exit;
+
+/// The arguments of `ctl`.
+#[derive(Debug, Args)]
+pub struct CtlArguments {
+    /// The nodes to ask; the client finds the leader among them.
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', required = true)]
+    pub endpoints: Vec<String>,
+    /// How long an operation may take.
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    pub timeout_ms: u64,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// The data model's.
+    #[command(flatten)]
+    Data(data::DataVerb),
+}
+
+/// A verb was not carried out.
+#[derive(Debug, Error)]
+pub enum CtlError {
+    /// The arguments make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// An address makes no sense.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The store did not do it, as far as is known.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The watch ended.
+    #[error(transparent)]
+    Watch(#[from] WatchEnd),
+    /// The answer cannot be printed.
+    #[error("cannot print the answer: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl From<&CtlError> for Exit {
+    fn from(error: &CtlError) -> Exit {
+        match error {
+            CtlError::Usage(_) | CtlError::Address(_) => Exit::Usage,
+            CtlError::Client(ClientError { definite: true, .. }) => Exit::DidNotHappen,
+            CtlError::Client(ClientError { definite: false, .. }) => Exit::MayHaveHappened,
+            CtlError::Watch(_) | CtlError::Output(_) => Exit::Other,
+        }
+    }
+}
+
+/// Where and how long to ask.
+pub(crate) struct Session<'a> {
+    endpoints: &'a [String],
+    timeout: Duration,
+    /// Where answers go.
+    out: &'a mut dyn Write,
+}
+
+impl Session<'_> {
+    fn client(&self) -> Result<StoreClient, AddressError> {
+        StoreClient::connect(self.endpoints.to_vec(), 0, ClientOptions::default())
+    }
+
+    /// One answer, as one line.
+    fn print(&mut self, answer: &Value) -> Result<(), CtlError> {
+        writeln!(self.out, "{answer}")?;
+        self.out.flush()?;
+        Ok(())
+    }
+}
+
+/// Carries out a verb; what the store answers goes to `out`.
+///
+/// # Errors
+///
+/// See [`CtlError`].
+pub async fn run(arguments: CtlArguments, out: &mut dyn Write) -> Result<(), CtlError> {
+    let timeout = Duration::from_millis(arguments.timeout_ms);
+    let mut session = Session { endpoints: &arguments.endpoints, timeout, out };
+    match arguments.verb {
+        Verb::Data(verb) => verb.run(&mut session).await,
+    }
+}
