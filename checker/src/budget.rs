@@ -138,6 +138,48 @@ impl<'a> Meter<'a> {
     }
 }
 
+/// Looks at the clock each time that so much work was done, so that looking costs nothing and no piece of work is long.
+#[derive(Debug)]
+pub struct Pace<'m> {
+    meter: &'m Meter<'m>,
+    units_until_look: usize,
+}
+
+impl<'m> Pace<'m> {
+    /// Work between two looks. A unit is what takes some tens of nanoseconds: a step of a small model, a look at one operation.
+    const UNITS_PER_LOOK: usize = 1 << 12;
+
+    /// A pace that begins with a look.
+    #[must_use]
+    pub fn new(meter: &'m Meter<'m>) -> Pace<'m> {
+        Pace { meter, units_until_look: 0 }
+    }
+
+    /// So much is done now.
+    ///
+    /// # Errors
+    /// What ran out.
+    #[inline]
+    pub fn work(&mut self, units: usize) -> Result<(), Exhausted> {
+        match self.units_until_look.checked_sub(units) {
+            Some(left) if left > 0 => {
+                self.units_until_look = left;
+                Ok(())
+            }
+            _ => {
+                self.units_until_look = Self::UNITS_PER_LOOK;
+                self.meter.check_time()
+            }
+        }
+    }
+
+    /// What it costs to make, compare or forget something of so many bytes, in units.
+    #[must_use]
+    pub fn units_of_bytes(bytes: usize) -> usize {
+        1 + bytes / 128
+    }
+}
+
 /// The bytes that one search holds of the meter's; given back when it is dropped.
 #[derive(Debug)]
 pub struct Account<'m> {

@@ -41,6 +41,8 @@ pub struct Context<'a> {
     pub foreign: bool,
     /// Which search decides linearizability; the verdict is the same.
     pub algorithm: Algorithm,
+    /// Whether a linearization of each valid partition is wanted ([`crate::verdict::PartitionVerdict::linearization`]).
+    pub witness: bool,
 }
 
 /// A history that cannot be judged as asked: exit code 254, not 1.
@@ -134,6 +136,13 @@ impl<'a> CheckConfig<'a> {
     #[must_use]
     pub fn of_another_program(mut self, foreign: bool) -> CheckConfig<'a> {
         self.context.foreign = foreign;
+        self
+    }
+
+    /// The same; `witness` for a linearization of each valid partition in the verdict.
+    #[must_use]
+    pub fn with_witness(mut self, witness: bool) -> CheckConfig<'a> {
+        self.context.witness = witness;
         self
     }
 

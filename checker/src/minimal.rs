@@ -12,13 +12,13 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::budget::Meter;
+use crate::budget::{Account, Exhausted, Meter};
 use crate::class::Role;
-use crate::linearizable::{Interval, is_non_linearizable};
+use crate::linearizable::{Ending, Interval, is_non_linearizable};
 use crate::model::Model;
 use crate::polynomial::{self, Answer};
 use crate::removal::Removal;
-use crate::verdict::{Evidence, MinimalHistory, MinimalOperation, NonLinearizable};
+use crate::verdict::{MinimalHistory, MinimalOperation};
 
 /// Prefixes shorter than this are reduced as they are.
 const FEW: usize = 1_000;
@@ -34,30 +34,22 @@ const DECIDED_OPERATIONS: usize = 2_000_000;
 /// How often all searches together may look whether they are still wanted.
 const LOOKS: u32 = 600;
 
-/// Adds minimal counterexamples to the evidence on `intervals`.
-pub(crate) fn add<M: Model>(
-    model: &M,
-    intervals: &[Interval<M::Call>],
-    meter: &Meter<'_>,
-    evidence: &mut [Evidence],
-) {
-    for evidence in evidence {
-        if let Evidence::NonLinearizable(evidence) = evidence {
-            evidence.minimal = minimal(model, intervals, meter, evidence);
-        }
-    }
-}
-
-/// A minimal counterexample, if one is found within the budget.
+/// A minimal counterexample within the prefix that ends at `ending`.
+///
+/// # Errors
+/// Why there is none.
 pub(crate) fn minimal<M: Model>(
     model: &M,
     intervals: &[Interval<M::Call>],
     meter: &Meter<'_>,
-    evidence: &NonLinearizable,
-) -> Option<MinimalHistory> {
-    let prefix = prefix(model, intervals, evidence.prefix_end)?;
-    let prefix = with_fewer_pure(model, prefix, evidence.operation, meter);
-    let blocked = prefix.iter().position(|interval| interval.operation == evidence.operation)?;
+    ending: &Ending,
+) -> Result<MinimalHistory, String> {
+    meter.check_time().map_err(|why| why.to_string())?;
+    let mut account = Account::open(meter);
+    let prefix = prefix(model, intervals, ending, &mut account)?;
+    let prefix = with_fewer_pure(model, prefix, ending.operation, meter);
+    let blocked = prefix.iter().position(|interval| interval.operation == ending.operation);
+    let blocked = blocked.expect("the prefix has the operation that ends it");
     let reduction = Reduction {
         model,
         meter,
@@ -66,13 +58,16 @@ pub(crate) fn minimal<M: Model>(
         operations_left: Cell::new(DECIDED_OPERATIONS),
         looks_left: AtomicU32::new(LOOKS),
         is_exact: Cell::new(true),
+        exhausted: Cell::new(None),
     };
     let kept = reduction.reduce(reduction.guess(blocked as u32));
-    if kept.len() == prefix.len() && !reduction.is_violation(&kept) || kept.len() > MINIMAL_LIMIT {
-        return None;
+    let is_found = kept.len() < prefix.len() || reduction.is_violation(&kept);
+    if !is_found || kept.len() > MINIMAL_LIMIT {
+        let why = reduction.exhausted.get().map(|exhausted| format!(": {exhausted}")).unwrap_or_default();
+        return Err(format!("{} of {} operations are left{why}", kept.len(), prefix.len()));
     }
     let operations = kept.iter().map(|&position| operation(model, &prefix[position as usize]));
-    Some(MinimalHistory { operations: operations.collect(), is_minimal: reduction.is_exact.get() })
+    Ok(MinimalHistory { operations: operations.collect(), is_minimal: reduction.is_exact.get() })
 }
 
 fn operation<M: Model>(model: &M, interval: &Interval<M::Call>) -> MinimalOperation {
@@ -85,26 +80,35 @@ fn operation<M: Model>(model: &M, interval: &Interval<M::Call>) -> MinimalOperat
     }
 }
 
-/// The operations of the prefix that ends with the event `end`, in order of invocation. Those in flight at its end may be left
-/// out, and are not in it if they change nothing.
-fn prefix<M: Model>(model: &M, intervals: &[Interval<M::Call>], end: u64) -> Option<Vec<Interval<M::Call>>> {
-    let completions = intervals.iter().filter_map(|interval| interval.completed);
-    let end = completions.into_iter().find(|completed| completed.index == end)?;
+/// The operations of the prefix, in order of invocation. Those in flight at its end may be left out, and are not in it if they
+/// change nothing.
+fn prefix<M: Model>(
+    model: &M,
+    intervals: &[Interval<M::Call>],
+    ending: &Ending,
+    account: &mut Account<'_>,
+) -> Result<Vec<Interval<M::Call>>, String> {
+    let is_required =
+        |interval: &Interval<M::Call>| interval.operation == ending.operation || ending.is_behind(interval);
     let is_inside = |interval: &&Interval<M::Call>| {
-        interval.invoked_ns <= end.time_ns
-            && (is_required(interval, end.time_ns, end.index) || !model.is_pure(&interval.call))
+        ending.has(interval) && (is_required(interval) || !model.is_pure(&interval.call))
     };
-    if intervals.iter().filter(is_inside).count() > OPERATIONS_LIMIT {
-        return None;
+    let operations = intervals.iter().filter(is_inside).count();
+    if operations > OPERATIONS_LIMIT {
+        return Err(format!(
+            "the prefix has {operations} operations, and no more than {OPERATIONS_LIMIT} are looked through"
+        ));
     }
+    // The prefix, and parts of it.
+    account.set(2 * operations * size_of::<Interval<M::Call>>()).map_err(|why| why.to_string())?;
     let mut prefix: Vec<Interval<M::Call>> = intervals.iter().filter(is_inside).cloned().collect();
     for interval in &mut prefix {
-        if !is_required(interval, end.time_ns, end.index) {
+        if !is_required(interval) {
             interval.completed = None;
         }
     }
     prefix.sort_by_key(|interval| (interval.invoked_ns, interval.operation));
-    Some(prefix)
+    Ok(prefix)
 }
 
 /// The same without the pure calls, if it is a violation without them, or without observations of inequality, of which many
@@ -129,10 +133,6 @@ fn with_fewer_pure<M: Model>(
         }
     }
     prefix
-}
-
-fn is_required<C>(interval: &Interval<C>, end_ns: u64, end_index: u64) -> bool {
-    interval.completed.is_some_and(|completed| (completed.time_ns, completed.index) <= (end_ns, end_index))
 }
 
 /// What must go with what, as adjacency in both directions.
@@ -205,6 +205,8 @@ struct Reduction<'r, M: Model> {
     looks_left: AtomicU32,
     /// Whether everything that was asked was answered.
     is_exact: Cell<bool>,
+    /// What ran out first.
+    exhausted: Cell<Option<Exhausted>>,
 }
 
 impl<M: Model> Reduction<'_, M> {
@@ -295,20 +297,28 @@ impl<M: Model> Reduction<'_, M> {
             return false;
         }
         let Some(left) = self.operations_left.get().checked_sub(positions.len()) else {
-            self.is_exact.set(false);
-            return false;
+            return self.is_unknown(None);
         };
         self.operations_left.set(left);
+        if let Err(exhausted) = self.meter.check_time() {
+            // Nothing more is tried.
+            self.operations_left.set(0);
+            return self.is_unknown(Some(exhausted));
+        }
         let part: Vec<Interval<M::Call>> =
             positions.iter().map(|&position| self.prefix[position as usize].clone()).collect();
         match polynomial::decide(self.model, &part, self.meter) {
             Ok(Some((_, answer))) => answer == Answer::NonLinearizable,
             Ok(None) => self.is_violation_by_search(&part),
-            Err(_) => {
-                self.is_exact.set(false);
-                false
-            }
+            Err(exhausted) => self.is_unknown(Some(exhausted)),
         }
+    }
+
+    /// A part of which nobody can say whether it is linearizable is not taken.
+    fn is_unknown(&self, exhausted: Option<Exhausted>) -> bool {
+        self.is_exact.set(false);
+        self.exhausted.set(self.exhausted.get().or(exhausted));
+        false
     }
 
     fn is_violation_by_search(&self, part: &[Interval<M::Call>]) -> bool {

@@ -89,6 +89,11 @@ pub struct PartitionVerdict {
     /// What proves it invalid.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
+    /// What proves it valid, if it was asked for ([`crate::Context::witness`]): its operations, each by the index of its invocation, in an
+    /// order that is legal for the model and respects real time. All that completed stand in it, and of those that crashed the
+    /// ones that took effect. It was checked by stepping the model through it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linearization: Option<Vec<u64>>,
     /// Numbers by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub statistics: BTreeMap<String, serde_json::Value>,
@@ -129,9 +134,79 @@ pub struct NonLinearizable {
     pub state: String,
     /// For every operation that could come next: why the model refuses it, or why it leads nowhere.
     pub candidates: Vec<Candidate>,
+    /// The configurations that are left just before `prefix_end`, of which none survives it: a few.
+    #[serde(default, skip_serializing_if = "Surviving::is_empty")]
+    pub surviving: Surviving,
     /// A small part of the history that cannot be linearized either, and whose violation is one of the whole; if one was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimal: Option<MinimalHistory>,
+    /// What of this is missing or less than it could be, and why: a budget ran out, or it failed. That the partition cannot
+    /// be linearized is certain all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut_short: Vec<CutShort>,
+}
+
+/// A part of an explanation that is missing, or less than it could be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutShort {
+    /// Which.
+    pub part: ExplanationPart,
+    /// Why: `the time limit of 1s ran out`.
+    pub reason: String,
+}
+
+/// A part of an explanation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExplanationPart {
+    /// `prefix_end`: no order explains the prefix that ends there, but perhaps a shorter one is not explained either.
+    ShortestPrefix,
+    /// `longest_linearization`, `state` and `candidates`.
+    LongestLinearization,
+    /// `surviving`.
+    SurvivingConfigurations,
+    /// `minimal`.
+    MinimalHistory,
+}
+
+/// What is left of all orders just before the completion that none survives.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Surviving {
+    /// A few configurations: first that of the longest linearization, then those with the most operations linearized.
+    pub configurations: Vec<Configuration>,
+    /// So many more were found.
+    #[serde(default)]
+    pub omitted: u64,
+    /// Whether there are no others than these and the omitted ones, except such as follow from one of them by linearizing operations in
+    /// flight, and such as can do no more than one of them. If not, the search was narrow, or began at the order of the longest
+    /// linearization a little before the end of the prefix.
+    #[serde(default)]
+    pub is_all: bool,
+}
+
+impl Surviving {
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.configurations.is_empty()
+    }
+}
+
+/// Where an order of the operations may be when all that completed before some event are linearized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// The model's state, in words.
+    pub state: String,
+    /// The operations in flight that are linearized already, by index of the invocation, ascending.
+    pub linearized: Vec<u64>,
+    /// The crashed operations that took effect, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crashed: Vec<u64>,
+    /// So many crashed operations that took effect, the first ones, are left out of `crashed`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted_crashed: u64,
+    /// For every operation that could come next: why the model refuses it, or why it leads nowhere.
+    pub candidates: Vec<Candidate>,
 }
 
 /// A part of a history that cannot be linearized, from which nothing can be left out: see [`crate::removal`] for what may be left

@@ -31,6 +31,8 @@ mod plots;
 mod rate;
 pub mod report;
 pub mod summary;
+mod surviving;
 mod violations;
 
 pub use inputs::{Inputs, RunDescription};
+pub use surviving::witnesses;

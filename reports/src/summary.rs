@@ -3,19 +3,22 @@
 
 use std::fmt::Write as _;
 
-use labrys_checker::verdict::{Evidence, NonLinearizable, Validity};
+use labrys_checker::verdict::{Evidence, NonLinearizable, Surviving, Validity};
 
 use crate::Inputs;
 use crate::counterexample;
 use crate::describe::{Times, clean, count, plural, shortened};
 use crate::facts::{Facts, OUTCOMES};
 use crate::report::Paths;
+use crate::surviving;
 use crate::violations::Violation;
 
 /// How many steps of a linearization are shown; the last ones matter.
 const STEPS_SHOWN: usize = 8;
 /// How many candidates of a partition are shown.
 const CANDIDATES_SHOWN: usize = 12;
+/// How many configurations besides the first are shown.
+const CONFIGURATIONS_SHOWN: usize = 3;
 /// How many partitions are explained; the others are named.
 const VIOLATIONS_EXPLAINED: usize = 2;
 /// Longest line of text that came from outside, in characters.
@@ -146,6 +149,12 @@ fn explanation(out: &mut String, facts: &Facts<'_>, violation: &Violation<'_>, p
         Times::Measured => format!(" at {}", facts.times.time(violation.prefix_end_ns)),
         Times::Positions => String::new(),
     };
+    if steps.is_empty() && proof.state.is_empty() {
+        // Of what came before nothing is known.
+        let _ =
+            writeln!(out, "  The prefix that ends with event {}{at} has no legal order.", proof.prefix_end);
+        return lacks(out, proof);
+    }
     let _ = writeln!(
         out,
         "  The shortest prefix without a legal order ends with event {}{}. A longest legal order in it has {}:",
@@ -187,6 +196,41 @@ fn explanation(out: &mut String, facts: &Facts<'_>, violation: &Violation<'_>, p
     }
     if proof.candidates.is_empty() {
         let _ = writeln!(out, "    nothing that the history has.");
+    }
+    configurations(out, &proof.surviving);
+    lacks(out, proof);
+}
+
+/// The other configurations that are left, each in a line; their candidates are in the report.
+fn configurations(out: &mut String, surviving: &Surviving) {
+    let others = surviving.configurations.get(1..).unwrap_or_default();
+    if others.is_empty() {
+        return;
+    }
+    let number = others.len() as u64 + surviving.omitted;
+    let _ = writeln!(
+        out,
+        "  {} left at that moment ({}), and nothing follows there either:",
+        if number == 1 {
+            "1 other configuration is".to_owned()
+        } else {
+            format!("{} other configurations are", count(number))
+        },
+        surviving::extent(surviving),
+    );
+    for other in others.iter().take(CONFIGURATIONS_SHOWN) {
+        let _ = writeln!(out, "    {}  ({})", tame(&other.state), tame(&surviving::linearized(other)));
+    }
+    let hidden = number - others.len().min(CONFIGURATIONS_SHOWN) as u64;
+    if hidden > 0 {
+        let _ = writeln!(out, "    … and {} more", count(hidden));
+    }
+}
+
+/// What the explanation lacks, and why.
+fn lacks(out: &mut String, proof: &NonLinearizable) {
+    for cut_short in &proof.cut_short {
+        let _ = writeln!(out, "  Not told: {}", tame(&surviving::lack(cut_short)));
     }
 }
 

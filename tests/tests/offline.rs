@@ -109,3 +109,18 @@ fn a_history_is_not_overwritten_by_the_page_about_it() {
         .expect_one_clear_error(254, &["--counterexamples", "name another file"]);
     assert_eq!(fs::read(folder.path().join("history.jsonl")).unwrap(), before);
 }
+
+#[test]
+fn a_linearization_is_shown_and_stands_whole_in_the_json() {
+    let folder = tempfile::tempdir().unwrap();
+    history(folder.path(), &[]);
+    let mut command = labrys(folder.path(), &CHECK);
+    let finished = finish(command.args(["--witness", "--json"])).expect_code(0);
+    assert!(
+        finished.stderr.contains("a linearization with 2 operations:\n    #0 write 3\n"),
+        "{}",
+        finished.stderr
+    );
+    let rows: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(rows[0]["verdict"]["checks"][0]["partitions"][0]["linearization"], serde_json::json!([0, 2]));
+}

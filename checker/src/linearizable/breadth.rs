@@ -42,11 +42,11 @@ use rustc_hash::FxHashMap;
 use super::compiled::{CallId, Compiled, StateId, Steps};
 use super::crashed::CrashSets;
 use super::domain::{Domain, overwriting};
-use super::frontier::{Antichain, Bits, Configuration, both, clear, set, union, without};
-use super::path::Paths;
+use super::frontier::{Antichain, Bits, Configuration, both, clear, has, set, union, without};
+use super::path::{PathId, Paths, Start};
 use super::problem::{Problem, Shape};
 use super::search::{Found, Taken};
-use crate::budget::{Account, Exhausted, Meter};
+use crate::budget::{Account, Exhausted, Meter, Pace};
 use crate::model::Model;
 
 /// Steps between two looks at the clock.
@@ -69,13 +69,14 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub fn of<M: Model>(model: &M, problem: &Problem<M::Call>) -> Facts {
+    /// The facts of a search from these states.
+    pub fn of<M: Model>(model: &M, problem: &Problem<M::Call>, starts: &[M::State]) -> Facts {
         let mut arrival = vec![0; problem.entries.len()];
         for level in 0..problem.completes.len() {
             let (start, end) = (problem.arrivals[level] as usize, problem.arrivals[level + 1] as usize);
             arrival[start..end].fill(level as u32);
         }
-        let domain = Domain::of(model, &problem.calls);
+        let domain = Domain::of(model, &problem.calls, starts);
         let overwriting = overwriting(model, &problem.calls, domain.as_ref());
         Facts { arrival, overwriting, has_few_states: domain.is_some() }
     }
@@ -143,6 +144,7 @@ pub(crate) struct Breadth<'p, const W: usize> {
     pub frontier: Vec<Configuration<W>>,
     /// Slots whose operations the first frontier knows already.
     known: Bits<W>,
+    start: Start,
     width: usize,
     /// Where something was thrown away first.
     checkpoint: Option<(u32, Vec<Configuration<W>>)>,
@@ -169,10 +171,12 @@ impl<'p, const W: usize> Breadth<'p, W> {
         counted: &'p [bool],
         goal: Option<u32>,
     ) -> Self {
-        Self::by(model, problem, counted, goal, Box::new(Compiled::new(model, &problem.calls)))
+        let facts = Facts::of(model, problem, &[model.init()]);
+        Self::by(model, problem, counted, goal, Box::new(Compiled::new(model, &problem.calls)), facts)
     }
 
-    /// A search of unlimited width that asks `compiled`, up to the level `goal`; for one that goes on where another stopped.
+    /// A search of unlimited width that asks `compiled`, up to the level `goal`; for one that goes on where another stopped, in states
+    /// that `compiled` knows.
     pub fn resumed<M: Model>(
         model: &'p M,
         problem: &'p Problem<M::Call>,
@@ -180,12 +184,38 @@ impl<'p, const W: usize> Breadth<'p, W> {
         goal: u32,
         compiled: &'p mut Compiled<'_, M>,
     ) -> Self {
-        Breadth { width: usize::MAX, ..Self::by(model, problem, counted, Some(goal), Box::new(compiled)) }
+        let facts = Facts::of(model, problem, compiled.states());
+        Breadth {
+            width: usize::MAX,
+            ..Self::by(model, problem, counted, Some(goal), Box::new(compiled), facts)
+        }
+    }
+
+    /// The same, of that width at first.
+    pub fn with_width(self, width: usize) -> Self {
+        Breadth { width, ..self }
     }
 
     /// Begins with these configurations, which know the operations in the slots `known`, and crash sets of `sets`.
     pub fn begin(&mut self, frontier: Vec<Configuration<W>>, known: Bits<W>, sets: CrashSets) {
+        let entries = (0..self.problem.arrivals[1]).zip(&self.problem.entries);
+        let done = entries.filter(|(_, entry)| has(&known, entry.slot)).map(|(number, _)| number).collect();
+        self.start = Start { state: frontier.first().map_or(0, |first| first.state), done };
         (self.frontier, self.known, self.crash_sets) = (frontier, known, sets);
+    }
+
+    /// The orders that lead to the configurations at the present level, if the search began with one.
+    ///
+    /// # Errors
+    /// What ran out.
+    pub fn orders(&mut self, meter: &Meter<'_>) -> Result<Vec<Vec<Taken>>, Exhausted> {
+        let ends: Vec<PathId> = self.frontier.iter().map(|one| one.path).collect();
+        ends.into_iter().map(|end| self.order_to(end, meter)).collect()
+    }
+
+    /// Whether nothing was thrown away on the way here.
+    pub fn is_complete(&self) -> bool {
+        self.checkpoint.is_none()
     }
 
     /// What is left of a search.
@@ -216,6 +246,7 @@ impl<'p, const W: usize> Breadth<'p, W> {
         counted: &'p [bool],
         goal: Option<u32>,
         compiled: Box<dyn Steps + 'p>,
+        facts: Facts,
     ) -> Self {
         assert!(problem.slots <= 64 * W);
         let end = problem.completes.len() as u32;
@@ -232,7 +263,7 @@ impl<'p, const W: usize> Breadth<'p, W> {
         };
         Breadth {
             problem: &problem.shape,
-            facts: Facts::of(model, problem),
+            facts,
             compiled,
             crash_sets: CrashSets::new(),
             counted,
@@ -243,6 +274,7 @@ impl<'p, const W: usize> Breadth<'p, W> {
             furthest: 0,
             frontier: vec![start],
             known: [0; W],
+            start: Start::default(),
             width: WIDTH,
             checkpoint: None,
             paths: Paths::default(),
@@ -301,27 +333,32 @@ impl<'p, const W: usize> Breadth<'p, W> {
                 Err(exhausted) => return Some(Found::GivenUp(exhausted)),
                 Ok(true) => {}
                 Ok(false) => match self.checkpoint.take() {
-                    None => return Some(self.nothing()),
+                    None => return Some(self.nothing(meter)),
                     Some((level, frontier)) => self.widen(level, frontier),
                 },
             }
         }
         if self.level as usize == self.problem.completes.len() {
-            return Some(Found::Linearization(self.order()));
+            return Some(self.order(meter).map_or_else(Found::GivenUp, Found::Linearization));
         }
         self.arrive();
-        Some(self.nothing())
+        Some(self.nothing(meter))
     }
 
-    fn nothing(&mut self) -> Found {
-        Found::Nothing { level: self.level, longest: self.order() }
+    fn nothing(&mut self, meter: &Meter<'_>) -> Found {
+        let level = self.level;
+        self.order(meter).map_or_else(Found::GivenUp, |longest| Found::Nothing { level, longest })
     }
 
     /// The order of the best configuration.
-    fn order(&mut self) -> Vec<Taken> {
+    fn order(&mut self, meter: &Meter<'_>) -> Result<Vec<Taken>, Exhausted> {
         let best = self.frontier.iter().max_by_key(|one| (one.score(), std::cmp::Reverse(one.key())));
-        let end = best.expect("a search stops with something").path;
-        self.paths.order(end, self.level, self.problem, &self.facts, &mut *self.compiled)
+        self.order_to(best.expect("a search stops with something").path, meter)
+    }
+
+    fn order_to(&mut self, end: PathId, meter: &Meter<'_>) -> Result<Vec<Taken>, Exhausted> {
+        let (end, pace) = ((end, self.level), &mut Pace::new(meter));
+        self.paths.order(&self.start, end, self.problem, &self.facts, &mut *self.compiled, pace)
     }
 
     fn widen(&mut self, level: u32, frontier: Vec<Configuration<W>>) {

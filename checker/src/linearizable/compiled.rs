@@ -103,14 +103,14 @@ impl<'m, M: Model> Compiled<'m, M> {
         self.calls.pure[call as usize]
     }
 
-    /// The call with that number.
-    pub fn call(&self, call: CallId) -> &M::Call {
-        &self.calls.calls[call as usize]
-    }
-
     /// The state with that number.
     pub fn state(&self, state: StateId) -> &M::State {
         &self.states[state as usize]
+    }
+
+    /// All states that were met, by number.
+    pub fn states(&self) -> &[M::State] {
+        &self.states
     }
 
     /// Bytes held, about: of what states own on the heap, what their model says ([`Model::heap_bytes`]).

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::compiled::{CallId, Calls};
 use super::problem::Problem;
+use crate::budget::{Exhausted, Meter, Pace};
 use crate::class::{Class, Role};
 use crate::model::Model;
 
@@ -32,10 +33,13 @@ pub(crate) struct Domain {
 }
 
 impl Domain {
-    /// All states, unless they are many.
-    pub fn of<M: Model>(model: &M, calls: &Calls<M::Call>) -> Option<Domain> {
-        let mut states = vec![model.init()];
-        let mut numbers: FxHashMap<M::State, u8> = FxHashMap::from_iter([(model.init(), 0)]);
+    /// All states that the calls lead to from these, the first of which is number 0; `None` if they are many.
+    pub fn of<M: Model>(model: &M, calls: &Calls<M::Call>, starts: &[M::State]) -> Option<Domain> {
+        if starts.len() > STATES_LIMIT {
+            return None;
+        }
+        let mut states = starts.to_vec();
+        let mut numbers: FxHashMap<M::State, u8> = states.iter().cloned().zip(0..).collect();
         let mut next: Vec<Vec<u8>> = vec![Vec::new(); calls.calls.len()];
         let mut done = 0;
         while done < states.len() {
@@ -104,12 +108,21 @@ pub(crate) fn overwriting<M: Model>(model: &M, calls: &Calls<M::Call>, domain: O
 /// from S to T(p), a step of another operation does not leave a closed set, and when o completes it is linearized, so
 /// its state is in T(o), and in T(p) as well for each other p that it has linearized. So if T(o) is empty, nothing gets past
 /// the completion of o. O(operations × concurrency × states).
-pub(crate) fn furthest_level<M: Model>(model: &M, problem: &Problem<M::Call>) -> Option<u32> {
-    let domain = Domain::of(model, &problem.calls)?;
+///
+/// # Errors
+/// What ran out.
+pub(crate) fn furthest_level<M: Model>(
+    model: &M,
+    problem: &Problem<M::Call>,
+    meter: &Meter<'_>,
+) -> Result<Option<u32>, Exhausted> {
+    let Some(domain) = Domain::of(model, &problem.calls, &[model.init()]) else { return Ok(None) };
+    let mut pace = Pace::new(meter);
     let mut possible: States = 1;
     // In flight, with what is possible if it is linearized.
     let mut in_flight: Vec<(u32, States)> = Vec::new();
     for (level, &completing) in problem.completes.iter().enumerate() {
+        pace.work((in_flight.len() + 1) * domain.states)?;
         in_flight.extend((problem.arrivals[level]..problem.arrivals[level + 1]).map(|entry| (entry, 0)));
         let there = problem.groups.iter().take_while(|group| group.arrivals[0] as usize <= level);
         let calls = in_flight.iter().map(|&(entry, _)| problem.entries[entry as usize].call);
@@ -125,13 +138,13 @@ pub(crate) fn furthest_level<M: Model>(model: &M, problem: &Problem<M::Call>) ->
             .expect("in flight until it completes");
         possible = in_flight.swap_remove(at).1;
         if possible == 0 {
-            return Some(level as u32);
+            return Ok(Some(level as u32));
         }
         for (_, done) in &mut in_flight {
             *done &= possible;
         }
     }
-    None
+    Ok(None)
 }
 
 impl Domain {

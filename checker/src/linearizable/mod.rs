@@ -10,7 +10,8 @@
 //! - `breadth` does the same breadth-first, in order of time; `frontier` and `path` are what it keeps.
 //! - `race` lets both take turns; `domain` finds what follows from there being few states.
 //! - `refine` makes an exact answer of searches that do not count the uses of all crashed operations.
-//! - `explain` puts the outcome of a search that found none into words.
+//! - `explain` puts into words that there is none, whichever algorithm said so; `surviving` finds what is left of all orders.
+//! - `witness` checks an order before it is given out.
 
 mod breadth;
 mod compiled;
@@ -25,6 +26,8 @@ mod race;
 mod refine;
 mod resumable;
 mod search;
+mod surviving;
+mod witness;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -34,16 +37,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use labrys_history::{Completion, History, Operation, Value};
 
-pub(crate) use explain::leads_nowhere;
 pub use explain::{CANDIDATES_LIMIT, STEPS_LIMIT};
+pub(crate) use explain::{Ending, Failure, Order, guarded};
 pub use problem::{Completed, Interval};
 pub use race::Algorithm;
 pub(crate) use resumable::Resumable;
+pub use surviving::CONFIGURATIONS_LIMIT;
 
 use crate::budget::{Budget, Exhausted, Meter};
 use crate::check::{CheckError, Checker, Context, bug_report};
 use crate::json::to_json;
-use crate::minimal;
 use crate::model::{Meaning, Model, ModelError};
 use crate::online::{Online, OnlineCheck};
 use crate::polynomial::{self, Judged};
@@ -144,31 +147,91 @@ pub enum Decision {
 #[must_use]
 pub fn decide<M: Model>(model: &M, intervals: &[Interval<M::Call>], context: &Context<'_>) -> Decision {
     let meter = Meter::new(context.budget);
-    let mut decision = decision(model, intervals, context.algorithm, &meter);
-    if let Decision::NonLinearizable(evidence) = &mut decision {
-        evidence.minimal = minimal::minimal(model, intervals, &meter, evidence);
+    match answer(model, intervals, context.algorithm, &meter, &|| true).outcome {
+        Outcome::Linearizable(order) => Decision::Linearizable(order),
+        Outcome::NonLinearizable(failure) => {
+            Decision::NonLinearizable(Box::new(explain::explain(model, intervals, failure, &meter).0))
+        }
+        Outcome::Unknown(reason) => Decision::Unknown(reason),
     }
-    decision
 }
 
-fn decision<M: Model>(
+/// What some algorithm says of a part, not yet explained.
+struct Answered {
+    outcome: Outcome,
+    algorithm: &'static str,
+    statistics: BTreeMap<String, serde_json::Value>,
+}
+
+enum Outcome {
+    /// An order, by name.
+    Linearizable(Vec<u64>),
+    NonLinearizable(Failure),
+    Unknown(String),
+}
+
+/// Decides a part by the algorithm that suits.
+fn answer<M: Model>(
     model: &M,
     intervals: &[Interval<M::Call>],
     algorithm: Algorithm,
     meter: &Meter<'_>,
-) -> Decision {
+    is_wanted: &dyn Fn() -> bool,
+) -> Answered {
+    let unknown = |exhausted: Exhausted| Answered {
+        outcome: Outcome::Unknown(exhausted.to_string()),
+        algorithm: ALGORITHM,
+        statistics: BTreeMap::new(),
+    };
     match judge_by_class(model, intervals, algorithm, meter) {
         Ok(None) => {}
-        Ok(Some(judged)) => return Decision::of(intervals, judged),
-        Err(exhausted) => return Decision::Unknown(exhausted.to_string()),
+        Ok(Some(judged)) => return Answered::of(model, intervals, judged),
+        Err(exhausted) => return unknown(exhausted),
     }
-    let problem = Problem::new(model, intervals);
-    match solve(model, &problem, algorithm, meter, &|| true).found {
-        Found::Linearization(path) => Decision::Linearizable(explain::names(model, &problem, &path)),
+    let problem = match Problem::new(model, intervals, meter) {
+        Ok(problem) => problem,
+        Err(exhausted) => return unknown(exhausted),
+    };
+    let solved = solve(model, &problem, algorithm, meter, is_wanted);
+    let statistics = BTreeMap::from([
+        ("completed".to_owned(), problem.completes.len().into()),
+        ("crashed".to_owned(), problem.crashed().into()),
+        ("concurrency".to_owned(), problem.slots.into()),
+        ("configurations".to_owned(), solved.configurations.into()),
+        ("rounds".to_owned(), solved.rounds.into()),
+        ("ordered".to_owned(), solved.furthest.into()),
+        ("peak-bytes".to_owned(), solved.peak_bytes.into()),
+    ]);
+    let outcome = match solved.found {
+        Found::Linearization(path) => Outcome::Linearizable(problem.names(&path)),
         Found::Nothing { level, longest } => {
-            Decision::NonLinearizable(Box::new(explain::explain(model, &problem, level, &longest).0))
+            let blocked = problem.events[problem.completes[level as usize] as usize].0;
+            Outcome::NonLinearizable(failure(intervals, blocked, &problem.names(&longest)))
         }
-        Found::GivenUp(exhausted) => Decision::Unknown(exhausted.to_string()),
+        Found::GivenUp(exhausted) => Outcome::Unknown(format!(
+            "{exhausted} with an order for {} of {} completed operations; up to {} at a time, and {} crashed",
+            solved.furthest,
+            problem.completes.len(),
+            problem.slots,
+            problem.crashed(),
+        )),
+    };
+    Answered { outcome, algorithm: solved.algorithm, statistics }
+}
+
+/// The failure at the completion of the operation `blocked`, which `longest` reaches.
+fn failure<C>(intervals: &[Interval<C>], blocked: u64, longest: &[u64]) -> Failure {
+    let mut by_name: Vec<(u64, u32)> = intervals.iter().map(|interval| interval.operation).zip(0..).collect();
+    by_name.sort_unstable();
+    let position = |name: &u64| {
+        let found = by_name.binary_search_by_key(name, |&(name, _)| name);
+        by_name[found.expect("an operation of the part")].1
+    };
+    let positions = longest.iter().map(position).collect();
+    Failure {
+        blocked: position(&blocked),
+        order: Some(Order { positions, is_longest: true }),
+        cut_short: Vec::new(),
     }
 }
 
@@ -185,14 +248,24 @@ fn judge_by_class<M: Model>(
     }
 }
 
-impl Decision {
-    fn of<C>(intervals: &[Interval<C>], judged: Judged) -> Decision {
-        match judged.outcome {
-            Ok(order) => Decision::Linearizable(
-                order.into_iter().map(|position| intervals[position as usize].operation).collect(),
-            ),
-            Err(evidence) => Decision::NonLinearizable(Box::new(evidence.0)),
-        }
+impl Answered {
+    /// The answer of a polynomial algorithm.
+    fn of<M: Model>(model: &M, intervals: &[Interval<M::Call>], judged: Judged) -> Answered {
+        let name = |position: u32| intervals[position as usize].operation;
+        let outcome = match judged.outcome {
+            Ok(order) => Outcome::Linearizable(order.into_iter().map(name).collect()),
+            Err(failure) => Outcome::NonLinearizable(failure),
+        };
+        let completed = intervals.iter().filter(|interval| interval.completed.is_some()).count();
+        let crashed = intervals
+            .iter()
+            .filter(|interval| interval.completed.is_none() && !model.is_pure(&interval.call));
+        let statistics = BTreeMap::from([
+            ("completed".to_owned(), completed.into()),
+            ("crashed".to_owned(), crashed.count().into()),
+            ("peak-bytes".to_owned(), judged.peak_bytes.into()),
+        ]);
+        Answered { outcome, algorithm: judged.algorithm, statistics }
     }
 }
 
@@ -204,7 +277,8 @@ pub(crate) fn is_non_linearizable<M: Model>(
     meter: &Meter<'_>,
     is_wanted: &dyn Fn() -> bool,
 ) -> Option<bool> {
-    match solve(model, &Problem::new(model, intervals), Algorithm::General, meter, is_wanted).found {
+    let problem = Problem::new(model, intervals, meter).ok()?;
+    match solve(model, &problem, Algorithm::General, meter, is_wanted).found {
         Found::Linearization(_) => Some(false),
         Found::Nothing { .. } => Some(true),
         Found::GivenUp(_) => None,
@@ -255,8 +329,7 @@ fn judge_parts<M: Model>(model: &M, parts: &[Part<M::Call>], context: &Context<'
         model,
         parts,
         meter: &Meter::new(context.budget),
-        all: context.all,
-        algorithm: context.algorithm,
+        context,
         next_rank: AtomicUsize::new(0),
         first_invalid_rank: AtomicUsize::new(usize::MAX),
         verdicts: by_size.iter().map(|_| OnceLock::new()).collect(),
@@ -280,8 +353,7 @@ struct Queue<'q, M: Model> {
     model: &'q M,
     parts: &'q [Part<M::Call>],
     meter: &'q Meter<'q>,
-    all: bool,
-    algorithm: Algorithm,
+    context: &'q Context<'q>,
     /// Positions of the parts; the position in this list is a part's rank.
     by_size: Vec<usize>,
     next_rank: AtomicUsize,
@@ -298,11 +370,9 @@ impl<M: Model> Queue<'_, M> {
                 return;
             }
             let part = &self.parts[self.by_size[rank]];
+            // A failing explanation is caught before, by itself: it does not weaken a verdict.
             let judged = catch_unwind(AssertUnwindSafe(|| {
-                let mut verdict =
-                    judge_part(self.model, part, self.algorithm, self.meter, &|| self.is_wanted(rank));
-                minimal::add(self.model, &part.intervals, self.meter, &mut verdict.evidence);
-                verdict
+                judge_part(self.model, part, self.context, self.meter, &|| self.is_wanted(rank))
             }));
             let verdict = judged.unwrap_or_else(|panic| part.verdict(Validity::Unknown, bug_report(&*panic)));
             if verdict.validity == Validity::Invalid {
@@ -315,7 +385,7 @@ impl<M: Model> Queue<'_, M> {
 
     /// Whether the part of that rank can still have a say.
     fn is_wanted(&self, rank: usize) -> bool {
-        self.all || rank <= self.first_invalid_rank.load(Ordering::Relaxed)
+        self.context.all || rank <= self.first_invalid_rank.load(Ordering::Relaxed)
     }
 
     fn into_verdict(self) -> CheckVerdict {
@@ -323,7 +393,7 @@ impl<M: Model> Queue<'_, M> {
         let ranks = self.by_size.len();
         let mut kept: Vec<(usize, PartitionVerdict)> = Vec::new();
         for (rank, (position, verdict)) in self.by_size.into_iter().zip(self.verdicts).enumerate() {
-            if self.all || rank <= decided_at {
+            if self.context.all || rank <= decided_at {
                 kept.push((
                     position,
                     verdict.into_inner().expect("every part up to the deciding one is judged"),
@@ -382,78 +452,39 @@ impl<C> Part<C> {
             algorithm: ALGORITHM.to_owned(),
             operations: self.operations as u64,
             evidence: Vec::new(),
+            linearization: None,
             statistics: BTreeMap::new(),
         }
-    }
-
-    /// The verdict when a polynomial algorithm decided.
-    fn judged<M: Model<Call = C>>(&self, model: &M, judged: Judged) -> PartitionVerdict {
-        let mut verdict = match judged.outcome {
-            Ok(_) => self.verdict(Validity::Valid, String::new()),
-            Err(evidence) => {
-                let (evidence, reason) = *evidence;
-                let mut verdict = self.verdict(Validity::Invalid, reason);
-                verdict.evidence.push(Evidence::NonLinearizable(evidence));
-                verdict
-            }
-        };
-        judged.algorithm.clone_into(&mut verdict.algorithm);
-        let completed = self.intervals.iter().filter(|interval| interval.completed.is_some()).count();
-        let crashed = self
-            .intervals
-            .iter()
-            .filter(|interval| interval.completed.is_none() && !model.is_pure(&interval.call));
-        verdict.statistics = BTreeMap::from([
-            ("completed".to_owned(), completed.into()),
-            ("crashed".to_owned(), crashed.count().into()),
-            ("peak-bytes".to_owned(), judged.peak_bytes.into()),
-        ]);
-        verdict
     }
 }
 
 fn judge_part<M: Model>(
     model: &M,
     part: &Part<M::Call>,
-    algorithm: Algorithm,
+    context: &Context<'_>,
     meter: &Meter<'_>,
     is_wanted: &dyn Fn() -> bool,
 ) -> PartitionVerdict {
-    match judge_by_class(model, &part.intervals, algorithm, meter) {
-        Ok(None) => {}
-        Ok(Some(judged)) => return part.judged(model, judged),
-        Err(exhausted) => return part.verdict(Validity::Unknown, exhausted.to_string()),
-    }
-    let problem = Problem::new(model, &part.intervals);
-    let solved = solve(model, &problem, algorithm, meter, is_wanted);
-    let mut verdict = match solved.found {
-        Found::Linearization(_) => part.verdict(Validity::Valid, String::new()),
-        Found::Nothing { level, longest } => {
-            let (evidence, reason) = explain::explain(model, &problem, level, &longest);
+    let intervals = &part.intervals;
+    let answered = answer(model, intervals, context.algorithm, meter, is_wanted);
+    let mut verdict = match answered.outcome {
+        Outcome::Linearizable(order) if context.witness => match witness::check(model, intervals, &order) {
+            Ok(()) => PartitionVerdict {
+                linearization: Some(order),
+                ..part.verdict(Validity::Valid, String::new())
+            },
+            Err(wrong) => part.verdict(Validity::Unknown, bug_report(&wrong)),
+        },
+        Outcome::Linearizable(_) => part.verdict(Validity::Valid, String::new()),
+        Outcome::NonLinearizable(failure) => {
+            let (evidence, reason) = explain::explain(model, intervals, failure, meter);
             let mut verdict = part.verdict(Validity::Invalid, reason);
             verdict.evidence.push(Evidence::NonLinearizable(evidence));
             verdict
         }
-        Found::GivenUp(exhausted) => part.verdict(
-            Validity::Unknown,
-            format!(
-                "{exhausted} with an order for {} of {} completed operations; up to {} at a time, and {} crashed",
-                solved.furthest,
-                problem.completes.len(),
-                problem.slots,
-                problem.crashed(),
-            ),
-        ),
+        Outcome::Unknown(reason) => part.verdict(Validity::Unknown, reason),
     };
-    verdict.algorithm = solved.algorithm.to_owned();
-    verdict.statistics = BTreeMap::from([
-        ("completed".to_owned(), problem.completes.len().into()),
-        ("crashed".to_owned(), problem.crashed().into()),
-        ("concurrency".to_owned(), problem.slots.into()),
-        ("configurations".to_owned(), solved.configurations.into()),
-        ("rounds".to_owned(), solved.rounds.into()),
-        ("ordered".to_owned(), solved.furthest.into()),
-        ("peak-bytes".to_owned(), solved.peak_bytes.into()),
-    ]);
+    answered.algorithm.clone_into(&mut verdict.algorithm);
+    verdict.statistics = answered.statistics;
     verdict
 }

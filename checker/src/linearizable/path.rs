@@ -5,10 +5,11 @@
 //! history and the differences of the few that survive.
 
 use super::breadth::Facts;
-use super::compiled::{REFUSED, Steps};
+use super::compiled::{REFUSED, StateId, Steps};
 use super::frontier::append;
 use super::problem::{NONE, Shape};
 use super::search::Taken;
+use crate::budget::{Exhausted, Pace};
 
 /// A step, by number; [`Paths::ROOT`] is none.
 pub(crate) type PathId = u32;
@@ -95,18 +96,23 @@ impl Paths {
         steps
     }
 
-    /// An order that reaches `level` by the steps to `end`: these, the pure operations where they are legal, and the
-    /// forgotten ones where they do not matter.
+    /// An order from `start` that reaches `level` by the steps to `end`: these, the pure operations where they are legal, and
+    /// the forgotten ones where they do not matter.
+    ///
+    /// # Errors
+    /// What ran out.
     pub fn order(
         &self,
-        end: PathId,
-        level: u32,
+        start: &Start,
+        (end, level): (PathId, u32),
         problem: &Shape,
         facts: &Facts,
         compiled: &mut dyn Steps,
-    ) -> Vec<Taken> {
+        pace: &mut Pace<'_>,
+    ) -> Result<Vec<Taken>, Exhausted> {
         let steps = self.to(end);
         let mut placed = vec![false; problem.entries.len()];
+        start.done.iter().for_each(|&entry| placed[entry as usize] = true);
         for step in &steps {
             if let Taken::Entry(entry) = step.taken {
                 placed[entry as usize] = true;
@@ -120,18 +126,21 @@ impl Paths {
         }
         let arrived =
             problem.arrivals.get(level as usize + 1).map_or(problem.entries.len(), |&end| end as usize);
-        let states = states(&steps, problem, compiled);
+        let states = states(start.state, &steps, problem, compiled, pace)?;
         let mut from = 0;
         for (number, entry) in problem.entries.iter().enumerate().take(arrived) {
             while from < steps.len() && steps[from].level < facts.arrival[number] {
                 from += 1;
             }
+            pace.work(1)?;
             if placed[number] {
                 continue;
             }
             // It may stand before these steps: it is invoked by then, and those before them were taken by its completion.
-            let mut places =
-                (from..=steps.len()).take_while(|&at| at == from || steps[at - 1].level <= entry.level);
+            let mut looks = 0;
+            let mut places = (from..=steps.len())
+                .take_while(|&at| at == from || steps[at - 1].level <= entry.level)
+                .inspect(|_| looks += 1);
             if compiled.is_pure(entry.call) {
                 let place = places.find(|&at| compiled.step(states[at], entry.call) != REFUSED);
                 before[place.unwrap_or(0)].pure.extend(place.map(|_| number as u32));
@@ -142,6 +151,7 @@ impl Paths {
                 });
                 before[place.unwrap_or(0)].forgotten.extend(place.map(|_| number as u32));
             }
+            pace.work(looks)?;
         }
         let mut order = Vec::new();
         for (at, Before { pure, forgotten }) in before.into_iter().enumerate() {
@@ -151,8 +161,17 @@ impl Paths {
         while matches!(order.last(), Some(Taken::Crashed(_))) {
             order.pop();
         }
-        order
+        Ok(order)
     }
+}
+
+/// Where paths begin: a state, and operations that are done there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Start {
+    /// The state.
+    pub state: StateId,
+    /// Entries.
+    pub done: Vec<u32>,
 }
 
 /// What stands directly before a step, besides the steps before it.
@@ -165,9 +184,16 @@ struct Before {
 }
 
 /// The states before the first step and after each.
-fn states(steps: &[Step], problem: &Shape, compiled: &mut dyn Steps) -> Vec<u32> {
-    let mut states = vec![0];
+fn states(
+    start: StateId,
+    steps: &[Step],
+    problem: &Shape,
+    compiled: &mut dyn Steps,
+    pace: &mut Pace<'_>,
+) -> Result<Vec<StateId>, Exhausted> {
+    let mut states = vec![start];
     for step in steps {
+        pace.work(1)?;
         let call = match step.taken {
             Taken::Entry(entry) => problem.entries[entry as usize].call,
             Taken::Crashed(group) => problem.groups[group as usize].call,
@@ -176,5 +202,5 @@ fn states(steps: &[Step], problem: &Shape, compiled: &mut dyn Steps) -> Vec<u32>
         assert_ne!(next, REFUSED, "a path of the search is legal");
         states.push(next);
     }
-    states
+    Ok(states)
 }

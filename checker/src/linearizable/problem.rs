@@ -23,6 +23,8 @@ use std::ops::Deref;
 use rustc_hash::FxHashMap;
 
 use super::compiled::{CallId, Calls};
+use super::search::Taken;
+use crate::budget::{Exhausted, Meter, Pace};
 use crate::model::Model;
 
 /// A call with its closed interval.
@@ -113,6 +115,24 @@ impl Shape {
     pub fn crashed(&self) -> usize {
         self.groups.iter().map(|group| group.arrivals.len()).sum()
     }
+
+    /// The operation that a step is about; `used` counts for each group the crashed operations of the steps before, and is
+    /// brought up to date.
+    pub fn name(&self, taken: Taken, used: &mut [usize]) -> u64 {
+        match taken {
+            Taken::Entry(entry) => self.events[entry as usize].0,
+            Taken::Crashed(group) => {
+                used[group as usize] += 1;
+                self.groups[group as usize].operations[used[group as usize] - 1]
+            }
+        }
+    }
+
+    /// The operations of a path.
+    pub fn names(&self, path: &[Taken]) -> Vec<u64> {
+        let mut used = vec![0; self.groups.len()];
+        path.iter().map(|&taken| self.name(taken, &mut used)).collect()
+    }
 }
 
 impl<C> Problem<C> {
@@ -125,12 +145,22 @@ impl<C> Problem<C> {
 impl<C: Clone + Eq + std::hash::Hash> Problem<C> {
     /// Prepares `intervals`, in any order. Crashed calls that the model says are pure change nothing and were answered to
     /// nobody: they are left out. O(n log n).
-    pub fn new<M: Model<Call = C>>(model: &M, intervals: &[Interval<C>]) -> Problem<C> {
+    ///
+    /// # Errors
+    /// If there is no room for it, or no time.
+    pub fn new<M: Model<Call = C>>(
+        model: &M,
+        intervals: &[Interval<C>],
+        meter: &Meter<'_>,
+    ) -> Result<Problem<C>, Exhausted> {
         assert!(intervals.len() < NONE as usize, "operations are numbered with 32 bits");
+        meter.check_memory(intervals.len() * BYTES_PER_OPERATION)?;
+        let mut pace = Pace::new(meter);
         let mut ids: FxHashMap<&C, CallId> = FxHashMap::default();
         let mut calls = Calls { calls: Vec::new(), pure: Vec::new() };
         let mut call_of: Vec<CallId> = Vec::with_capacity(intervals.len());
         for interval in intervals {
+            pace.work(1)?;
             let id = *ids.entry(&interval.call).or_insert_with(|| {
                 calls.calls.push(interval.call.clone());
                 calls.pure.push(model.is_pure(&interval.call));
@@ -138,8 +168,8 @@ impl<C: Clone + Eq + std::hash::Hash> Problem<C> {
             });
             call_of.push(id);
         }
-        let sweep = Sweep::over(intervals, &call_of, &calls.pure);
-        Problem {
+        let sweep = Sweep::over(intervals, &call_of, &calls.pure, &mut pace)?;
+        Ok(Problem {
             calls,
             shape: Shape {
                 entries: sweep.entries,
@@ -149,9 +179,12 @@ impl<C: Clone + Eq + std::hash::Hash> Problem<C> {
                 slots: sweep.slots,
                 groups: sweep.groups,
             },
-        }
+        })
     }
 }
+
+/// About what preparing takes for each operation besides what is kept: its two ends, its call's number and its entry's.
+const BYTES_PER_OPERATION: usize = 2 * size_of::<End>() + 2 * size_of::<u32>() + size_of::<Entry>() + 24;
 
 /// One end of an interval, in the order of the sweep.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,13 +207,19 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn over<C>(intervals: &[Interval<C>], call_of: &[CallId], pure: &[bool]) -> Sweep {
+    fn over<C>(
+        intervals: &[Interval<C>],
+        call_of: &[CallId],
+        pure: &[bool],
+        pace: &mut Pace<'_>,
+    ) -> Result<Sweep, Exhausted> {
         let mut sweep = Sweep { arrivals: vec![0], ..Sweep::default() };
         let mut entry_of: Vec<u32> = vec![NONE; intervals.len()];
         let mut free: std::collections::BinaryHeap<std::cmp::Reverse<u32>> = Default::default();
         let mut last_in_slot: Vec<u32> = Vec::new();
         let mut group_of: BTreeMap<CallId, usize> = BTreeMap::new();
         for end in ends(intervals) {
+            pace.work(1)?;
             let (position, interval) = (end.interval as usize, &intervals[end.interval as usize]);
             let call = call_of[position];
             match (end.is_completion, interval.completed) {
@@ -215,7 +254,7 @@ impl Sweep {
             }
         }
         sweep.slots = last_in_slot.len();
-        sweep
+        Ok(sweep)
     }
 }
 

@@ -141,17 +141,16 @@ pub(crate) fn race<M: Model>(
         let found = lane.runner.run(turn, meter, &mut lane.account, is_wanted);
         furthest = furthest.max(lane.runner.furthest());
         peak_bytes = peak_bytes.max(meter.held_bytes());
-        if found.is_none()
-            && !std::mem::replace(&mut is_bounded, true)
-            && let Some(level) = furthest_level(model, problem)
-        {
+        let is_to_be_bounded = found.is_none() && !std::mem::replace(&mut is_bounded, true);
+        let level = if is_to_be_bounded { furthest_level(model, problem, meter) } else { Ok(None) };
+        if let Ok(Some(level)) = level {
             let spent = lane.runner.steps();
             drop((lane, lanes));
             let mut outcome = race(model, problem, counted, Some(level), algorithm, meter, is_wanted);
             outcome.configurations += spent;
             return outcome;
         }
-        match found {
+        match level.map_or_else(|exhausted| Some(Found::GivenUp(exhausted)), |_| found) {
             None => {
                 lanes.insert(0, lane);
                 if std::mem::take(&mut is_breadth_first_to_come) {

@@ -74,7 +74,7 @@ impl<M: Model> Resumable<M> {
         if goal == 0 {
             return Ok(None);
         }
-        let problem = Problem::new(model, &self.intervals);
+        let problem = Problem::new(model, &self.intervals, meter).map_err(|why| why.to_string())?;
         match problem.slots {
             0..=64 => self.judge_in::<1>(model, &problem, goal, meter),
             65..=512 => self.judge_in::<8>(model, &problem, goal, meter),

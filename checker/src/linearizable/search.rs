@@ -548,31 +548,6 @@ impl<'p, M: Model> Search<'p, M> {
         }
         clear(&mut self.linearized, self.problem.entries[entry as usize].slot);
     }
-
-    /// Takes a step from the start of a search that is not running, with the state; for explanations.
-    pub fn replay(&mut self, taken: Taken) {
-        self.state = self.compiled.step(self.state, self.call_of(taken));
-        assert_ne!(self.state, REFUSED, "a path of the search is legal");
-        self.take(taken);
-    }
-
-    /// What a step calls.
-    pub fn call_of(&self, taken: Taken) -> CallId {
-        match taken {
-            Taken::Entry(entry) => self.problem.entries[entry as usize].call,
-            Taken::Crashed(group) => self.problem.groups[group as usize].call,
-        }
-    }
-
-    /// The operations in flight that are not linearized, earliest completion first.
-    pub fn pending(&self) -> Vec<u32> {
-        let mut pending: Vec<u32> = (0..self.problem.slots as u32)
-            .filter(|&slot| is_set(&self.in_flight, slot) && !is_set(&self.linearized, slot))
-            .map(|slot| self.current[slot as usize])
-            .collect();
-        pending.sort_unstable_by_key(|&entry| self.problem.entries[entry as usize].level);
-        pending
-    }
 }
 
 #[inline]

@@ -23,7 +23,9 @@ use std::fmt;
 use labrys_history::{Completion, Operation, Value};
 
 use super::shape::{self, WrongInitial};
+use crate::linearizable::Interval;
 use crate::model::{Meaning, Model, ModelError};
+use crate::removal::{Hold, Removal};
 
 const NAME: &str = "fenced-lock";
 
@@ -205,6 +207,16 @@ impl Model for FencedLock {
 
     fn is_pure(&self, call: &FencedCall) -> bool {
         matches!(call, FencedCall::WasHeld | FencedCall::NotHolder(_))
+    }
+
+    fn removal(&self, intervals: &[Interval<FencedCall>]) -> Removal {
+        let hold = |call: &FencedCall| match call {
+            FencedCall::Acquire(caller, _) => Hold::Acquire(caller.clone()),
+            FencedCall::Release(caller) => Hold::Release(caller.clone()),
+            FencedCall::WasHeld => Hold::Denied,
+            FencedCall::NotHolder(_) => Hold::Unheld,
+        };
+        Removal::of_lock(self, intervals, hold, None)
     }
 
     fn describe_call(&self, call: &FencedCall) -> String {

@@ -19,7 +19,9 @@ use std::fmt;
 use labrys_history::{Completion, Operation, Value};
 
 use super::shape::{self, WrongInitial};
+use crate::linearizable::Interval;
 use crate::model::{Meaning, Model, ModelError};
+use crate::removal::{Hold, Removal};
 
 const NAME: &str = "mutex";
 
@@ -132,6 +134,16 @@ impl Model for Mutex {
 
     fn is_finite(&self) -> bool {
         true
+    }
+
+    fn removal(&self, intervals: &[Interval<MutexCall>]) -> Removal {
+        let hold = |call: &MutexCall| match call {
+            MutexCall::Acquire => Hold::Acquire(()),
+            MutexCall::Release => Hold::Release(()),
+            MutexCall::WasHeld => Hold::Denied,
+            MutexCall::WasFree => Hold::Unheld,
+        };
+        Removal::of_lock(self, intervals, hold, self.is_held.then_some(()))
     }
 
     fn describe_call(&self, call: &MutexCall) -> String {

@@ -18,7 +18,9 @@ use std::fmt;
 use labrys_history::{Completion, Operation, Value};
 
 use super::shape::{self, WrongInitial};
+use crate::linearizable::Interval;
 use crate::model::{Meaning, Model, ModelError};
+use crate::removal::{Hold, Removal};
 
 const NAME: &str = "reentrant-mutex";
 
@@ -169,6 +171,16 @@ impl Model for ReentrantMutex {
 
     fn is_finite(&self) -> bool {
         self.limit.is_some()
+    }
+
+    fn removal(&self, intervals: &[Interval<ReentrantCall>]) -> Removal {
+        let hold = |call: &ReentrantCall| match call {
+            ReentrantCall::Acquire(caller) => Hold::Acquire(caller.clone()),
+            ReentrantCall::Release(caller) => Hold::Release(caller.clone()),
+            ReentrantCall::Unavailable(_) => Hold::Denied,
+            ReentrantCall::NotHolder(_) => Hold::Unheld,
+        };
+        Removal::of_lock(self, intervals, hold, None)
     }
 
     fn describe_call(&self, call: &ReentrantCall) -> String {

@@ -16,7 +16,9 @@ use std::fmt;
 use labrys_history::{Completion, Operation, Value};
 
 use super::shape::{self, WrongInitial};
+use crate::linearizable::Interval;
 use crate::model::{Meaning, Model, ModelError};
+use crate::removal::{Hold, Removal};
 
 const NAME: &str = "semaphore";
 
@@ -136,6 +138,15 @@ impl Model for Semaphore {
     /// Taken are sums of the numbers of calls, from 0 to the number of permits.
     fn is_finite(&self) -> bool {
         true
+    }
+
+    fn removal(&self, intervals: &[Interval<SemaphoreCall>]) -> Removal {
+        let hold = |call: &SemaphoreCall| match *call {
+            SemaphoreCall::Acquire(number) => Hold::Acquire(number),
+            SemaphoreCall::Release(number) => Hold::Release(number),
+            SemaphoreCall::Unavailable(_) => Hold::Denied,
+        };
+        Removal::of_lock(self, intervals, hold, None)
     }
 
     fn describe_call(&self, call: &SemaphoreCall) -> String {

@@ -6,7 +6,7 @@
 //! the right kind is the algorithm's question: `None` is "not mine", and the general search decides.
 //!
 //! One file per class or two, and a line in [`by_rank`] (but for registers, which have their own preparation). [`explain`] finds the
-//! shortest prefix and its evidence for all classes alike, by asking the algorithm again for prefixes.
+//! shortest prefix for all classes alike, by asking the algorithm again for prefixes.
 
 mod containers;
 mod counter;
@@ -24,9 +24,8 @@ mod values;
 
 use crate::budget::{Account, Exhausted, Meter};
 use crate::class::{Class, Role};
-use crate::linearizable::Interval;
+use crate::linearizable::{Failure, Interval};
 use crate::model::Model;
-use crate::verdict::NonLinearizable;
 use ranks::Ranked;
 use register::Register;
 
@@ -59,13 +58,13 @@ pub(crate) struct Classed<'c> {
 pub(crate) struct Judged {
     /// The algorithm's name.
     pub algorithm: &'static str,
-    /// The order, as positions; or why there is none, and a sentence of it.
-    pub outcome: Result<Vec<u32>, Box<(NonLinearizable, String)>>,
+    /// The order, as positions; or where there is none.
+    pub outcome: Result<Vec<u32>, Failure>,
     /// The most bytes held at a time, about.
     pub peak_bytes: usize,
 }
 
-/// Decides `intervals` and explains a violation, if there is an algorithm for the model's class and it can.
+/// Decides `intervals` and says where a violation is, if there is an algorithm for the model's class and it can.
 ///
 /// # Errors
 /// What ran out before there was an answer.
@@ -81,8 +80,8 @@ pub(crate) fn judge<M: Model>(
     let Some(answer) = partition.decide() else { return Ok(None) };
     let outcome = match answer {
         Answer::Linearizable(order) => Ok(order),
-        Answer::NonLinearizable => match explain::explain(model, intervals, &partition) {
-            Some(evidence) => Err(Box::new(evidence)),
+        Answer::NonLinearizable => match explain::failure(intervals, &partition, meter) {
+            Some(failure) => Err(failure),
             None => return Ok(None),
         },
     };

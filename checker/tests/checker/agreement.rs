@@ -1,6 +1,6 @@
 //! The search agrees with the oracle, on many small histories of all kinds, and proves what it says.
 
-use labrys_checker::linearizable::Algorithm;
+use labrys_checker::linearizable::{Algorithm, CONFIGURATIONS_LIMIT};
 use labrys_checker::verdict::{Evidence, NonLinearizable, Validity};
 use labrys_checker::{CheckConfig, check};
 use labrys_history::Value;
@@ -133,6 +133,35 @@ fn assert_proves(ops: &[Op], violation: &Violation, context: &str) {
     let length = order.iter().filter(|&&position| counts(position)).count();
     let longest = brute_force::longest(&before_end, 0, &required, &counts);
     assert!(Some(length) == longest || !is_searched, "{context}: {length}, {longest:?}: {ops:#?}");
+
+    // The configurations: some order leads to each, and they are all different.
+    let configurations = &evidence.surviving.configurations;
+    assert!(
+        !configurations.is_empty() && configurations.len() <= CONFIGURATIONS_LIMIT,
+        "{context}: {ops:#?}"
+    );
+    assert_eq!(configurations[0].state, evidence.state, "{context}");
+    for (number, configuration) in configurations.iter().enumerate() {
+        let mut placed = required.clone();
+        placed
+            .extend(configuration.linearized.iter().chain(&configuration.crashed).map(|&op| position_of(op)));
+        assert!(configuration.linearized.iter().all(|&op| counts(position_of(op))), "{context}: {ops:#?}");
+        assert!(!configuration.crashed.iter().any(|&op| counts(position_of(op))), "{context}: {ops:#?}");
+        let state: i64 = configuration.state.strip_prefix("register = ").unwrap().parse().unwrap();
+        let is_reached = brute_force::leads_to(&before_end, 0, &placed, state);
+        assert!(is_reached, "{context}: nothing leads to {configuration:#?}: {ops:#?}");
+        let is_new = configurations[..number].iter().all(|other| {
+            (&other.state, &other.linearized, &other.crashed)
+                != (&configuration.state, &configuration.linearized, &configuration.crashed)
+        });
+        assert!(is_new, "{context}: {configurations:#?}");
+        for candidate in &configuration.candidates {
+            let position = position_of(candidate.operation);
+            assert!(!placed.contains(&position), "{context}: {candidate:?}: {ops:#?}");
+            let is_legal = brute_force::step(state, before_end[position].call).is_some();
+            assert_eq!(is_legal, candidate.reason.starts_with("leads nowhere"), "{context}: {candidate:?}");
+        }
+    }
 
     // The candidates: all the others, refused for a reason or leading nowhere. Equal crashed ones stand for one another.
     for (position, op) in before_end.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! The online check says the same as the check of the whole history, and forgets what it has judged.
 
 use labrys_checker::linearizable::Algorithm;
-use labrys_checker::models::Register;
+use labrys_checker::models::{Register, Set};
 use labrys_checker::online::{Online, Status, Violation};
 use labrys_checker::verdict::Evidence;
 use labrys_checker::{Budget, CheckConfig, check};
-use labrys_history::{History, Value};
+use labrys_history::{Event, EventKind, History, Process, Value};
 use labrys_seed::Seed;
 use rand::Rng as _;
 
@@ -109,4 +109,29 @@ fn what_was_judged_is_forgotten() {
         most = most.max(online.held_operations());
     }
     assert!((4..40).contains(&most), "{most}");
+}
+
+/// Two removals of what is not there, at the same time: neither makes the set forget what else is in it.
+#[test]
+fn calls_that_would_forget_other_states_do_not_forget_the_one_that_is_carried() {
+    let event = |index: u64, process, kind, f: &str, value| {
+        Event::new(index, 10 * index, Process::Client(process), kind, f, value)
+    };
+    let (invoke, ok) = (EventKind::Invoke, EventKind::Ok);
+    let events = [
+        event(0, 0, invoke, "add", Value::Int(7)),
+        event(1, 0, ok, "add", Value::Int(7)),
+        event(2, 0, invoke, "remove", Value::Int(7)),
+        event(3, 1, invoke, "remove", Value::Int(8)),
+        event(4, 0, ok, "remove", Value::Int(7)),
+        event(5, 1, ok, "remove", Value::Int(8)),
+        event(6, 0, invoke, "contains", Value::Int(7)),
+        event(7, 0, ok, "contains", Value::vector([Value::Int(7), Value::Bool(true)])),
+    ];
+    let mut online = Online::new(Set::default(), Budget::unlimited());
+    for event in &events {
+        online.event(event).unwrap();
+    }
+    let status = online.finish().unwrap();
+    assert!(matches!(status, Status::Violated(Violation { prefix_end: 7, .. })), "{status:?}");
 }

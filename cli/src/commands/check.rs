@@ -13,7 +13,7 @@ use labrys_harness::memory::half_of_the_memory_bytes;
 use labrys_history::{
     Completion, Format, History, Operation, ReadOptions, ReadReport, Value, read_history, read_value,
 };
-use labrys_reports::{Inputs, RunDescription, counterexample, report, summary};
+use labrys_reports::{Inputs, RunDescription, counterexample, report, summary, witnesses};
 use serde::Serialize;
 
 use crate::commands::format_named;
@@ -26,6 +26,7 @@ Examples:
   labrys check store/*/history.edn --model cas-register --initial 0 --json
   labrys check etcd_000.log --model cas-register --format jepsen-log
   labrys check runs/*.edn --model register --counterexamples wrong.md
+  labrys check history.jsonl --model register --witness --json | jq '.[].verdict.checks[0].partitions[].linearization'
 
 The exit code is the worst of all files: 255 (a report or page that cannot be written), 254 (wrong usage, or a file that cannot be
 read or judged), 1 invalid, 2 unknown, 0 valid.";
@@ -69,6 +70,10 @@ pub struct Arguments {
     /// Judge every key, even after one is invalid
     #[arg(long)]
     all: bool,
+    /// Show a linearization of each key of a valid file: an order of its operations that the model allows. The ends of it on
+    /// standard error; whole, as indices of invocations, in the JSON (the field "linearization" of each partition)
+    #[arg(long)]
+    witness: bool,
     /// Write a report with a timeline into this folder (for a single file)
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -182,6 +187,9 @@ fn judge(file: &Path, arguments: &Arguments, initial: &Value) -> FileVerdict {
                 row.operations,
                 row.milliseconds
             );
+            if arguments.witness {
+                eprint!("{}", witnesses(&verdict, &history));
+            }
             for note in unused(&history, &verdict) {
                 eprintln!("labrys: note: {note}");
             }
@@ -310,7 +318,8 @@ fn verdict_of(
         config = config.with(Statistics::default());
     }
     let config = config.with_checkers_of_harness(history);
-    Ok(check(history, &config.within(budget).judging_all(arguments.all))?)
+    let config = config.within(budget).judging_all(arguments.all).with_witness(arguments.witness);
+    Ok(check(history, &config)?)
 }
 
 fn verdict_in_words(verdict: &Verdict) -> String {

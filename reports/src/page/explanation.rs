@@ -68,8 +68,10 @@ fn violation_article(facts: &Facts<'_>, violation: &Violation<'_>, open: bool) -
             (minimal(facts, violation.proof))
             (prefix(facts, violation))
             (linearization(facts, violation.proof))
-            p.state { "Then " strong { (summary::state(&shortened(&violation.proof.state, TEXT_LIMIT))) } "." }
+            @if !violation.proof.state.is_empty() { p.state { "Then " strong { (summary::state(&shortened(&violation.proof.state, TEXT_LIMIT))) } "." } }
             (candidates(facts, violation.proof))
+            (configurations(violation.proof))
+            (lacks(violation.proof))
         }
     }
 }
@@ -185,6 +187,42 @@ fn candidates(facts: &Facts<'_>, proof: &NonLinearizable) -> Markup {
                 } }
                 tbody { @for candidate in proof.candidates.iter().take(STEPS_LIMIT) { (row(candidate)) } }
             } }
+        }
+    }
+}
+
+/// The other configurations that are left just before the end of the prefix.
+fn configurations(proof: &NonLinearizable) -> Markup {
+    let surviving = &proof.surviving;
+    let others = surviving.configurations.get(1..).unwrap_or_default();
+    let reason = |candidate: &Candidate| {
+        html! { li {
+            "✗ " (operation_link(candidate.operation)) " " (shortened(&candidate.description, TEXT_LIMIT)) ": "
+            (shortened(&candidate.reason, TEXT_LIMIT))
+        } }
+    };
+    html! {
+        @if !others.is_empty() {
+            details.surviving {
+                summary {
+                    (plural(others.len() as u64 + surviving.omitted, "other configuration")) " left at that moment, "
+                    (crate::surviving::extent(surviving)) "; nothing follows there either"
+                }
+                @for other in others {
+                    p { strong { (shortened(&other.state, TEXT_LIMIT)) } " (" (crate::surviving::linearized(other)) ")" }
+                    ul { @for candidate in &other.candidates { (reason(candidate)) } }
+                }
+                @if surviving.omitted > 0 { p.soft { "… and " (count(surviving.omitted)) " more" } }
+            }
+        }
+    }
+}
+
+/// What the explanation lacks, and why.
+fn lacks(proof: &NonLinearizable) -> Markup {
+    html! {
+        @for cut_short in &proof.cut_short {
+            p.soft { "Not told: " (shortened(&crate::surviving::lack(cut_short), TEXT_LIMIT)) }
         }
     }
 }

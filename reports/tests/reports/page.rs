@@ -1,7 +1,8 @@
 //! The page and the pictures as text: fragments, escaping, odd inputs, size.
 
 use labrys_checker::verdict::{
-    Candidate, CheckVerdict, Evidence, NonLinearizable, PartitionVerdict, Step, Validity, Verdict,
+    Candidate, CheckVerdict, Configuration, CutShort, Evidence, ExplanationPart, NonLinearizable,
+    PartitionVerdict, Step, Surviving, Validity, Verdict,
 };
 use labrys_history::{Event, EventKind, History, Process, Value};
 use labrys_reports::report::{self, Rendered};
@@ -134,7 +135,23 @@ fn hostile_run() -> (History, Verdict, RunDescription) {
         longest_linearization: vec![Step { operation: 0, description: words.clone(), state: words.clone() }],
         state: words.clone(),
         candidates: vec![Candidate { operation: 0, description: words.clone(), reason: words.clone() }],
+        surviving: Surviving {
+            configurations: vec![Configuration {
+                state: words.clone(),
+                linearized: vec![0, 77],
+                crashed: vec![0],
+                omitted_crashed: 1,
+                candidates: vec![Candidate {
+                    operation: 0,
+                    description: words.clone(),
+                    reason: words.clone(),
+                }],
+            }],
+            omitted: 1,
+            is_all: false,
+        },
         minimal: None,
+        cut_short: vec![CutShort { part: ExplanationPart::MinimalHistory, reason: words.clone() }],
     };
     let partition = PartitionVerdict {
         key: HOSTILE.into(),
@@ -146,6 +163,7 @@ fn hostile_run() -> (History, Verdict, RunDescription) {
             Evidence::NonLinearizable(proof),
             Evidence::Broken { what: words.clone(), events: vec![0, 2, 77] },
         ],
+        linearization: None,
         statistics: [(words.clone(), HOSTILE.into())].into(),
     };
     let check = CheckVerdict {

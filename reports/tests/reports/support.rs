@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use labrys_checker::verdict::{
-    Candidate, CheckVerdict, Evidence, NonLinearizable, PartitionVerdict, Step, Validity, Verdict,
+    Candidate, CheckVerdict, Evidence, NonLinearizable, PartitionVerdict, Step, Surviving, Validity, Verdict,
 };
 use labrys_history::{Event, EventKind, History, Process, Value};
 use labrys_reports::RunDescription;
@@ -327,6 +327,7 @@ fn verdict(
             algorithm: "wgl".to_owned(),
             operations: made.iter().filter(|operation| operation.key == key).count() as u64,
             evidence: bad.map(|(at, value)| proof(made, order, at, value, index_of)).into_iter().collect(),
+            linearization: None,
             statistics: BTreeMap::new(),
         }
     };
@@ -410,7 +411,9 @@ fn proof(made: &[Made], order: &[usize], at: usize, value: i64, index_of: &[(u64
         longest_linearization: before.iter().map(step).collect(),
         state: format!("the register holds {state}"),
         candidates,
+        surviving: Surviving::default(),
         minimal: None,
+        cut_short: Vec::new(),
     })
 }
 

@@ -6,7 +6,7 @@ use labrys_seed::Rng;
 use rand::Rng as _;
 
 use super::harness;
-use crate::support::object::{Answer, Called, Object};
+use crate::support::object::{Answer, Called, Object, Outcome};
 
 struct Tokens;
 
@@ -77,4 +77,11 @@ fn the_model_agrees_with_brute_force() {
 #[test]
 fn pure_calls_leave_every_state() {
     harness::pure_calls_leave_every_state::<Tokens>(true);
+}
+
+#[test]
+fn acquisitions_may_go_with_their_releases() {
+    harness::acquisitions_may_go_with_their_releases::<Tokens>(|op| {
+        matches!(&op.outcome, Outcome::Crashed | Outcome::Answered(Answer::Ok(_)))
+    });
 }

@@ -69,13 +69,19 @@ fn assert_right<O: Object>(number: u64, seen: &mut Seen) {
     seen.note(&ops, expected);
     let context = || format!("{} {number}, {initial}, {expected}: {ops:#?}", O::NAME);
 
-    let all = Context { all: true, foreign: true, ..Context::default() };
+    let all = Context { all: true, foreign: true, witness: true, ..Context::default() };
     let judged = O::judge(&initial).judge(&object::recorded(&ops).operations(), &all);
     let judged = judged.unwrap_or_else(|error| panic!("{error}: {}", context()));
     let validity = if expected { Validity::Valid } else { Validity::Invalid };
     assert_eq!(judged.validity, validity, "{} {}", judged.reason, context());
 
     let model = adapted(O::model(&initial), &ops);
+    for partition in judged.partitions.iter().filter(|_| expected) {
+        let order = partition.linearization.as_ref().unwrap_or_else(|| panic!("no witness: {}", context()));
+        let order: Vec<usize> = order.iter().map(|&operation| operation as usize).collect();
+        assert_witness::<O>(&start, &ops, &order, &needed_of(&model, &ops, &partition.key));
+    }
+
     let intervals = intervals(&model, &ops);
     match decide(&WithoutClass(model), &intervals, &Context::default()) {
         Decision::Linearizable(order) => {
@@ -91,6 +97,28 @@ fn assert_right<O: Object>(number: u64, seen: &mut Seen) {
     if expected && let Some(rest) = without_a_unit(&adapted(O::model(&initial), &ops), &ops, &mut rng) {
         seen.reduced += 1;
         assert!(is_linearizable::<O>(&start, &rest), "{rest:#?} of {}", context());
+    }
+}
+
+/// What must stand in an order of a part: what completed and says something.
+fn needed_of<M: Model>(model: &M, ops: &[Op], key: &serde_json::Value) -> Vec<usize> {
+    let recorded = object::recorded(ops);
+    let operations = recorded.operations();
+    let is_needed = |operation: &Operation<'_>| {
+        let part = model.partition(operation);
+        let is_of_part = part.as_ref().map_or(serde_json::Value::Null, json_of_key) == *key;
+        let is_completed = !matches!(operation.completion(), Completion::Info { .. });
+        is_of_part && is_completed && matches!(model.meaning(operation), Ok(Meaning::Completed(_)))
+    };
+    (0..ops.len()).filter(|&position| is_needed(&operations[position])).collect()
+}
+
+/// A key as verdicts have it.
+fn json_of_key(key: &Value) -> serde_json::Value {
+    match key {
+        Value::Int(number) => (*number).into(),
+        Value::String(text) => text.to_string().into(),
+        other => other.to_string().into(),
     }
 }
 
@@ -386,4 +414,50 @@ fn values_after(mut values: Vec<Value>, class: &Class, role: Role<'_>) -> Option
         (other, _) => panic!("{other:?} of {class:?}"),
     }
     Some(values)
+}
+
+/// Fails unless acquisitions and releases may go with one another as the model says: takes out each unit of random histories in which
+/// clients mostly release what they acquired.
+pub fn acquisitions_may_go_with_their_releases<O: Object>(holds: impl Fn(&Op) -> bool) {
+    let (mut pairs, mut alone, mut with_others) = (0_u64, 0_u64, 0_u64);
+    for number in 0..histories() * 2 {
+        let mut rng = Seed(0x10c5).fork(O::NAME).fork_index(number).rng();
+        let (initial, start) = O::start(&mut rng);
+        let ops = random_history::<O>(&start, OPERATIONS + 1, &mut rng);
+        if !is_linearizable::<O>(&start, &ops) {
+            continue;
+        }
+        let model = O::model(&initial);
+        let intervals = intervals(&model, &ops);
+        let removal = model.removal(&intervals);
+        for first in (0..intervals.len()).filter(|&position| removal.removable[position]) {
+            let mut unit = vec![first as u32];
+            let mut next = 0;
+            while let Some(&position) = unit.get(next) {
+                let bound = removal.bonds.iter().filter(|&&(a, b)| a == position && !unit.contains(&b));
+                let mut bound: Vec<u32> = bound.map(|&(_, b)| b).collect();
+                bound.dedup();
+                unit.extend(bound);
+                next += 1;
+            }
+            if !unit.iter().all(|&position| removal.removable[position as usize]) {
+                continue;
+            }
+            let is_out = |position: usize| {
+                unit.iter().any(|&number| intervals[number as usize].operation as usize == position)
+            };
+            let rest: Vec<Op> = (0..ops.len())
+                .filter(|&position| !is_out(position))
+                .map(|position| ops[position].clone())
+                .collect();
+            assert!(is_linearizable::<O>(&start, &rest), "{} {number}: {unit:?} of {ops:#?}", O::NAME);
+            let held = (0..ops.len()).filter(|&position| is_out(position) && holds(&ops[position])).count();
+            pairs += u64::from(held == 2);
+            alone += u64::from(held == 1);
+            with_others += u64::from(held > 0 && unit.len() > held);
+        }
+    }
+    let line = format!("{}: {pairs} pairs, {alone} alone, {with_others} with observations", O::NAME);
+    println!("{line}");
+    assert!(pairs > 200 && alone > 200 && with_others > 50, "{line}");
 }

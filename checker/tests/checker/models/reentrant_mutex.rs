@@ -6,7 +6,7 @@ use labrys_seed::Rng;
 use rand::Rng as _;
 
 use super::harness;
-use crate::support::object::{Answer, Called, Object};
+use crate::support::object::{Answer, Called, Object, Outcome};
 
 struct Holding;
 
@@ -95,4 +95,11 @@ fn pure_calls_leave_every_state() {
 #[test]
 fn few_calls_lead_to_few_states() {
     harness::few_calls_lead_to_few_states::<Twice>(11);
+}
+
+#[test]
+fn acquisitions_may_go_with_their_releases() {
+    harness::acquisitions_may_go_with_their_releases::<Holding>(|op| {
+        matches!(&op.outcome, Outcome::Crashed | Outcome::Answered(Answer::Ok(_)))
+    });
 }

@@ -52,7 +52,7 @@ pub fn is_linearizable(ops: &[Timed], initial: i64) -> bool {
 
 /// The same for any object.
 pub fn is_linearizable_by<C: Copy, S: Clone>(step: Step<C, S>, ops: &[Timed<C>], initial: S) -> bool {
-    extend(step, ops, 0, initial, &mut |placed| {
+    extend(step, ops, 0, initial, &mut |placed, _| {
         ops.iter().enumerate().all(|(position, op)| op.optional || placed >> position & 1 == 1)
     })
 }
@@ -68,7 +68,7 @@ pub fn longest(
     counts: &dyn Fn(usize) -> bool,
 ) -> Option<usize> {
     let mut most = None;
-    extend(step, ops, 0, initial, &mut |placed| {
+    extend(step, ops, 0, initial, &mut |placed, _| {
         if required.iter().all(|position| placed >> position & 1 == 1) {
             let number = (0..ops.len()).filter(|&p| placed >> p & 1 == 1 && counts(p)).count();
             most = most.max(Some(number));
@@ -78,15 +78,21 @@ pub fn longest(
     most
 }
 
+/// Whether some legal order has exactly these operations and ends in a state.
+pub fn leads_to(ops: &[Timed], initial: i64, positions: &[usize], state: i64) -> bool {
+    let wanted = positions.iter().fold(0, |placed, position| placed | 1 << position);
+    extend(step, ops, 0, initial, &mut |placed, &reached| placed == wanted && reached == state)
+}
+
 /// Visits every legal order, operation by operation, until `is_enough` of those placed.
 fn extend<C: Copy, S: Clone>(
     step: Step<C, S>,
     ops: &[Timed<C>],
     placed: u64,
     state: S,
-    is_enough: &mut dyn FnMut(u64) -> bool,
+    is_enough: &mut dyn FnMut(u64, &S) -> bool,
 ) -> bool {
-    if is_enough(placed) {
+    if is_enough(placed, &state) {
         return true;
     }
     for (position, op) in ops.iter().enumerate() {

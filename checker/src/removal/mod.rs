@@ -5,6 +5,8 @@
 //! model says: *if the history is linearizable, then so is it without them.* Read backwards: if it is not linearizable without them,
 //! then it is not with them.
 
+mod locks;
+
 use rustc_hash::FxHashMap;
 
 use labrys_history::Value;
@@ -12,6 +14,7 @@ use labrys_history::Value;
 use crate::class::{Class, Role};
 use crate::linearizable::Interval;
 use crate::model::Model;
+pub(crate) use locks::Hold;
 
 /// Which operations of a history may be left out, and what must go with them. By position.
 ///
@@ -41,7 +44,7 @@ impl Removal {
         let pure_calls = Removal::pure_calls(model, intervals);
         let roles: Option<Vec<Role<'_>>> =
             intervals.iter().map(|interval| model.role(&interval.call)).collect();
-        let limit = BONDS_PER_OPERATION * intervals.len().max(64);
+        let limit = limit(intervals.len());
         let removal = match (model.class(), roles) {
             (Some(Class::Register { .. }), Some(roles)) => of_register(intervals, &roles, limit),
             (
@@ -52,6 +55,23 @@ impl Removal {
         };
         removal.unwrap_or(pure_calls)
     }
+
+    /// What may be left out of the history of a lock or semaphore whose calls are of these kinds (the argument: `removal/locks.rs`);
+    /// where too little is known: [`Removal::pure_calls`]. `held_at_first`: what is held before the first operation.
+    pub(crate) fn of_lock<M: Model, K: Ord>(
+        model: &M,
+        intervals: &[Interval<M::Call>],
+        hold: impl Fn(&M::Call) -> Hold<K>,
+        held_at_first: Option<K>,
+    ) -> Removal {
+        locks::of_lock(intervals, hold, held_at_first, limit(intervals.len()))
+            .unwrap_or_else(|| Removal::pure_calls(model, intervals))
+    }
+}
+
+/// The most bonds that a model says of so many operations.
+fn limit(operations: usize) -> usize {
+    BONDS_PER_OPERATION * operations.max(64)
 }
 
 /// Containers: queue, stack, bag, priority queue and set.
