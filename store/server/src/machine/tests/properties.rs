@@ -93,7 +93,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
             },
         ),
         4 => commit().prop_map(Operation::Commit),
-        1 => (0..30u64).prop_map(|revision| Operation::Compact { revision: Revision(revision) }),
+        3 => (0..20u64).prop_map(|revision| Operation::Compact { revision: Revision(revision) }),
         2 => (1..50u64).prop_map(|ttl_ms| Operation::GrantLease { ttl_ms }),
         1 => lease().prop_map(|lease| Operation::RenewLease { lease }),
         1 => lease().prop_map(|lease| Operation::RevokeLease { lease }),
@@ -216,7 +216,7 @@ proptest! {
     /// Outcomes, reads at every revision, ranges, and what a watch sees that resumes at random points, are the reference's.
     #[test]
     fn the_machine_does_what_the_reference_does(
-        events in prop::collection::vec((event(), 0..25u64, query(), 0..4usize, 1..300usize), 0..60),
+        events in prop::collection::vec((event(), 0..25u64, query(), 0..3usize, 1..300usize), 0..60),
         watched in query(),
     ) {
         let mut driver = Driver::new(8, Defects::NONE);

@@ -87,6 +87,9 @@ fn every_revision_can_be_read_until_it_is_compacted() {
     let gone = Err(RevisionProblem::Compacted { first: Revision(4) });
     assert_eq!(history(&driver)[2..], [gone.clone(), gone.clone(), Ok(None), some("3")]);
     assert_eq!(driver.at(4, "a"), some("2"));
+    let watch = |from| driver.machine.changes(Revision(from), &all(""), 10, 1000).map(|batch| batch.through);
+    assert_eq!(watch(4), Err(Revision(5)), "the state at the mark is there, but not what led to it");
+    assert_eq!(watch(5), Ok(Revision(5)));
     assert_eq!(driver.machine.state.keys.past_len(), 0, "nothing is kept that cannot be read");
 }
 

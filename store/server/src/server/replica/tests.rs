@@ -5,9 +5,15 @@ use labrys_raft::Membership;
 use super::*;
 use crate::machine::{Found, Placement, SessionId};
 
+mod time;
+
 struct Cluster {
     replicas: Vec<Replica>,
     now_ms: u64,
+    /// What each node's own clock is ahead.
+    ahead_ms: [u64; 3],
+    /// A node that sees no time pass.
+    paused: Option<usize>,
     cut: Vec<NodeId>,
     answers: BTreeMap<Token, Answer>,
     next_token: u64,
@@ -42,7 +48,15 @@ impl Cluster {
             Replica::new(config(id, defects), Recovered::default(), MachineOptions::default(), 0).unwrap()
         };
         let replicas = (1..=3).map(replica).collect();
-        Cluster { replicas, now_ms: 0, cut: Vec::new(), answers: BTreeMap::new(), next_token: 1 }
+        Cluster {
+            replicas,
+            now_ms: 0,
+            ahead_ms: [0; 3],
+            paused: None,
+            cut: Vec::new(),
+            answers: BTreeMap::new(),
+            next_token: 1,
+        }
     }
 
     fn input(&mut self, position: usize, inputs: Vec<ReplicaInput>) {
@@ -78,8 +92,10 @@ impl Cluster {
     fn pass(&mut self, duration_ms: u64) {
         for _ in 0..duration_ms / 5 {
             self.now_ms += 5;
-            for position in 0..3 {
-                self.input(position, vec![ReplicaInput::Tick { now_ms: self.now_ms }]);
+            let paused = self.paused;
+            for position in (0..3).filter(|position| paused != Some(*position)) {
+                let now_ms = self.now_ms + self.ahead_ms[position];
+                self.input(position, vec![ReplicaInput::Tick { now_ms }]);
             }
         }
     }
