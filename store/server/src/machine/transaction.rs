@@ -2,7 +2,7 @@
 //!
 //! # Transactions at one position of the log
 //!
-//! All steps are carried out on an [`Overlay`]: the state, and over it what the transaction has written so far. If a step
+//! All steps are carried out on an `Overlay`: the state, and over it what the transaction has written so far. If a step
 //! cannot be done, the overlay is dropped, and nothing has happened. Else what it has written becomes one revision. Since
 //! commands are applied one after the other, in the order of the log, and a client has its answer after that, such transactions
 //! are strictly serializable: the log is the serial order, and it agrees with real time.
@@ -10,7 +10,7 @@
 //! # Interactive transactions
 //!
 //! A client reads the state of one revision, its snapshot, as long as it likes, and then commits what it wants to write.
-//! [`conflict`] decides at the commit's place in the log, from the state alone, so that all replicas decide alike.
+//! `conflict` decides at the commit's place in the log, from the state alone, so that all replicas decide alike.
 //!
 //! - *Snapshot isolation* (Berenson et al., "A Critique of ANSI SQL Isolation Levels", SIGMOD 1995, section 4.2): the first
 //!   committer wins. A commit is refused if a key that it writes was changed after its snapshot. Two transactions that read what
