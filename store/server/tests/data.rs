@@ -308,3 +308,32 @@ fn a_watch_ends_with_its_node_and_does_not_hold_it_up() {
         assert!(matches!(end, WatchEnd::Timeout { .. }), "{end}");
     });
 }
+
+/// The watcher does not read while far more is written than fits on the way to it.
+#[test]
+fn a_watcher_that_is_too_slow_is_told_where_it_can_go_on() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(1);
+        let mut client = cluster.client(0);
+        let mut watch = Watch::new(&cluster.addresses(), 0, everything(), Some(Revision(1))).unwrap();
+        assert_eq!(watch.next(PATIENCE).await, Ok(WatchEvent::Through(Revision(0))));
+        for _ in 0..100 {
+            client.put("x", vec![b'v'; 512 * 1024], PATIENCE).await.unwrap();
+        }
+        client.compact(Revision(100), PATIENCE).await.unwrap().unwrap();
+        let mut expected = 1;
+        let first = loop {
+            match watch.next(PATIENCE).await {
+                Ok(WatchEvent::Changes(changes)) => {
+                    assert_eq!(changes.revision, Revision(expected), "in order, without a gap");
+                    expected += 1;
+                }
+                Ok(WatchEvent::Through(through)) => assert_eq!(through, Revision(expected - 1)),
+                Err(WatchEnd::Compacted { first }) => break first,
+                Err(end) => panic!("{end}"),
+            }
+        };
+        assert_eq!(first, Revision(101));
+        assert!(expected < 100, "what was on its way is bounded");
+    });
+}

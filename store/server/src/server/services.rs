@@ -284,6 +284,9 @@ impl api::admin_server::Admin for Services {
 }
 
 #[cfg(test)]
+mod malformed;
+
+#[cfg(test)]
 mod tests {
     use super::super::disk_thread::{self, DiskQueue};
     use super::super::node_loop::{NodeLoop, NodeLoopParts};
@@ -321,7 +324,7 @@ mod tests {
 
     /// A single node whose disk is always quick, behind its services; its loop and its disk run on threads of their own and
     /// end with it.
-    fn single_node() -> Services {
+    pub(super) fn single_node() -> Services {
         let config = labrys_raft::Config {
             id: NodeId(1),
             initial: Membership::of_voters([NodeId(1)]),

@@ -1,0 +1,83 @@
+//! Whatever is asked of a node that leads, the reply has an outcome, nothing is left in its counts, and it goes on.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use prost::Message;
+use tokio_stream::StreamExt;
+use tonic::Request;
+
+use super::tests::single_node;
+use super::*;
+use crate::api::admin_server::Admin;
+use crate::api::data_server::Data;
+use crate::api::kv_server::Kv;
+use crate::machine::SessionId;
+use crate::machine::tests::properties::{cases, operation};
+
+/// The bytes of a request that is right, with a few of them changed.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let flips = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    (operation(), any::<u128>(), any::<u64>(), flips).prop_map(|(operation, session, sequence, flips)| {
+        let placement = Placement { session: SessionId(session), sequence, established: sequence % 2 == 0 };
+        let mut bytes = api::WriteRequest::new(1, placement, operation).encode_to_vec();
+        for (at, value) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes
+    })
+}
+
+/// What the bytes are as any request, answered.
+async fn ask(services: &Services, bytes: &[u8]) {
+    if let Ok(request) = api::WriteRequest::decode(bytes) {
+        let reply = Data::write(services, Request::new(request)).await.unwrap().into_inner();
+        assert!(reply.outcome.is_some(), "{bytes:?}");
+    }
+    if let Ok(request) = api::ReadRequest::decode(bytes) {
+        let reply = Data::read(services, Request::new(request)).await.unwrap().into_inner();
+        assert!(reply.outcome.is_some(), "{bytes:?}");
+    }
+    if let Ok(request) = api::WatchRequest::decode(bytes) {
+        let mut replies = services.watch(Request::new(request)).await.unwrap().into_inner();
+        let first = replies.next().await.expect("a watch says something at once").unwrap();
+        assert!(first.outcome.is_some(), "{bytes:?}");
+    }
+    if let Ok(request) = api::GetRequest::decode(bytes) {
+        assert!(Kv::get(services, Request::new(request)).await.unwrap().into_inner().outcome.is_some());
+    }
+    if let Ok(request) = api::PutRequest::decode(bytes) {
+        assert!(Kv::put(services, Request::new(request)).await.unwrap().into_inner().outcome.is_some());
+    }
+    if let Ok(request) = api::CompareAndSetRequest::decode(bytes) {
+        let reply = services.compare_and_set(Request::new(request)).await.unwrap();
+        assert!(reply.into_inner().outcome.is_some());
+    }
+    if let Ok(request) = api::DeleteRequest::decode(bytes) {
+        assert!(Kv::delete(services, Request::new(request)).await.unwrap().into_inner().outcome.is_some());
+    }
+}
+
+#[tokio::test]
+async fn any_request_is_answered_and_leaves_nothing_behind() {
+    let services = single_node();
+    let status =
+        || async { services.status(Request::new(api::StatusRequest::default())).await.unwrap().into_inner() };
+    while status().await.role != i32::from(NodeRole::Leader) {
+        tokio::task::yield_now().await;
+    }
+    let mut runner = TestRunner::deterministic();
+    let any_bytes = prop_oneof![3 => damaged(), 1 => prop::collection::vec(any::<u8>(), 0..100)];
+    let before = status().await.last_index;
+    for _ in 0..cases() {
+        let bytes = any_bytes.new_tree(&mut runner).expect("no filter rejects").current();
+        ask(&services, &bytes).await;
+    }
+    assert!(status().await.last_index > before, "some of it made sense");
+    assert_eq!(services.shared.waiting_bytes.load(Ordering::Relaxed), 0);
+    // A watch ends when its task sees that nobody listens.
+    while services.shared.watches.load(Ordering::Relaxed) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
