@@ -132,6 +132,8 @@ defects! {
         "The commit of a serializable transaction does not ask whether what it has read was changed since its snapshot."
     TxnReadsLatest "txn-reads-latest"
         "A read at a revision is answered from the latest state."
+    UnackedBatchReorder "unacked-batch-reorder"
+        "The answers to the writes that are applied together are given out in the reverse order."
     WatchGapOnReconnect "watch-gap-on-reconnect"
         "A watch that resumes from a revision begins with the next change instead."
     LockWithoutFencing "lock-without-fencing"

@@ -268,7 +268,7 @@ fn with_watch_gap_on_reconnect_a_watch_that_resumes_misses_what_was_between() {
 #[test]
 fn what_makes_no_sense_is_refused_definitely_and_by_name() {
     runtime().block_on(async {
-        let cluster = Cluster::start(1);
+        let mut cluster = Cluster::start(1);
         cluster.leader().await;
         let mut client = cluster.client(0);
         let error = client.put(vec![b'k'; 5000], "1", PATIENCE).await.unwrap_err();
@@ -286,12 +286,24 @@ fn what_makes_no_sense_is_refused_definitely_and_by_name() {
         let reply = raw.write(api::WriteRequest::default()).await.unwrap().into_inner();
         let Some(api::write_reply::Outcome::Refused(refused)) = reply.outcome else { panic!("{reply:?}") };
         assert_eq!((refused.code(), refused.definite), (api::RefusalCode::Malformed, true));
+        // The end of all revisions is one that never comes, and no reason to panic.
+        let request = api::WatchRequest { from_revision: Some(u64::MAX), range: None };
+        let mut watch = raw.watch(request).await.unwrap().into_inner();
+        assert!(watch.message().await.unwrap().is_some());
+        client.put("k", "the watch looks again", PATIENCE).await.unwrap();
+        let mut endless = watch;
+
         let range = Some(api::KeyRange { start: vec![0; 5000].into(), ..Default::default() });
         let request = api::WatchRequest { from_revision: None, range };
         let mut watch = raw.watch(request).await.unwrap().into_inner();
         let reply = watch.message().await.unwrap().unwrap();
         let Some(api::watch_reply::Outcome::Refused(refused)) = reply.outcome else { panic!("{reply:?}") };
         assert_eq!(refused.code(), api::RefusalCode::TooLarge);
+
+        cluster.nodes.remove(&1).unwrap().stop().await.unwrap();
+        let reply = endless.message().await.unwrap().unwrap();
+        let Some(api::watch_reply::Outcome::Refused(refused)) = reply.outcome else { panic!("{reply:?}") };
+        assert_eq!(refused.code(), api::RefusalCode::ShuttingDown);
     });
 }
 

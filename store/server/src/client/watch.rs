@@ -30,7 +30,7 @@ pub enum WatchEvent {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum WatchEnd {
     /// What comes next is compacted. The watch goes on if it is told to [`Watch::skip_to`] what is still there.
-    #[error("the revisions up to {} are compacted", first.0 - 1)]
+    #[error("the revisions up to {} are compacted", first.0.saturating_sub(1))]
     Compacted {
         /// The first revision that can be watched.
         first: Revision,

@@ -24,10 +24,10 @@ macro_rules! number {
         }
 
         impl $name {
-            /// The next one.
+            /// The next one. Of the largest, which only a message that makes no sense can name, itself.
             #[must_use]
             pub fn next(self) -> Self {
-                Self(self.0 + 1)
+                Self(self.0.saturating_add(1))
             }
         }
     };

@@ -342,6 +342,7 @@ impl Replica {
     fn apply(&mut self, entries: Vec<(Entry, Option<Token>)>, outputs: &mut Vec<ReplicaOutput>) {
         let leads = self.leads();
         self.optimistic = None;
+        let (mut tokens, mut outcomes) = (Vec::new(), Vec::new());
         for (entry, token) in entries {
             self.machine
                 .set_surroundings(Surroundings { clock_ms: self.now_ms, proposed_here: token.is_some() });
@@ -350,9 +351,19 @@ impl Replica {
                 self.tick = None;
                 self.overdue.clear();
             } else if let (Some(token), Some(outcome)) = (token, outcome) {
-                outputs.push(ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) });
+                tokens.push(token);
+                outcomes.push(outcome);
             }
         }
+        if self.defects.has(Defect::UnackedBatchReorder) {
+            outcomes.reverse();
+        }
+        outputs.extend(
+            tokens
+                .into_iter()
+                .zip(outcomes)
+                .map(|(token, outcome)| ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) }),
+        );
         self.clock.applied(self.now_ms, self.machine.time_ms(), leads);
         self.inputs.push(Input::Applied { index: self.machine.applied() });
     }

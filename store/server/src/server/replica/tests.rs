@@ -242,6 +242,13 @@ fn of_two_swaps_of_the_same_value_one_succeeds() {
 }
 
 #[test]
+fn with_unacked_batch_reorder_each_is_told_the_other_s_outcome() {
+    let [first, second] = swap_twice(Defects::NONE.with(Defect::UnackedBatchReorder));
+    assert!(is(&first, &StepResult::NotSwapped { actual: Some(Bytes::from_static(b"1")) }), "{first:?}");
+    assert!(is(&second, &StepResult::Swapped), "{second:?}");
+}
+
+#[test]
 fn with_cas_evaluated_at_propose_both_succeed() {
     for answer in swap_twice(Defects::NONE.with(Defect::CasEvaluatedAtPropose)) {
         assert!(is(&answer, &StepResult::Put), "{answer:?}");

@@ -105,7 +105,8 @@ impl Services {
             };
             let through = batch.through;
             let is_caught_up = through < next;
-            let is_due = told.is_none_or(|told: Revision| through.0 >= told.0 + PROGRESS_REVISIONS);
+            let is_due =
+                told.is_none_or(|told: Revision| through.0 >= told.0.saturating_add(PROGRESS_REVISIONS));
             if !batch.revisions.is_empty() || is_due {
                 let revisions = batch.revisions.into_iter().map(Into::into).collect();
                 let changes = api::WatchChanges { revisions, through_revision: through.0 };
