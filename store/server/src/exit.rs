@@ -86,7 +86,7 @@ impl From<&StartError> for Exit {
             StartError::Raft(
                 labrys_raft::StartError::LogGap { .. } | labrys_raft::StartError::TermsFall { .. },
             ) => Exit::Corrupt,
-            StartError::Raft(_) | StartError::Address { .. } => Exit::Usage,
+            StartError::Raft(_) | StartError::Security(_) | StartError::Address { .. } => Exit::Usage,
             StartError::System { .. } => Exit::System,
         }
     }

@@ -8,6 +8,7 @@
 //! - [`client`]: [`client::logic`] decides, without any I/O, which node to ask, when to retry and what is known at the end;
 //!   around it a transport on tonic;
 //! - [`ctl`]: that client on the command line;
+//! - [`security`]: TLS and the token, for both;
 //! - [`api`]: the generated gRPC types;
 //! - [`options`], [`exit`], [`logging`]: the binary's flags, exit codes and log lines.
 //!
@@ -23,6 +24,7 @@ pub mod exit;
 pub mod logging;
 pub mod machine;
 pub mod options;
+pub mod security;
 pub mod server;
 pub mod wal;
 

@@ -8,6 +8,7 @@
 //! | `listening` | `node`, `address`, `entries`, `term`, `startup_ms` | the node serves |
 //! | `leader` | `node`, `term` | this node became the leader of `term` |
 //! | `role` | `node`, `term`, `role`, `leader` (absent if none is known) | role, term or leader changed, other than to leader |
+//! | `peer_refused` | `peer`, `error` | a peer answers but will not talk to this node, or this node to it: TLS or token do not fit |
 //! | `follower_lost_log` | `node`, `follower`, `acknowledged` | a follower lacks what it had acknowledged to this leader |
 //! | `invariant_broken` | `node`, `what`, `fatal` | an invariant of Raft is broken; fatal unless a defect is switched on |
 //! | `log_repaired` | `file`, `offset` | the end of the log was an unfinished write and was cut off |

@@ -26,7 +26,7 @@ fn run() -> Exit {
     };
     match arguments.command {
         Some(Command::Defects) => return list_defects(),
-        Some(Command::Ctl(arguments)) => return ask(arguments),
+        Some(Command::Ctl(arguments)) => return ask(*arguments),
         None => {}
     }
     let defects_allowed = std::env::var_os(options::DEFECTS_VARIABLE).is_some_and(|value| value == "1");

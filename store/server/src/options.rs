@@ -23,6 +23,7 @@ use thiserror::Error;
 
 use crate::ctl::CtlArguments;
 use crate::logging::LogFormat;
+use crate::security::{Security, SecurityError, SecurityFiles};
 use crate::server::ServerOptions;
 
 /// Must be `1` in the environment before a defect can be switched on.
@@ -49,7 +50,7 @@ pub enum Command {
     /// List the defects that can be switched on for testing testers, and what each does wrong.
     Defects,
     /// Ask a cluster: read, write, watch.
-    Ctl(CtlArguments),
+    Ctl(Box<CtlArguments>),
 }
 
 /// What a node can be told, on the command line or in the file.
@@ -90,6 +91,18 @@ pub struct Flags {
     #[arg(long, value_name = "NAME")]
     #[serde(rename = "defect")]
     pub defect: Vec<String>,
+    /// The certificate for clients and peers, in PEM; its intermediates follow it. Switches TLS on.
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Who must have signed the certificates of clients and peers, in PEM. Without it clients need none.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// A file with a secret that every call of clients and peers must carry (authorization: Bearer …).
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// The form of the log lines on stderr [default: json].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -171,6 +184,9 @@ pub enum OptionsError {
     /// There is no such defect.
     #[error(transparent)]
     UnknownDefect(#[from] labrys_raft::UnknownDefect),
+    /// The files for TLS or the token are of no use.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// Defects are not allowed here.
     #[error(
         "--defect breaks the store on purpose and is refused unless the environment says {DEFECTS_VARIABLE}=1"
@@ -212,6 +228,13 @@ pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Re
     server.check_quorum = flags.check_quorum.unwrap_or(server.check_quorum);
     server.wal.segment_bytes = flags.segment_bytes.unwrap_or(server.wal.segment_bytes);
     server.seed = flags.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    server.security = Security::load(&SecurityFiles {
+        tls_certificate: flags.tls_certificate,
+        tls_key: flags.tls_key,
+        tls_ca: flags.tls_ca,
+        token_file: flags.token_file,
+    })?;
+    server.security.check_node(server.peers.len() > 1)?;
     let listen = flags.listen.unwrap_or(own_address);
     Ok(Resolved { server, listen, log_format: flags.log_format.unwrap_or_default() })
 }
@@ -240,6 +263,10 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         segment_bytes: flags.segment_bytes.or(file.segment_bytes),
         seed: flags.seed.or(file.seed),
         defect: if flags.defect.is_empty() { file.defect } else { flags.defect },
+        tls_certificate: flags.tls_certificate.or(file.tls_certificate),
+        tls_key: flags.tls_key.or(file.tls_key),
+        tls_ca: flags.tls_ca.or(file.tls_ca),
+        token_file: flags.token_file.or(file.token_file),
         log_format: flags.log_format.or(file.log_format),
     }
 }

@@ -2,128 +2,23 @@
 
 #![allow(clippy::disallowed_methods)] // Tests own clocks and start programs.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::PATIENCE;
+use common::process::{Node, binary, free_address, refused, run, single};
 use labrys_store::api::MessageBatch;
 use labrys_store::api::peer_client::PeerClient;
 use labrys_store::client::{ClientOptions, StatusClient, StoreClient};
 use labrys_store::raft::{LogIndex, Message, MessageBody, NodeId, Term};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_labrys-store"));
-    command.env_remove("LABRYS_DEFECTS").env_remove("LABRYS_LOG").stdin(Stdio::null());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    binary().args(arguments).output().unwrap()
-}
-
-/// The one line on stderr, and the exit code.
-fn refused(arguments: &[&str]) -> (i32, String) {
-    let output = run(arguments);
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(text.trim_end().lines().count(), 1, "one line: {text}");
-    (output.status.code().unwrap(), text)
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
-/// A node, killed when dropped.
-struct Node {
-    child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
-}
-
-impl Node {
-    fn start(arguments: &[String], defects_allowed: bool) -> Node {
-        let mut command = binary();
-        if defects_allowed {
-            command.env("LABRYS_DEFECTS", "1");
-        }
-        command.args(arguments);
-        Node::spawn(command)
-    }
-
-    /// Starts the binary by `script`, a shell script in which `exec "$@"` becomes the node.
-    fn start_in_shell(prefix: &[&str], script: &str, arguments: &[String]) -> Node {
-        let words = [prefix, &["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_labrys-store")]].concat();
-        let mut command = Command::new(words[0]);
-        command.env_remove("LABRYS_DEFECTS").env_remove("LABRYS_LOG").stdin(Stdio::null());
-        command.args(&words[1..]).args(arguments);
-        Node::spawn(command)
-    }
-
-    fn spawn(mut command: Command) -> Node {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (sender, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Node { child, lines }
-    }
-
-    /// Waits for the line with this `event`.
-    fn event(&self, event: &str) -> serde_json::Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no event {event}"));
-            let line: serde_json::Value =
-                serde_json::from_str(&line).unwrap_or_else(|_| panic!("not JSON: {line}"));
-            if line["event"] == event {
-                return line;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn single(address: &str, data_dir: &Path) -> Vec<String> {
-    let peers = format!("1={address}");
-    let data_dir = data_dir.display().to_string();
-    [
-        "--id",
-        "1",
-        "--peers",
-        &peers,
-        "--data-dir",
-        &data_dir,
-        "--election-timeout-ms",
-        "60",
-        "--heartbeat-interval-ms",
-        "15",
-    ]
-    .map(str::to_owned)
-    .to_vec()
-}
+use nix::sys::signal::Signal;
 
 fn client(address: &str) -> StoreClient {
     StoreClient::connect(vec![address.to_owned()], 0, ClientOptions::default()).unwrap()

@@ -22,6 +22,7 @@
 //! | `connection-lost` | no | the request may have arrived |
 //! | `timeout` | no | the request may be on its way |
 //! | `unimplemented` | yes | the server has no such method |
+//! | `unauthenticated` | yes | the node looks at the token before it looks at the request |
 //! | `status` | no | a gRPC error says nothing about the operation |
 //! | `foreign-reply` | no | the reply belongs to another request, or makes no sense for this one |
 //! | `not-sent` | yes | the time was over before anything was sent |
@@ -86,6 +87,7 @@ table! {
     ConnectionLost "connection-lost" false "the request may have arrived"
     Timeout "timeout" false "the request may be on its way"
     Unimplemented "unimplemented" true "the server has no such method"
+    Unauthenticated "unauthenticated" true "the node looks at the token before it looks at the request"
     Status "status" false "a gRPC error says nothing about the operation"
     ForeignReply "foreign-reply" false "the reply belongs to another request, or makes no sense for this one"
     NotSent "not-sent" true "the time was over before anything was sent"

@@ -17,6 +17,7 @@ use super::errors::{AttemptError, ClientError};
 use crate::machine::{
     Done, Found, Operation, Placement, Query, Reading, Revision, SessionId, Step, StepResult,
 };
+use crate::security::Security;
 
 /// Names one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +36,8 @@ pub struct ClientOptions {
     pub max_backoff_ms: u64,
     /// The session; must be unique in the life of the cluster. `None`: drawn at random.
     pub session: Option<u128>,
+    /// TLS and the token. For the transport.
+    pub security: Security,
 }
 
 impl Default for ClientOptions {
@@ -45,6 +48,7 @@ impl Default for ClientOptions {
             first_backoff_ms: 5,
             max_backoff_ms: 50,
             session: None,
+            security: Security::default(),
         }
     }
 }
@@ -496,6 +500,7 @@ fn is_final(error: AttemptError) -> bool {
             | AttemptError::TooLarge
             | AttemptError::Malformed
             | AttemptError::Unimplemented
+            | AttemptError::Unauthenticated
     )
 }
 

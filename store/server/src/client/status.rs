@@ -5,11 +5,11 @@ use std::time::Duration;
 use labrys_raft::Role;
 use serde::Serialize;
 use thiserror::Error;
-use tonic::transport::{Channel, Endpoint};
 
 use super::transport::{AddressError, chain, endpoint};
 use crate::api::admin_client::AdminClient;
 use crate::api::{self, NodeRole};
+use crate::security::{SecureChannel, SecureEndpoint, Security};
 
 /// What a node says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -74,14 +74,19 @@ pub struct StatusError {
 /// Asks one node, over a connection that is kept while it works.
 pub struct StatusClient {
     address: String,
-    endpoint: Endpoint,
-    link: Option<AdminClient<Channel>>,
+    endpoint: SecureEndpoint,
+    link: Option<AdminClient<SecureChannel>>,
 }
 
 impl StatusClient {
     /// For the node at `address` (`host:port`). Nothing is connected yet.
     pub fn new(address: &str) -> Result<StatusClient, AddressError> {
-        let endpoint = endpoint(address, Duration::from_secs(1))?;
+        StatusClient::with_security(address, &Security::default())
+    }
+
+    /// The same, with TLS and the token.
+    pub fn with_security(address: &str, security: &Security) -> Result<StatusClient, AddressError> {
+        let endpoint = endpoint(address, Duration::from_secs(1), security)?;
         Ok(StatusClient { address: address.to_owned(), endpoint, link: None })
     }
 

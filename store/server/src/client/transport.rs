@@ -9,7 +9,6 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::errors::{AttemptError, ClientError};
@@ -21,6 +20,7 @@ use crate::api;
 use crate::api::data_client::DataClient;
 use crate::api::replies::Incomplete;
 use crate::machine::{Operation, Placement, Query, Revision, SessionId};
+use crate::security::{SecureChannel, SecureEndpoint, Security, tls};
 
 /// An address that cannot be one.
 #[derive(Debug, Error)]
@@ -35,20 +35,23 @@ pub struct AddressError {
 /// One session with the store. Operations come one at a time.
 pub struct StoreClient {
     logic: ClientLogic,
-    endpoints: Vec<Endpoint>,
-    links: Vec<Option<DataClient<Channel>>>,
+    endpoints: Vec<SecureEndpoint>,
+    links: Vec<Option<DataClient<SecureChannel>>>,
     started: Instant,
 }
 
 /// The endpoint of a node.
-pub(super) fn endpoint(address: &str, connect_timeout: Duration) -> Result<Endpoint, AddressError> {
+pub(super) fn endpoint(
+    address: &str,
+    connect_timeout: Duration,
+    security: &Security,
+) -> Result<SecureEndpoint, AddressError> {
     let bad = |detail: String| AddressError { address: address.to_owned(), detail };
     if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
         return Err(bad("no port".to_owned()));
     }
-    let endpoint =
-        Endpoint::from_shared(format!("http://{address}")).map_err(|error| bad(error.to_string()))?;
-    Ok(endpoint.connect_timeout(connect_timeout).tcp_nodelay(true))
+    let endpoint = SecureEndpoint::new(address, security).map_err(|error| bad(chain(&error)))?;
+    Ok(endpoint.map(|endpoint| endpoint.connect_timeout(connect_timeout).tcp_nodelay(true)))
 }
 
 /// 128 bits that no other client has: from the keys that the standard library draws from the system for its hash maps.
@@ -76,8 +79,8 @@ impl StoreClient {
             });
         }
         let connect_timeout = Duration::from_millis(options.connect_timeout_ms);
-        let endpoints: Result<Vec<Endpoint>, _> =
-            nodes.iter().map(|node| endpoint(node, connect_timeout)).collect();
+        let endpoints: Result<Vec<SecureEndpoint>, _> =
+            nodes.iter().map(|node| endpoint(node, connect_timeout, &options.security)).collect();
         let session = SessionId(options.session.unwrap_or_else(random_session));
         let links = nodes.iter().map(|_| None).collect();
         let logic = ClientLogic::new(nodes, preferred, session, options);
@@ -148,7 +151,7 @@ fn failed(error: AttemptError, detail: String) -> Reply {
     Reply::Failed { error, detail }
 }
 
-/// An error with all its causes.
+/// An error with all its causes, and what to do about it if that is known.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -156,6 +159,9 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         text.push_str(": ");
         text.push_str(&cause.to_string());
         source = cause.source();
+    }
+    if let Some(hint) = tls::hint(&text) {
+        text.push_str(&format!(" ({hint})"));
     }
     text
 }
@@ -171,6 +177,7 @@ fn from_status(status: &Status) -> Reply {
     }
     let error = match status.code() {
         Code::Unimplemented => AttemptError::Unimplemented,
+        Code::Unauthenticated => AttemptError::Unauthenticated,
         Code::DeadlineExceeded | Code::Cancelled => AttemptError::Timeout,
         Code::Unavailable | Code::Unknown => AttemptError::ConnectionLost,
         _ => AttemptError::Status,
@@ -236,7 +243,12 @@ macro_rules! reply {
     };
 }
 
-async fn read(link: &mut DataClient<Channel>, request: RequestId, query: Query, timeout: Duration) -> Reply {
+async fn read(
+    link: &mut DataClient<SecureChannel>,
+    request: RequestId,
+    query: Query,
+    timeout: Duration,
+) -> Reply {
     let message = api::ReadRequest::new(request.0, query);
     let result = link.read(request_with_deadline(message, timeout)).await;
     let success = |ok: api::ReadOk| Ok(Success::Read(ok.try_into()?));
@@ -244,7 +256,7 @@ async fn read(link: &mut DataClient<Channel>, request: RequestId, query: Query, 
 }
 
 async fn write(
-    link: &mut DataClient<Channel>,
+    link: &mut DataClient<SecureChannel>,
     request: RequestId,
     placement: Placement,
     operation: Operation,
@@ -288,7 +300,8 @@ mod tests {
     fn a_grpc_status_is_definite_only_where_nothing_can_have_been_carried_out() {
         for code in 0..=16 {
             let error = error_of(from_status(&Status::new(Code::from_i32(code), "")));
-            assert_eq!(error.is_definite(), Code::from_i32(code) == Code::Unimplemented, "{error}");
+            let refused = matches!(Code::from_i32(code), Code::Unimplemented | Code::Unauthenticated);
+            assert_eq!(error.is_definite(), refused, "{error}");
         }
     }
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
 
 use super::transport::{AddressError, chain, endpoint};
 use crate::api::data_client::DataClient;
 use crate::api::{self, watch_reply};
 use crate::machine::{RangeQuery, Revision, RevisionChanges};
+use crate::security::{SecureEndpoint, Security};
 
 /// The first pause after a node did not answer, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
@@ -51,7 +51,7 @@ pub enum WatchEnd {
 
 /// A watch.
 pub struct Watch {
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<SecureEndpoint>,
     node: usize,
     range: RangeQuery,
     /// The next revision that is wanted; `None`: whatever comes next, as the first node sees it.
@@ -70,13 +70,26 @@ impl Watch {
         range: RangeQuery,
         from: Option<Revision>,
     ) -> Result<Watch, AddressError> {
+        Watch::with_security(nodes, preferred, range, from, &Security::default())
+    }
+
+    /// The same, with TLS and the token.
+    pub fn with_security(
+        nodes: &[String],
+        preferred: usize,
+        range: RangeQuery,
+        from: Option<Revision>,
+        security: &Security,
+    ) -> Result<Watch, AddressError> {
         if nodes.is_empty() {
             let detail = "the list of nodes is empty".to_owned();
             return Err(AddressError { address: String::new(), detail });
         }
         let connect_timeout = Duration::from_millis(300);
-        let endpoints =
-            nodes.iter().map(|node| endpoint(node, connect_timeout)).collect::<Result<Vec<_>, _>>()?;
+        let endpoints = nodes
+            .iter()
+            .map(|node| endpoint(node, connect_timeout, security))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Watch {
             node: preferred % endpoints.len(),
             endpoints,

@@ -275,7 +275,7 @@ async fn watch(
     from: Option<Revision>,
     count: Option<u64>,
 ) -> Result<(), CtlError> {
-    let mut watch = Watch::new(session.endpoints, 0, range, from)?;
+    let mut watch = Watch::with_security(session.endpoints, 0, range, from, &session.security)?;
     let mut left = count;
     while left != Some(0) {
         match watch.next(session.timeout).await {

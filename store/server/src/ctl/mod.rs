@@ -23,6 +23,7 @@ use thiserror::Error;
 
 use crate::client::{AddressError, ClientError, ClientOptions, StoreClient, WatchEnd};
 use crate::exit::Exit;
+use crate::security::{Security, SecurityError, SecurityFiles};
 
 /// The arguments of `ctl`.
 #[derive(Debug, Args)]
@@ -33,6 +34,9 @@ pub struct CtlArguments {
     /// How long an operation may take.
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     pub timeout_ms: u64,
+    /// What the nodes ask of a client, and a client of them.
+    #[command(flatten)]
+    pub security: SecurityFiles,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -52,6 +56,9 @@ pub enum CtlError {
     /// The arguments make no sense.
     #[error("{0}")]
     Usage(String),
+    /// The files for TLS or the token are of no use.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// An address makes no sense.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -69,7 +76,7 @@ pub enum CtlError {
 impl From<&CtlError> for Exit {
     fn from(error: &CtlError) -> Exit {
         match error {
-            CtlError::Usage(_) | CtlError::Address(_) => Exit::Usage,
+            CtlError::Usage(_) | CtlError::Security(_) | CtlError::Address(_) => Exit::Usage,
             CtlError::Client(ClientError { definite: true, .. }) => Exit::DidNotHappen,
             CtlError::Client(ClientError { definite: false, .. }) => Exit::MayHaveHappened,
             CtlError::Watch(_) | CtlError::Output(_) => Exit::Other,
@@ -81,13 +88,15 @@ impl From<&CtlError> for Exit {
 pub(crate) struct Session<'a> {
     endpoints: &'a [String],
     timeout: Duration,
+    security: Security,
     /// Where answers go.
     out: &'a mut dyn Write,
 }
 
 impl Session<'_> {
     fn client(&self) -> Result<StoreClient, AddressError> {
-        StoreClient::connect(self.endpoints.to_vec(), 0, ClientOptions::default())
+        let options = ClientOptions { security: self.security.clone(), ..ClientOptions::default() };
+        StoreClient::connect(self.endpoints.to_vec(), 0, options)
     }
 
     /// One answer, as one line.
@@ -105,7 +114,8 @@ impl Session<'_> {
 /// See [`CtlError`].
 pub async fn run(arguments: CtlArguments, out: &mut dyn Write) -> Result<(), CtlError> {
     let timeout = Duration::from_millis(arguments.timeout_ms);
-    let mut session = Session { endpoints: &arguments.endpoints, timeout, out };
+    let security = Security::load(&arguments.security)?;
+    let mut session = Session { endpoints: &arguments.endpoints, timeout, security, out };
     match arguments.verb {
         Verb::Data(verb) => verb.run(&mut session).await,
     }

@@ -5,16 +5,19 @@
 //! to that: its retransmissions back off to many seconds. So HTTP/2 pings find out within about a second that nothing comes
 //! through, the connection is given up, and new ones are tried several times a second, each with a short time limit.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use labrys_raft::{Message, MessageBody, NodeId, Payload};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 use tracing::{debug, warn};
 
 use crate::api::MessageBatch;
 use crate::api::peer_client::PeerClient;
+use crate::client::transport::chain;
+use crate::security::{SecureChannel, SecureEndpoint, tls};
 
 /// Most messages that wait for one peer.
 const QUEUE_MESSAGES: usize = 1024;
@@ -46,30 +49,38 @@ impl Link {
 
 /// Starts the task for one peer on the current runtime. It ends when the link is dropped.
 #[must_use]
-pub fn start(peer: NodeId, endpoint: Endpoint) -> Link {
+pub fn start(peer: NodeId, endpoint: SecureEndpoint) -> Link {
     let (queue, waiting) = mpsc::channel(QUEUE_MESSAGES);
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES);
+    let endpoint = endpoint.map(|endpoint| {
+        endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+    });
     tokio::spawn(run(peer, endpoint, waiting));
     Link { queue }
 }
 
-async fn run(peer: NodeId, endpoint: Endpoint, mut waiting: mpsc::Receiver<Message>) {
+async fn run(peer: NodeId, endpoint: SecureEndpoint, mut waiting: mpsc::Receiver<Message>) {
+    let mut complaint = String::new();
     loop {
-        if let Ok(channel) = endpoint.connect().await {
-            // What waited is old: the core sends anew what still matters.
-            while waiting.try_recv().is_ok() {}
-            debug!(peer = peer.0, "connected to a peer");
-            if forward(PeerClient::new(channel), &mut waiting).await.is_break() {
-                return;
+        match endpoint.connect().await {
+            Ok(channel) => {
+                // What waited is old: the core sends anew what still matters.
+                while waiting.try_recv().is_ok() {}
+                debug!(peer = peer.0, "connected to a peer");
+                match forward(PeerClient::new(channel), &mut waiting).await {
+                    ControlFlow::Break(()) => return,
+                    ControlFlow::Continue(Some(status)) => complain(peer, &status, &mut complaint),
+                    ControlFlow::Continue(None) => {}
+                }
+                debug!(peer = peer.0, "lost the connection to a peer");
             }
-            debug!(peer = peer.0, "lost the connection to a peer");
+            Err(error) => complain(peer, &error, &mut complaint),
         }
         if waiting.is_closed() {
             return;
@@ -78,19 +89,34 @@ async fn run(peer: NodeId, endpoint: Endpoint, mut waiting: mpsc::Receiver<Messa
     }
 }
 
-/// Forwards messages until the connection or the node ends.
+/// A peer that is there and will not talk to this node is worth a line, one for each reason. One that is not there is not.
+fn complain(peer: NodeId, error: &(dyn std::error::Error + 'static), last: &mut String) {
+    let is_unauthenticated =
+        error.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::Unauthenticated);
+    let text = chain(error);
+    if (is_unauthenticated || tls::hint(&text).is_some()) && text != *last {
+        warn!(
+            event = "peer_refused",
+            peer = peer.0,
+            error = text,
+            "a peer and this node refuse to talk to each other"
+        );
+        *last = text;
+    }
+}
+
+/// Forwards messages until the connection ends, for the reason given if there is one, or the node does.
 async fn forward(
-    mut client: PeerClient<tonic::transport::Channel>,
+    mut client: PeerClient<SecureChannel>,
     waiting: &mut mpsc::Receiver<Message>,
-) -> std::ops::ControlFlow<()> {
-    use std::ops::ControlFlow;
+) -> ControlFlow<(), Option<Status>> {
     let (batches, stream) = mpsc::channel(4);
     let call = client.deliver(ReceiverStream::new(stream));
     tokio::pin!(call);
     let mut messages = Vec::new();
     loop {
         tokio::select! {
-            _ = &mut call => return ControlFlow::Continue(()),
+            result = &mut call => return ControlFlow::Continue(result.err()),
             count = waiting.recv_many(&mut messages, BATCH_MESSAGES) => {
                 if count == 0 {
                     return ControlFlow::Break(());
@@ -99,10 +125,10 @@ async fn forward(
         }
         for batch in encode(&mut messages) {
             tokio::select! {
-                _ = &mut call => return ControlFlow::Continue(()),
+                result = &mut call => return ControlFlow::Continue(result.err()),
                 sent = batches.send(batch) => {
                     if sent.is_err() {
-                        return ControlFlow::Continue(());
+                        return ControlFlow::Continue(call.await.err());
                     }
                 }
             }

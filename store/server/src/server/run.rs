@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use labrys_raft::{Config, Defects, Membership, NodeId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tonic::transport::Endpoint;
 use tonic::transport::server::TcpIncoming;
+use tower::util::option_layer;
 use tracing::{info, warn};
 
 use super::data_dir::{self, DataDirError, DataDirLock};
@@ -28,7 +28,9 @@ use crate::api::admin_server::AdminServer;
 use crate::api::data_server::DataServer;
 use crate::api::kv_server::KvServer;
 use crate::api::peer_server::PeerServer;
+use crate::client::transport::chain;
 use crate::machine::MachineOptions;
+use crate::security::{SecureEndpoint, Security, SecurityError, TokenLayer};
 use crate::wal::{Wal, WalError, WalOptions};
 
 /// How long open calls may take to end after the end has been asked for.
@@ -65,6 +67,8 @@ pub struct ServerOptions {
     pub machine: MachineOptions,
     /// The layout of the log.
     pub wal: WalOptions,
+    /// TLS and the token: of its clients, of its peers, and its own towards those.
+    pub security: Security,
 }
 
 impl ServerOptions {
@@ -86,6 +90,7 @@ impl ServerOptions {
             defects: Defects::NONE,
             machine: MachineOptions::default(),
             wal: WalOptions::default(),
+            security: Security::default(),
         }
     }
 
@@ -131,6 +136,9 @@ pub enum StartError {
     /// The options make no sense.
     #[error(transparent)]
     Raft(#[from] labrys_raft::StartError),
+    /// The files for TLS do not do for a node.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// A peer's address makes no sense.
     #[error("`{address}`, the address of node {node}, is not of the form host:port: {detail}")]
     Address {
@@ -194,6 +202,7 @@ impl Server {
     pub fn start(listener: std::net::TcpListener, options: &ServerOptions) -> Result<Server, StartError> {
         let started = Instant::now();
         let id = NodeId(options.id);
+        options.security.check_node(options.peers.len() > 1)?;
         let endpoints = endpoints(options)?;
         let (real_disk, lock) = data_dir::open(&options.data_dir, id)?;
         let opened = Wal::open(Box::new(real_disk), id, options.wal)?;
@@ -236,7 +245,8 @@ impl Server {
         let addresses = options.peers.iter().map(|(id, address)| (NodeId(*id), address.clone())).collect();
         let services = Services::new(id, handle.clone(), addresses, options.defects);
         let (shutdown, shutdown_asked) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, services, shutdown_asked, fatal_sender));
+        let serving =
+            tokio::spawn(serve(listener, services, options.security.clone(), shutdown_asked, fatal_sender));
         let startup_ms = started.elapsed().as_secs_f64() * 1000.0;
         info!(event = "listening", node = id.0, address = %address, entries, term, startup_ms, "serving");
         Ok(Server { address, handle, disk, threads, serving, shutdown: Some(shutdown), fatal, _lock: lock })
@@ -283,11 +293,11 @@ impl Drop for Server {
     }
 }
 
-fn endpoints(options: &ServerOptions) -> Result<BTreeMap<NodeId, Endpoint>, StartError> {
+fn endpoints(options: &ServerOptions) -> Result<BTreeMap<NodeId, SecureEndpoint>, StartError> {
     let mut endpoints = BTreeMap::new();
     for (node, address) in options.peers.iter().filter(|(node, _)| **node != options.id) {
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| {
-            StartError::Address { node: *node, address: address.clone(), detail: error.to_string() }
+        let endpoint = SecureEndpoint::new(address, &options.security).map_err(|error| {
+            StartError::Address { node: *node, address: address.clone(), detail: chain(&error) }
         })?;
         endpoints.insert(NodeId(*node), endpoint);
     }
@@ -315,11 +325,23 @@ fn spawn(
 async fn serve(
     listener: tokio::net::TcpListener,
     services: Services,
+    security: Security,
     shutdown_asked: oneshot::Receiver<()>,
     fatal: mpsc::UnboundedSender<Fatal>,
 ) {
     let peer = PeerServer::new(services.clone()).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
-    let result = tonic::transport::Server::builder()
+    let mut server = tonic::transport::Server::builder();
+    if let Some(tls) = &security.tls {
+        server = match server.tls_config(tls.server()) {
+            Ok(server) => server,
+            Err(error) => {
+                let _ = fatal.send(Fatal::Serve { detail: chain(&error) });
+                return;
+            }
+        };
+    }
+    let result = server
+        .layer(option_layer(security.token.map(|token| TokenLayer { token })))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_stream_window_size(8 * 1024 * 1024)
@@ -333,7 +355,7 @@ async fn serve(
         })
         .await;
     if let Err(error) = result {
-        let _ = fatal.send(Fatal::Serve { detail: crate::client::transport::chain(&error) });
+        let _ = fatal.send(Fatal::Serve { detail: chain(&error) });
     }
 }
 

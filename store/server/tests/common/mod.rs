@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // Not every test file uses everything.
 
+pub mod certificates;
+pub mod process;
+
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -18,7 +21,7 @@ pub struct Cluster {
     pub directory: TempDir,
     pub peers: BTreeMap<u64, String>,
     pub nodes: BTreeMap<u64, Server>,
-    defects: Defects,
+    adjust: Box<dyn Fn(&mut ServerOptions)>,
 }
 
 impl Cluster {
@@ -27,6 +30,11 @@ impl Cluster {
     }
 
     pub fn start_with(count: u64, defects: Defects) -> Cluster {
+        Cluster::start_adjusted(count, move |options| options.defects = defects)
+    }
+
+    /// With other than the usual options.
+    pub fn start_adjusted(count: u64, adjust: impl Fn(&mut ServerOptions) + 'static) -> Cluster {
         let listeners: BTreeMap<u64, TcpListener> =
             (1..=count).map(|id| (id, TcpListener::bind("127.0.0.1:0").unwrap())).collect();
         let peers = listeners
@@ -34,7 +42,7 @@ impl Cluster {
             .map(|(id, listener)| (*id, listener.local_addr().unwrap().to_string()))
             .collect();
         let directory = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { directory, peers, nodes: BTreeMap::new(), defects };
+        let mut cluster = Cluster { directory, peers, nodes: BTreeMap::new(), adjust: Box::new(adjust) };
         for (id, listener) in listeners {
             cluster.start_on(id, listener);
         }
@@ -45,7 +53,7 @@ impl Cluster {
         let data_dir = self.directory.path().join(format!("node-{id}"));
         let mut options = ServerOptions::new(id, self.peers.clone(), data_dir);
         options.seed = 11;
-        options.defects = self.defects;
+        (self.adjust)(&mut options);
         self.nodes.insert(id, Server::start(listener, &options).unwrap());
     }
 
