@@ -69,7 +69,19 @@ pub trait JudgedByModel: Send + Sync {
     ///
     /// # Errors
     /// If an operation means nothing to the model.
-    fn judge(&self, operations: &[Operation], context: &Context<'_>) -> Result<CheckVerdict, ModelError>;
+    fn judge(&self, operations: &[Operation], context: &Context<'_>) -> Result<CheckVerdict, ModelError> {
+        self.judge_owned(operations.to_vec(), context)
+    }
+
+    /// The same, giving the memory of the operations back before they are judged.
+    ///
+    /// # Errors
+    /// As [`JudgedByModel::judge`].
+    fn judge_owned(
+        &self,
+        operations: Vec<Operation>,
+        context: &Context<'_>,
+    ) -> Result<CheckVerdict, ModelError>;
 
     /// A check of a history that grows, within `budget`.
     fn online<'b>(self: Box<Self>, budget: Budget<'b>) -> Box<dyn OnlineCheck + 'b>
@@ -89,10 +101,14 @@ impl<M: Model> JudgedByModel for M {
         Box::new(Online::new(*self, budget))
     }
 
-    fn judge(&self, operations: &[Operation], context: &Context<'_>) -> Result<CheckVerdict, ModelError> {
-        let adapted = if context.foreign { self.adapted(operations) } else { None };
+    fn judge_owned(
+        &self,
+        operations: Vec<Operation>,
+        context: &Context<'_>,
+    ) -> Result<CheckVerdict, ModelError> {
+        let adapted = if context.foreign { self.adapted(&operations) } else { None };
         let model = adapted.as_ref().unwrap_or(self);
-        let prepared = model.prepared(operations);
+        let prepared = model.prepared(&operations);
         let model = prepared.as_ref().unwrap_or(model);
         let parts = split(model, operations)?;
         Ok(judge_parts(model, &parts, context))
@@ -127,7 +143,7 @@ impl Checker for Linearizable {
     }
 
     fn check(&self, history: &History, context: &Context<'_>) -> Result<CheckVerdict, CheckError> {
-        Ok(self.model.judge(&history.operations(), context)?)
+        Ok(self.model.judge_owned(history.operations(), context)?)
     }
 }
 
@@ -292,18 +308,18 @@ struct Part<C> {
     operations: usize,
 }
 
-/// The parts, in order of key.
-fn split<M: Model>(model: &M, operations: &[Operation]) -> Result<Vec<Part<M::Call>>, ModelError> {
+/// The parts, in order of key. Takes the operations so that they are gone when the parts are judged.
+fn split<M: Model>(model: &M, operations: Vec<Operation>) -> Result<Vec<Part<M::Call>>, ModelError> {
     let mut parts: BTreeMap<Option<Value>, Part<M::Call>> = BTreeMap::new();
     for operation in operations {
-        let key = model.partition(operation);
+        let key = model.partition(&operation);
         let part = parts.entry(key).or_insert_with_key(|key| Part {
             key: key.clone(),
             intervals: Vec::new(),
             operations: 0,
         });
         part.operations += 1;
-        let (call, completed) = match (model.meaning(operation)?, operation.completion()) {
+        let (call, completed) = match (model.meaning(&operation)?, operation.completion()) {
             (Meaning::Nothing, _) => continue,
             (Meaning::Completed(call), Completion::Ok { time_ns, index, .. })
             | (Meaning::Completed(call), Completion::Fail { time_ns, index, .. }) => {

@@ -38,7 +38,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::ranks::{Ranked, Span};
-use super::{Answer, ByRank, Classed};
+use super::{Answer, ByRank, Classed, Wanted};
 use crate::class::Role;
 
 /// The algorithm for counters.
@@ -94,7 +94,7 @@ impl Counter {
 }
 
 impl ByRank for Counter {
-    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+    fn decide(&self, ranked: &Ranked, _: Wanted) -> Option<Answer> {
         let is_in_flight =
             |&(add, _): &(u32, u32)| ranked.span(add).is_some() && ranked.completed(add).is_none();
         if !self.adds.is_empty() && self.totals_of_adds.iter().any(is_in_flight) {

@@ -102,15 +102,9 @@ impl<'p, 'c> Prefixes<'p, 'c> {
     /// An order of the prefix with so many completions, if there is one; nothing at all if the algorithm cannot tell.
     fn decide(&self, completions: usize, order: Wanted) -> Option<Option<Vec<u32>>> {
         let is_required = |position: u32| (self.rank[position as usize] as usize) < completions;
-        match self.partition.decide_prefix(self.end_ns(completions - 1), is_required, order)? {
+        match self.partition.decide_prefix(self.by_completion[completions - 1], is_required, order)? {
             Answer::Linearizable(order) => Some(Some(order)),
             Answer::NonLinearizable => Some(None),
         }
-    }
-
-    /// When the completion with that number is.
-    fn end_ns(&self, number: usize) -> u64 {
-        let position = self.by_completion[number];
-        self.partition.operations[position as usize].completed_ns.expect("it completed")
     }
 }

@@ -5,8 +5,8 @@
 //! ([`Model::class`], [`Model::role`]); [`decide`] hands a partition to the algorithm of that class. Whether the history is of
 //! the right kind is the algorithm's question: `None` is "not mine", and the general search decides.
 //!
-//! One file per class or two, and a line in [`by_rank`] (but for registers, which have their own preparation). [`explain`] finds the
-//! shortest prefix for all classes alike, by asking the algorithm again for prefixes.
+//! One file per class or two, and a line in [`Partition::of`] or [`by_rank`]. [`explain`] finds the shortest prefix for all
+//! classes alike, by asking the algorithm again for prefixes.
 
 mod containers;
 mod counter;
@@ -105,61 +105,56 @@ pub(crate) fn decide<M: Model>(
     Ok(partition.and_then(|partition| Some((partition.algorithm, partition.decide()?))))
 }
 
-/// A partition, prepared for the algorithm of its class.
+/// A partition, prepared for the algorithm of its class: what is kept from one prefix to the next.
 struct Partition<'c> {
     algorithm: &'static str,
-    operations: Vec<Classed<'c>>,
-    prepared: Prepared<'c>,
-}
-
-/// What is kept from one prefix to the next.
-enum Prepared<'c> {
-    Register(Register),
-    Ranked(Ranked, Box<dyn ByRank + 'c>),
+    ranked: Ranked,
+    by_rank: Box<dyn ByRank + 'c>,
 }
 
 /// An algorithm that sees times as ranks, and knows the operations of the whole history.
 trait ByRank {
-    /// Decides what is there of the operations, and completed, as `ranked` says.
-    fn decide(&self, ranked: &Ranked) -> Option<Answer>;
+    /// Decides what is there of the operations, and completed, as `ranked` says. Unless the order is wanted, it may be left
+    /// empty.
+    fn decide(&self, ranked: &Ranked, order: Wanted) -> Option<Answer>;
 }
 
 impl<'c> Partition<'c> {
     /// `None` if the history is not of the kind that the algorithm needs.
-    fn of<M: Model>(model: &M, class: &Class, intervals: &'c [Interval<M::Call>]) -> Option<Partition<'c>> {
-        let of = |interval: &'c Interval<M::Call>| {
-            Some(Classed {
-                role: model.role(&interval.call)?,
-                invoked_ns: interval.invoked_ns,
-                completed_ns: interval.completed.map(|completed| completed.time_ns),
-            })
-        };
-        let operations: Vec<Classed<'_>> = intervals.iter().map(of).collect::<Option<_>>()?;
+    fn of<M: Model>(
+        model: &M,
+        class: &'c Class,
+        intervals: &'c [Interval<M::Call>],
+    ) -> Option<Partition<'c>> {
         let algorithm = algorithm(class)?;
-        let prepared = match class {
-            Class::Register { initial } => Prepared::Register(Register::new(initial, &operations)?),
-            _ => Prepared::Ranked(Ranked::new(&operations), by_rank(class, &operations)?),
+        let roles = intervals.iter().map(|interval| model.role(&interval.call));
+        let times = intervals
+            .iter()
+            .map(|interval| (interval.invoked_ns, interval.completed.map(|completed| completed.time_ns)));
+        let by_rank: Box<dyn ByRank + 'c> = match class {
+            Class::Register { initial } => Box::new(Register::new(initial, roles)?),
+            _ => {
+                let classed = |(role, (invoked_ns, completed_ns))| {
+                    Some(Classed { role: role?, invoked_ns, completed_ns })
+                };
+                let operations: Option<Vec<Classed<'c>>> = roles.zip(times.clone()).map(classed).collect();
+                by_rank(class, &operations?)?
+            }
         };
-        Some(Partition { algorithm, operations, prepared })
+        Some(Partition { algorithm, ranked: Ranked::new(times), by_rank })
     }
 
     fn decide(&self) -> Option<Answer> {
-        match &self.prepared {
-            Prepared::Register(register) => register.decide(),
-            Prepared::Ranked(ranked, algorithm) => algorithm.decide(ranked),
-        }
+        self.by_rank.decide(&self.ranked, Wanted::Order)
     }
 
-    /// The answer on the prefix of all that is invoked until `end_ns`, of which some is required. Unless the order is wanted, it
-    /// may be left empty.
-    fn decide_prefix(&self, end_ns: u64, is_required: impl Fn(u32) -> bool, order: Wanted) -> Option<Answer> {
-        match &self.prepared {
-            Prepared::Register(register) => register.decide_prefix(end_ns, is_required, order),
-            Prepared::Ranked(ranked, algorithm) => {
-                let is_there = |position: u32| self.operations[position as usize].invoked_ns <= end_ns;
-                algorithm.decide(&ranked.prefix(is_there, is_required))
-            }
-        }
+    /// The answer on the prefix that ends with the completion of the operation at the position `ending`, of which some is
+    /// required.
+    fn decide_prefix(&self, ending: u32, is_required: impl Fn(u32) -> bool, order: Wanted) -> Option<Answer> {
+        let end = self.ranked.completed(ending).expect("a prefix ends with a completion").by;
+        // At one instant invocations come before completions, in ranks as well.
+        let is_there = |position| self.ranked.span(position).is_some_and(|span| span.from < end);
+        self.by_rank.decide(&self.ranked.prefix(is_there, is_required), order)
     }
 }
 

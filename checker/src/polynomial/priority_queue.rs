@@ -30,7 +30,7 @@
 
 use super::containers::{Container, Gaps, Gathered, GrowingGaps, Values};
 use super::ranks::Ranked;
-use super::{Answer, ByRank, Classed, unknown};
+use super::{Answer, ByRank, Classed, Wanted, unknown};
 
 /// The algorithm for priority queues.
 pub(super) struct PriorityQueue<'c>(Values<'c>);
@@ -53,7 +53,7 @@ impl<'c> Bag<'c> {
 }
 
 impl ByRank for PriorityQueue<'_> {
-    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+    fn decide(&self, ranked: &Ranked, _: Wanted) -> Option<Answer> {
         let container = match self.0.gather(ranked) {
             Gathered::Container(container) => container,
             Gathered::Contradiction => return Some(Answer::NonLinearizable),
@@ -75,7 +75,7 @@ impl ByRank for PriorityQueue<'_> {
 }
 
 impl ByRank for Bag<'_> {
-    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+    fn decide(&self, ranked: &Ranked, _: Wanted) -> Option<Answer> {
         let container = match self.0.gather(ranked) {
             Gathered::Container(container) => container,
             Gathered::Contradiction => return Some(Answer::NonLinearizable),

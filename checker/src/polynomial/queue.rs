@@ -35,7 +35,7 @@
 
 use super::containers::{Container, Gathered, Values};
 use super::ranks::{Ranked, Span, sorted_by_rank};
-use super::{Answer, ByRank, Classed, unknown};
+use super::{Answer, ByRank, Classed, Wanted, unknown};
 
 /// The algorithm for queues.
 pub(super) struct Queue<'c>(Values<'c>);
@@ -48,7 +48,7 @@ impl<'c> Queue<'c> {
 }
 
 impl ByRank for Queue<'_> {
-    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+    fn decide(&self, ranked: &Ranked, _: Wanted) -> Option<Answer> {
         let container = match self.0.gather(ranked) {
             Gathered::Container(container) => container,
             Gathered::Contradiction => return Some(Answer::NonLinearizable),

@@ -8,8 +8,6 @@
 //! real time: if a precedes b, then every rank in a's span is less than every rank in b's. Conversely every order that respects
 //! real time has a placement with the same order: put each operation at the latest invocation of it and those before it.
 
-use super::Classed;
-
 /// A closed interval of ranks: something happens not before one and by the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -34,25 +32,31 @@ pub(super) struct Ranked {
     spans: Vec<Span>,
     /// After every event.
     pub end: u32,
+    /// Whether the operations stand in order of invocation.
+    pub is_sorted: bool,
 }
 
 impl Ranked {
-    /// Ranks the events of `operations`. O(n log n).
-    pub fn new(operations: &[Classed<'_>]) -> Ranked {
-        let mut events = Vec::with_capacity(2 * operations.len());
-        for (position, operation) in (0_u32..).zip(operations) {
-            events.push((operation.invoked_ns, false, position));
-            events.extend(operation.completed_ns.map(|time_ns| (time_ns, true, position)));
-        }
-        events.sort_unstable();
+    /// Ranks the events of `operations`, each a moment of invocation and perhaps one of completion. O(n log n).
+    pub fn new(operations: impl ExactSizeIterator<Item = (u64, Option<u64>)> + Clone) -> Ranked {
+        let length = operations.len();
+        let mut events: Vec<(u64, bool, u32)> = Vec::with_capacity(2 * length);
+        events.extend(
+            (0..).zip(operations.clone()).map(|(position, (invoked_ns, _))| (invoked_ns, false, position)),
+        );
+        let is_sorted = events.is_sorted();
+        let completion = |(position, (_, completed_ns))| Some((completed_ns?, true, position));
+        events.extend((0..).zip(operations).filter_map(completion));
+        // The stable sort finds the first half in order, as a rule. No two are equal.
+        events.sort();
         let end = u32::try_from(events.len())
             .expect("positions are of 32 bits, and so are twice as many in practice");
-        let mut spans = vec![Span { from: 0, by: end }; operations.len()];
+        let mut spans = vec![Span { from: 0, by: end }; length];
         for (rank, (_, is_completion, position)) in (0..).zip(events) {
             let span = &mut spans[position as usize];
             *(if is_completion { &mut span.by } else { &mut span.from }) = rank;
         }
-        Ranked { spans, end }
+        Ranked { spans, end, is_sorted }
     }
 
     /// The same with only those operations that are there (by position), of which those that are not required did not complete.
@@ -62,7 +66,7 @@ impl Ranked {
             span if !is_required(position) => Span { by: self.end, ..span },
             span => span,
         });
-        Ranked { spans: in_prefix.collect(), end: self.end }
+        Ranked { spans: in_prefix.collect(), ..*self }
     }
 
     /// The span of the operation at a position, if it is there.

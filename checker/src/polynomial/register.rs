@@ -34,21 +34,23 @@
 //! The blocks in order of where their zones begin (backward before forward at the same instant) are then a linearization: what begins
 //! inside of a forward zone is a backward zone that reaches to its end, and comes behind it.
 //!
-//! O(n) and the sorting of the blocks, O(m log m) for m values.
+//! O(n) and the sorting of the blocks, O(m log m) for m values, once moments are ranks.
 
 use labrys_history::Value;
 
+use super::ranks::{Ranked, Span};
 use super::values::Values;
-use super::{Answer, Classed, Wanted, unequal};
+use super::{Answer, ByRank, Wanted, unequal};
+use crate::class::Role;
 
 /// No operation, no value.
 pub(super) const NONE: u32 = u32::MAX;
 /// The number of the initial value.
 pub(super) const INITIAL: u32 = 0;
 /// When the initial value is written: before all moments of the history, which are counted from 1.
-const BEFORE_ALL: u64 = 0;
+const BEFORE_ALL: u32 = 0;
 /// When an operation completes that does not.
-const NEVER: u64 = u64::MAX;
+pub(super) const NEVER: u32 = u32::MAX;
 
 /// A call, with its values as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,22 +61,25 @@ pub(super) enum Call {
     CompareUnequal(u32),
 }
 
-/// The interval of an operation in the part of a history that is looked at.
+/// The interval of an operation in the part of a history that is looked at. Moments are [ranks](super::ranks), so that no two are
+/// the same; which operations precede which is all that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Interval {
     /// [`NEVER`] if it is not in that part.
-    pub invoked: u64,
+    pub invoked: u32,
     /// [`NEVER`] if it may be left out.
-    pub completed: u64,
+    pub completed: u32,
 }
 
 impl Interval {
     const ABSENT: Interval = Interval { invoked: NEVER, completed: NEVER };
 
-    fn of(operation: &Classed<'_>) -> Interval {
-        Interval {
-            invoked: operation.invoked_ns + 1,
-            completed: operation.completed_ns.map_or(NEVER, |time_ns| time_ns + 1),
+    fn of(ranked: &Ranked, position: u32) -> Interval {
+        match ranked.span(position) {
+            None => Interval::ABSENT,
+            Some(Span { from, by }) => {
+                Interval { invoked: from + 1, completed: if by < ranked.end { by + 1 } else { NEVER } }
+            }
         }
     }
 
@@ -87,56 +92,28 @@ impl Interval {
 #[derive(Debug)]
 pub(super) struct Register {
     pub calls: Vec<Call>,
-    intervals: Vec<Interval>,
     /// Numbers of values: all are below.
     values: u32,
-    /// Whether the operations stand in order of invocation.
-    is_sorted: bool,
 }
 
 impl Register {
-    /// Prepares a history; `None` if it is not of that kind.
-    pub fn new(initial: &Value, operations: &[Classed<'_>]) -> Option<Register> {
-        let in_range = |time_ns: u64| time_ns < NEVER - 1;
-        let is_in_range = |operation: &Classed<'_>| {
-            in_range(operation.invoked_ns) && operation.completed_ns.is_none_or(in_range)
-        };
-        if !operations.iter().all(is_in_range) {
-            return None;
-        }
+    /// Prepares a history of calls with these roles; `None` if it is not of that kind.
+    pub fn new<'v>(
+        initial: &'v Value,
+        roles: impl ExactSizeIterator<Item = Option<Role<'v>>>,
+    ) -> Option<Register> {
         let mut values = Values::new(initial);
-        let calls =
-            operations.iter().map(|operation| values.call(operation.role)).collect::<Option<Vec<Call>>>()?;
-        Some(Register {
-            calls,
-            values: values.unique()?,
-            intervals: operations.iter().map(Interval::of).collect(),
-            is_sorted: operations.is_sorted_by_key(|operation| operation.invoked_ns),
-        })
+        let mut calls = Vec::with_capacity(roles.len());
+        for role in roles {
+            calls.push(values.call(role?)?);
+        }
+        Some(Register { calls, values: values.unique()? })
     }
+}
 
-    /// The answer on the whole history.
-    pub fn decide(&self) -> Option<Answer> {
-        self.decide_on(&self.intervals, Wanted::Order)
-    }
-
-    /// The answer on the prefix that ends at `end_ns`, where `is_required` says whether an operation (by position) that completed at all did so in it.
-    pub fn decide_prefix(
-        &self,
-        end_ns: u64,
-        is_required: impl Fn(u32) -> bool,
-        order: Wanted,
-    ) -> Option<Answer> {
-        let in_prefix = (0..).zip(&self.intervals).map(|(position, &whole)| match whole {
-            Interval { invoked, .. } if invoked > end_ns + 1 => Interval::ABSENT,
-            Interval { invoked, .. } if !is_required(position) => Interval { invoked, completed: NEVER },
-            whole => whole,
-        });
-        self.decide_on(&in_prefix.collect::<Vec<Interval>>(), order)
-    }
-
-    fn decide_on(&self, intervals: &[Interval], order: Wanted) -> Option<Answer> {
-        let Some(clusters) = Clusters::of(self, intervals) else { return Some(Answer::NonLinearizable) };
+impl ByRank for Register {
+    fn decide(&self, ranked: &Ranked, order: Wanted) -> Option<Answer> {
+        let Some(clusters) = Clusters::of(self, ranked) else { return Some(Answer::NonLinearizable) };
         let Some(mut zones) = clusters.zones() else { return Some(Answer::NonLinearizable) };
         if !Zone::sort(&mut zones) {
             return Some(Answer::NonLinearizable);
@@ -165,8 +142,8 @@ pub(super) struct Cluster {
     pub takes_effect: bool,
     reads: u32,
     /// Of the reads.
-    pub earliest_completion: u64,
-    pub latest_invocation: u64,
+    pub earliest_completion: u32,
+    pub latest_invocation: u32,
 }
 
 impl Cluster {
@@ -185,16 +162,16 @@ impl Cluster {
 /// All clusters, linked into blocks.
 pub(super) struct Clusters<'r> {
     pub register: &'r Register,
-    pub intervals: &'r [Interval],
+    ranked: &'r Ranked,
     /// By number of the value.
     pub clusters: Vec<Cluster>,
 }
 
 impl<'r> Clusters<'r> {
-    /// The clusters of the part of the history that `intervals` are; `None` if they contradict one another.
-    fn of(register: &'r Register, intervals: &'r [Interval]) -> Option<Clusters<'r>> {
+    /// The clusters of the part of the history that is there; `None` if they contradict one another.
+    fn of(register: &'r Register, ranked: &'r Ranked) -> Option<Clusters<'r>> {
         let clusters = vec![Cluster::UNWRITTEN; register.values as usize];
-        let mut clusters = Clusters { register, intervals, clusters };
+        let mut clusters = Clusters { register, ranked, clusters };
         clusters.clusters[INITIAL as usize].writer_interval =
             Interval { invoked: BEFORE_ALL, completed: BEFORE_ALL };
         clusters.collect();
@@ -202,8 +179,14 @@ impl<'r> Clusters<'r> {
         Some(clusters)
     }
 
+    /// The interval of the operation at a position.
+    pub fn interval(&self, position: u32) -> Interval {
+        Interval::of(self.ranked, position)
+    }
+
     fn collect(&mut self) {
-        for (position, (&call, &interval)) in (0..).zip(self.register.calls.iter().zip(self.intervals)) {
+        for (position, &call) in (0..).zip(&self.register.calls) {
+            let interval = self.interval(position);
             if interval == Interval::ABSENT {
                 continue;
             }
@@ -296,7 +279,7 @@ impl<'r> Clusters<'r> {
     /// The operations of the blocks in their order.
     pub fn order(&self, zones: &[Zone]) -> Vec<u32> {
         let reads = Reads::of(self);
-        let mut order = Vec::with_capacity(self.intervals.len());
+        let mut order = Vec::with_capacity(self.register.calls.len());
         for zone in zones {
             let mut value = zone.first;
             while value != NONE {
@@ -330,19 +313,18 @@ impl Reads {
         }
         let mut positions = vec![NONE; total as usize];
         // `starts[v + 1]` is where the next read of v goes, and ends as where they end.
-        for (position, (&call, interval)) in (0..).zip(clusters.register.calls.iter().zip(clusters.intervals))
-        {
-            if let (Call::Read(value), true) = (call, interval.is_required()) {
+        for (position, &call) in (0..).zip(&clusters.register.calls) {
+            if let (Call::Read(value), true) = (call, clusters.interval(position).is_required()) {
                 let place = &mut starts[value as usize + 1];
                 positions[*place as usize] = position;
                 *place += 1;
             }
         }
         let mut reads = Reads { starts, positions };
-        if !clusters.register.is_sorted {
+        if !clusters.ranked.is_sorted {
             for value in 0..clusters.clusters.len() {
                 let range = reads.starts[value] as usize..reads.starts[value + 1] as usize;
-                reads.positions[range].sort_by_key(|&position| clusters.intervals[position as usize].invoked);
+                reads.positions[range].sort_by_key(|&position| clusters.interval(position).invoked);
             }
         }
         reads
@@ -356,8 +338,8 @@ impl Reads {
 /// Where a block must or can be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Zone {
-    pub earliest_completion: u64,
-    pub latest_invocation: u64,
+    pub earliest_completion: u32,
+    pub latest_invocation: u32,
     /// Its first value.
     pub first: u32,
 }
@@ -367,11 +349,11 @@ impl Zone {
         self.earliest_completion < self.latest_invocation
     }
 
-    pub fn begin(&self) -> u64 {
+    pub fn begin(&self) -> u32 {
         self.earliest_completion.min(self.latest_invocation)
     }
 
-    pub fn end(&self) -> u64 {
+    pub fn end(&self) -> u32 {
         self.earliest_completion.max(self.latest_invocation)
     }
 

@@ -40,7 +40,7 @@ use rustc_hash::FxHashMap;
 use labrys_history::Value;
 
 use super::ranks::{Ranked, Span};
-use super::{Answer, ByRank, Classed};
+use super::{Answer, ByRank, Classed, Wanted};
 use crate::class::Role;
 
 /// The algorithm for sets.
@@ -143,7 +143,7 @@ impl Set {
 }
 
 impl ByRank for Set {
-    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+    fn decide(&self, ranked: &Ranked, _: Wanted) -> Option<Answer> {
         Some(self.order(ranked).map_or(Answer::NonLinearizable, Answer::Linearizable))
     }
 }

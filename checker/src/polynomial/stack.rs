@@ -38,7 +38,7 @@
 use super::containers::{Container, Element, Gathered, Values};
 use super::ranks::{Ranked, sorted_by_rank};
 use super::trees::{Cover, Maxima};
-use super::{Answer, ByRank, Classed, unknown};
+use super::{Answer, ByRank, Classed, Wanted, unknown};
 
 /// The algorithm for stacks.
 pub(super) struct Stack<'c>(Values<'c>);
@@ -51,7 +51,7 @@ impl<'c> Stack<'c> {
 }
 
 impl ByRank for Stack<'_> {
-    fn decide(&self, ranked: &Ranked) -> Option<Answer> {
+    fn decide(&self, ranked: &Ranked, _: Wanted) -> Option<Answer> {
         let container = match self.0.gather(ranked) {
             Gathered::Container(container) => container,
             Gathered::Contradiction => return Some(Answer::NonLinearizable),

@@ -20,7 +20,7 @@
 //! choice between "begins late" and "ends early"), so the general search has to decide.
 
 use super::Answer;
-use super::register::{Call, Clusters, INITIAL, Interval, NONE, Zone};
+use super::register::{Call, Clusters, INITIAL, Interval, NEVER, NONE, Zone};
 
 /// An observation that a register held something else than a value.
 #[derive(Clone, Copy, Debug)]
@@ -54,11 +54,10 @@ pub(super) fn decide(clusters: &Clusters<'_>, zones: &mut [Zone]) -> Option<Answ
 
 /// Those that must be explained, in order of invocation.
 fn observations(clusters: &Clusters<'_>) -> Vec<Observation> {
-    let calls = clusters.register.calls.iter().zip(clusters.intervals);
     let mut observations: Vec<Observation> = (0..)
-        .zip(calls)
-        .filter_map(|(position, (&call, &interval))| match call {
-            Call::CompareUnequal(value) if interval.is_required() => {
+        .zip(&clusters.register.calls)
+        .filter_map(|(position, &call)| match (call, clusters.interval(position)) {
+            (Call::CompareUnequal(value), interval) if interval.is_required() => {
                 Some(Observation { position, value, interval })
             }
             _ => None,
@@ -71,9 +70,9 @@ fn observations(clusters: &Clusters<'_>) -> Vec<Observation> {
 /// Operations that never completed and are not needed by anything but, perhaps, an observation.
 struct Spare {
     /// Plain writes: invocation and value, in order of invocation.
-    writes: Vec<(u64, u32)>,
+    writes: Vec<(u32, u32)>,
     /// Compare-and-sets: the value expected, invocation and new value, in that order.
-    compare_and_sets: Vec<(u32, u64, u32)>,
+    compare_and_sets: Vec<(u32, u32, u32)>,
 }
 
 impl Spare {
@@ -93,13 +92,13 @@ impl Spare {
     }
 
     /// Whether there is one that can follow `value` and was invoked by then.
-    fn can_follow(&self, value: u32, by: u64) -> bool {
+    fn can_follow(&self, value: u32, by: u32) -> bool {
         self.writes.first().is_some_and(|&(invoked, _)| invoked <= by)
             || self.compare_and_set(value, by).is_some()
     }
 
     /// The new value of a compare-and-set that expects `value` and was invoked by then.
-    fn compare_and_set(&self, value: u32, by: u64) -> Option<u32> {
+    fn compare_and_set(&self, value: u32, by: u32) -> Option<u32> {
         let first = self.compare_and_sets.partition_point(|&(expected, ..)| expected < value);
         let &(expected, invoked, new) = self.compare_and_sets.get(first)?;
         (expected == value && invoked <= by).then_some(new)
@@ -140,12 +139,12 @@ impl Spare {
 /// What is known of the time for which a value is held, whatever the order of the blocks.
 #[derive(Clone, Copy)]
 struct Stretch {
-    begins_by: u64,
-    ends_from: u64,
+    begins_by: u32,
+    ends_from: u32,
     /// Whether the next block ends it.
     is_last: bool,
     /// The latest invocation in its block.
-    block: (u32, u64),
+    block: (u32, u32),
 }
 
 /// The same for all values that are held.
@@ -154,14 +153,14 @@ struct Stretches<'s> {
     of_value: Vec<Option<Stretch>>,
     /// By the invocation of their first write: the two blocks so far whose earliest completions are the latest, as
     /// (completion, first value).
-    latest: Vec<(u64, [(u64, u32); 2])>,
+    latest: Vec<(u32, [(u32, u32); 2])>,
     spare: &'s Spare,
 }
 
 impl<'s> Stretches<'s> {
     fn of(clusters: &Clusters<'_>, zones: &[Zone], spare: &'s Spare) -> Stretches<'s> {
         let mut of_value = vec![None; clusters.clusters.len()];
-        let mut latest: Vec<(u64, [(u64, u32); 2])> = Vec::with_capacity(zones.len());
+        let mut latest: Vec<(u32, [(u32, u32); 2])> = Vec::with_capacity(zones.len());
         let mut chain = Vec::new();
         for &zone in zones {
             let first_write = clusters.clusters[zone.first as usize].writer_interval.invoked;
@@ -198,7 +197,7 @@ impl<'s> Stretches<'s> {
     }
 
     /// Whether another block can come behind this one and begin by then.
-    fn can_be_followed(&self, stretch: Stretch, by: u64) -> bool {
+    fn can_be_followed(&self, stretch: Stretch, by: u32) -> bool {
         let (block, latest_invocation) = stretch.block;
         let begun = self.latest.partition_point(|&(first_write, _)| first_write <= by);
         let Some(&(_, two)) = begun.checked_sub(1).and_then(|last| self.latest.get(last)) else {
@@ -212,7 +211,7 @@ impl<'s> Stretches<'s> {
 /// Notes the stretches of a block, whose values are `chain`.
 fn stretch(clusters: &Clusters<'_>, zone: Zone, chain: &[u32], of_value: &mut [Option<Stretch>]) {
     let mut ends_from = zone.latest_invocation;
-    let mut begins_by = u64::MAX;
+    let mut begins_by = NEVER;
     let mut from = 0;
     // The earliest end of each stretch is the earliest beginning of the next.
     let mut ends = Vec::with_capacity(chain.len());
@@ -244,9 +243,9 @@ struct Order<'c, 'r> {
     /// For each value the place where it is held no longer.
     held_until: Vec<u32>,
     /// The latest invocation up to and with each operation.
-    invoked_by: Vec<u64>,
+    invoked_by: Vec<u32>,
     /// The earliest completion from each operation on.
-    completed_from: Vec<u64>,
+    completed_from: Vec<u32>,
 }
 
 impl<'c, 'r> Order<'c, 'r> {
@@ -264,15 +263,15 @@ impl<'c, 'r> Order<'c, 'r> {
             {
                 value = new;
             }
-            latest = clusters.intervals[position as usize].invoked.max(latest);
+            latest = clusters.interval(position).invoked.max(latest);
             invoked_by.push(latest);
         }
         held.push(value);
         held_until[value as usize] = operations.len() as u32 + 1;
-        let mut completed_from = vec![u64::MAX; operations.len()];
-        let mut earliest = u64::MAX;
+        let mut completed_from = vec![NEVER; operations.len()];
+        let mut earliest = NEVER;
         for (place, &position) in operations.iter().enumerate().rev() {
-            earliest = clusters.intervals[position as usize].completed.min(earliest);
+            earliest = clusters.interval(position).completed.min(earliest);
             completed_from[place] = earliest;
         }
         Order { clusters, operations, held, held_until, invoked_by, completed_from }
