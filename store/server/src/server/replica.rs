@@ -268,7 +268,8 @@ impl Replica {
     fn propose_tick(&mut self) {
         let stamp_ms = self.clock.stamp_ms(self.now_ms);
         let due = self.machine.next_expiry().filter(|(expires_ms, _)| *expires_ms <= stamp_ms);
-        if !self.leads() || self.tick.is_some() || (due.is_none() && self.overdue.is_empty()) {
+        let is_due = due.is_some() || !self.overdue.is_empty();
+        if !is_due || self.tick.is_some() || !self.leads() {
             return;
         }
         if self.defects.has(Defect::LeaseRevokedByOldLeader) {
