@@ -397,6 +397,12 @@ impl Node {
         self.configurations.current()
     }
 
+    /// The index of its entry; 0 (or the end of a snapshot): it is from before the entries that are kept.
+    #[must_use]
+    pub fn membership_index(&self) -> LogIndex {
+        self.configurations.current_index()
+    }
+
     /// The configuration that was in force when the entry at `index` was applied; not to be asked for what is older than the
     /// last index applied.
     #[must_use]

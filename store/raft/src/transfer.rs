@@ -87,6 +87,7 @@ impl Node {
     pub(crate) fn continue_transfer(&mut self) {
         let Some(transfer) = &self.transfer else { return };
         let is_later = self.hard_state.term > transfer.term;
+        let patience_ms = 2 * self.config.election_timeout_ms;
         match (&self.role_state, self.leader) {
             (_, Some(leader)) if is_later => self.end_transfer(leader),
             (RoleState::Leader(leadership), _) if self.now_ms < transfer.deadline_ms => {
@@ -99,15 +100,10 @@ impl Node {
                     self.send(target, MessageBody::TimeoutNow);
                 }
             }
-            _ if self.now_ms >= transfer.deadline_ms => {
-                let still_leads = matches!(self.role_state, RoleState::Leader(_));
-                self.give_transfer_up(if still_leads {
-                    RefusalReason::TransferGivenUp
-                } else {
-                    RefusalReason::LeadershipLost
-                });
-            }
-            _ => {}
+            (RoleState::Leader(_), _) => self.give_transfer_up(RefusalReason::TransferGivenUp),
+            // An election is on its way; whoever wins it will be heard of, or nobody ever will.
+            _ if self.now_ms < transfer.deadline_ms.saturating_add(patience_ms) => {}
+            _ => self.give_transfer_up(RefusalReason::LeadershipLost),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The seam between the Raft core and whatever drives it: a server with real disks and sockets, or a simulator.
 
 use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,40 @@ pub enum ReadMode {
     Lease,
     /// From whatever this node has applied: **not** linearizable, of any age. Any node.
     Local,
+}
+
+impl ReadMode {
+    /// All of them, the strongest claim first.
+    pub const ALL: &'static [ReadMode] =
+        &[ReadMode::Log, ReadMode::ReadIndex, ReadMode::Follower, ReadMode::Lease, ReadMode::Local];
+
+    /// Its name on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadMode::Log => "log",
+            ReadMode::ReadIndex => "read-index",
+            ReadMode::Follower => "follower",
+            ReadMode::Lease => "lease",
+            ReadMode::Local => "local",
+        }
+    }
+}
+
+impl fmt::Display for ReadMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for ReadMode {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let names = || ReadMode::ALL.iter().map(|mode| mode.name()).collect::<Vec<_>>().join(", ");
+        let found = ReadMode::ALL.iter().copied().find(|mode| mode.name() == name);
+        found.ok_or_else(|| format!("there is no read mode called `{name}`; the names are: {}", names()))
+    }
 }
 
 /// What must survive a crash besides the log (paper, Figure 2).

@@ -66,6 +66,10 @@ pub struct Flags {
     /// The addresses of all nodes, this one included.
     #[arg(long, value_name = "ID=HOST:PORT,…", value_parser = parse_peers)]
     pub peers: Option<Peers>,
+    /// Wait, with an empty data directory, to be added to a cluster; --peers needs this node's own address only. Has no effect
+    /// once the log says who the members are.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub join: Option<bool>,
     /// Where this node keeps its log.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -81,6 +85,15 @@ pub struct Flags {
     /// A leader that has not heard from a majority for an election timeout steps down [default: true].
     #[arg(long, value_name = "BOOL")]
     pub check_quorum: Option<bool>,
+    /// Answer reads under a lease so; the same on all nodes. Otherwise they are confirmed by a majority [default: true].
+    #[arg(long, value_name = "BOOL")]
+    pub lease_reads: Option<bool>,
+    /// No node's clock runs faster than another's by more than this: what leases rest on [default: 10].
+    #[arg(long, value_name = "PERCENT")]
+    pub max_clock_drift_percent: Option<u64>,
+    /// Election timeouts that this node waits longer than others before it campaigns, so that it leads last [default: 0].
+    #[arg(long, value_name = "NUMBER")]
+    pub election_handicap: Option<u64>,
     /// A new segment of the log is begun at this size [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     pub segment_bytes: Option<u64>,
@@ -226,6 +239,11 @@ pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Re
     server.heartbeat_interval_ms = flags.heartbeat_interval_ms.unwrap_or(server.heartbeat_interval_ms);
     server.pre_vote = flags.pre_vote.unwrap_or(server.pre_vote);
     server.check_quorum = flags.check_quorum.unwrap_or(server.check_quorum);
+    server.join = flags.join.unwrap_or(server.join);
+    server.lease_reads = flags.lease_reads.unwrap_or(server.lease_reads);
+    let drift_percent = flags.max_clock_drift_percent;
+    server.max_clock_drift_percent = drift_percent.unwrap_or(server.max_clock_drift_percent);
+    server.election_handicap = flags.election_handicap.unwrap_or(server.election_handicap);
     server.wal.segment_bytes = flags.segment_bytes.unwrap_or(server.wal.segment_bytes);
     server.seed = flags.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     server.security = Security::load(&SecurityFiles {
@@ -260,6 +278,10 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         heartbeat_interval_ms: flags.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
         pre_vote: flags.pre_vote.or(file.pre_vote),
         check_quorum: flags.check_quorum.or(file.check_quorum),
+        join: flags.join.or(file.join),
+        lease_reads: flags.lease_reads.or(file.lease_reads),
+        max_clock_drift_percent: flags.max_clock_drift_percent.or(file.max_clock_drift_percent),
+        election_handicap: flags.election_handicap.or(file.election_handicap),
         segment_bytes: flags.segment_bytes.or(file.segment_bytes),
         seed: flags.seed.or(file.seed),
         defect: if flags.defect.is_empty() { file.defect } else { flags.defect },

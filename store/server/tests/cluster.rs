@@ -110,7 +110,11 @@ fn a_follower_redirects_reads_and_writes_and_says_that_this_is_definite() {
         let leader = cluster.leader().await;
         let follower = leader % 3 + 1;
         let mut raw = KvClient::connect(format!("http://{}", cluster.peers[&follower])).await.unwrap();
-        let reply = raw.get(api::GetRequest { request_id: 77, key: bytes("x") }).await.unwrap().into_inner();
+        let reply = raw
+            .get(api::GetRequest { request_id: 77, key: bytes("x"), read_mode: 0 })
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(reply.request_id, 77);
         let expected = api::NotLeader { leader_id: leader, leader_address: cluster.peers[&leader].clone() };
         assert_eq!(reply.outcome, Some(api::get_reply::Outcome::NotLeader(expected.clone())));

@@ -1,9 +1,11 @@
 //! The gRPC types and services, generated from `proto/`, whose comments are the documentation; and what goes with them.
 //!
 //! - [`limits`]: how large a request may be;
+//! - [`members`]: translation of members, their changes and the modes of reads;
 //! - `requests`, [`replies`]: translation to and from the state machine's types, both ways.
 
 pub mod limits;
+pub mod members;
 pub mod replies;
 mod requests;
 

@@ -11,6 +11,7 @@ use crate::machine::{
     Commit, Condition, Isolation, LeaseId, LockToken, Operand, Operation, Placement, Query, RangeQuery,
     ReadItem, Relation, Revision, SessionId, Step, Transaction,
 };
+use labrys_raft::ReadMode;
 
 use bytes::Bytes;
 
@@ -73,7 +74,7 @@ impl TryFrom<ReadRequest> for Query {
 impl ReadRequest {
     /// The request for a query.
     #[must_use]
-    pub fn new(request_id: u64, query: Query) -> ReadRequest {
+    pub fn new(request_id: u64, query: Query, mode: ReadMode) -> ReadRequest {
         use read_request::Query as Asked;
         let (revision, query) = match query {
             Query::Revision => (None, Asked::Nothing(Nothing {})),
@@ -82,7 +83,13 @@ impl ReadRequest {
             Query::Lease { lease } => (None, Asked::LeaseId(lease.0)),
             Query::Lock { name } => (None, Asked::LockName(name)),
         };
-        ReadRequest { request_id, revision: revision.map(|revision| revision.0), query: Some(query) }
+        let read_mode = super::ReadMode::from(mode).into();
+        ReadRequest {
+            request_id,
+            revision: revision.map(|revision| revision.0),
+            query: Some(query),
+            read_mode,
+        }
     }
 }
 

@@ -65,7 +65,7 @@ proptest! {
         let arrived = WriteRequest::decode(&sent[..]).unwrap();
         prop_assert_eq!(Placement::try_from(arrived.session.clone()).unwrap(), placement());
         prop_assert_eq!(take_write(arrived).unwrap().0, operation);
-        let sent = ReadRequest::new(3, query.clone()).encode_to_vec();
+        let sent = ReadRequest::new(3, query.clone(), labrys_raft::ReadMode::Lease).encode_to_vec();
         prop_assert_eq!(take_read(ReadRequest::decode(&sent[..]).unwrap()).unwrap(), query);
     }
 
@@ -199,7 +199,7 @@ fn what_is_missing_or_unknown_is_named() {
     let lease = Some(read_request::Query::LeaseId(1));
     for (request, named) in [
         (ReadRequest::default(), "needs a query"),
-        (ReadRequest { request_id: 1, revision: Some(1), query: lease }, "at a revision"),
+        (ReadRequest { request_id: 1, revision: Some(1), query: lease, read_mode: 0 }, "at a revision"),
     ] {
         let refused = take_read(request).unwrap_err();
         assert!(is_definite(&refused) && refused.message.contains(named), "{named}: {refused:?}");

@@ -13,11 +13,16 @@
 //!   where it should not.
 //! - Whether a failed operation is definite: see [`super::errors`].
 
+use labrys_raft::ReadMode;
+
 use super::errors::{AttemptError, ClientError};
 use crate::machine::{
     Done, Found, Operation, Placement, Query, Reading, Revision, SessionId, Step, StepResult,
 };
 use crate::security::Security;
+
+/// Most nodes that a client knows, those included that were named to it.
+const MAX_NODES: usize = 64;
 
 /// Names one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +43,8 @@ pub struct ClientOptions {
     pub session: Option<u128>,
     /// TLS and the token. For the transport.
     pub security: Security,
+    /// How reads are answered. A node that answers is asked again: with `Follower` and `Local` that is the preferred one.
+    pub read_mode: ReadMode,
 }
 
 impl Default for ClientOptions {
@@ -49,6 +56,7 @@ impl Default for ClientOptions {
             max_backoff_ms: 50,
             session: None,
             security: Security::default(),
+            read_mode: ReadMode::ReadIndex,
         }
     }
 }
@@ -69,6 +77,8 @@ pub enum AttemptBody {
     Read {
         /// What is read.
         query: Query,
+        /// How.
+        mode: ReadMode,
     },
     /// A write always has its place in one.
     Write {
@@ -375,7 +385,7 @@ impl ClientLogic {
         let timeout_ms = self.options.attempt_timeout_ms.min(running.deadline_ms - now_ms).max(1);
         let node = *self.node_for(running.is_read());
         let body = match &running.request {
-            Request::Read(query) => AttemptBody::Read { query: query.clone() },
+            Request::Read(query) => AttemptBody::Read { query: query.clone(), mode: self.options.read_mode },
             Request::Write(operation) => AttemptBody::Write {
                 placement: Placement {
                     session: self.session,
@@ -419,6 +429,16 @@ impl ClientLogic {
         }
     }
 
+    /// The position of the node at `address`, which is taken into the list if it is new: the cluster may have grown.
+    fn position_of(&mut self, address: &str) -> Option<usize> {
+        let known = self.nodes.iter().position(|known| known == address);
+        known.or_else(|| {
+            let is_new = self.nodes.len() < MAX_NODES;
+            is_new.then(|| self.nodes.push(address.to_owned()))?;
+            Some(self.nodes.len() - 1)
+        })
+    }
+
     fn redirected(
         &mut self,
         now_ms: u64,
@@ -427,8 +447,7 @@ impl ClientLogic {
         leader_address: Option<String>,
         actions: &mut Vec<Action>,
     ) -> Option<Result<Success, ClientError>> {
-        let named =
-            leader_address.as_ref().and_then(|address| self.nodes.iter().position(|known| known == address));
+        let named = leader_address.as_ref().and_then(|address| self.position_of(address));
         let detail = match &leader_address {
             Some(address) => format!("{} names {address} as the leader", self.nodes[node]),
             None => format!("{} knows no leader", self.nodes[node]),
@@ -506,7 +525,14 @@ fn is_final(error: AttemptError) -> bool {
 
 /// The node is all right; only this attempt was not.
 fn stays_with_node(error: AttemptError) -> bool {
-    matches!(error, AttemptError::Overloaded | AttemptError::Superseded | AttemptError::DeadlineExpired)
+    matches!(
+        error,
+        AttemptError::Overloaded
+            | AttemptError::Superseded
+            | AttemptError::DeadlineExpired
+            | AttemptError::Transferring
+            | AttemptError::LeaseOver
+    )
 }
 
 /// What came over this connection, or did not, is no ground to trust it further.

@@ -6,8 +6,11 @@
 //! - [`interactive`]: interactive transactions;
 //! - [`watch`]: watching keys;
 //! - [`transport`]: that state machine on tonic;
+//! - [`admin`]: changing the cluster;
 //! - [`status`]: looking at nodes.
 
+#[allow(clippy::disallowed_methods)] // It owns a clock.
+pub mod admin;
 pub mod errors;
 pub mod interactive;
 pub mod logic;
@@ -18,6 +21,7 @@ pub mod transport;
 #[allow(clippy::disallowed_methods)] // It owns a clock.
 pub mod watch;
 
+pub use admin::{AdminError, AdminSession, Member, Members};
 pub use errors::{AttemptError, ClientError};
 pub use interactive::InteractiveTransaction;
 pub use logic::{ClientOptions, Success, Written};

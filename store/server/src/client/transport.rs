@@ -8,6 +8,7 @@ use std::error::Error;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
+use labrys_raft::ReadMode;
 use thiserror::Error;
 use tonic::{Code, Status};
 
@@ -37,6 +38,8 @@ pub struct StoreClient {
     logic: ClientLogic,
     endpoints: Vec<SecureEndpoint>,
     links: Vec<Option<DataClient<SecureChannel>>>,
+    connect_timeout: Duration,
+    security: Security,
     started: Instant,
 }
 
@@ -81,10 +84,18 @@ impl StoreClient {
         let connect_timeout = Duration::from_millis(options.connect_timeout_ms);
         let endpoints: Result<Vec<SecureEndpoint>, _> =
             nodes.iter().map(|node| endpoint(node, connect_timeout, &options.security)).collect();
+        let security = options.security.clone();
         let session = SessionId(options.session.unwrap_or_else(random_session));
         let links = nodes.iter().map(|_| None).collect();
         let logic = ClientLogic::new(nodes, preferred, session, options);
-        Ok(StoreClient { logic, endpoints: endpoints?, links, started: Instant::now() })
+        Ok(StoreClient {
+            logic,
+            endpoints: endpoints?,
+            links,
+            connect_timeout,
+            security,
+            started: Instant::now(),
+        })
     }
 
     fn now_ms(&self) -> u64 {
@@ -101,7 +112,10 @@ impl StoreClient {
             let mut attempt = None;
             for action in actions.drain(..) {
                 match action {
-                    Action::Send(send) => attempt = Some(send),
+                    Action::Send(send) => {
+                        self.reach_new_nodes();
+                        attempt = Some(send);
+                    }
                     Action::Abandon { node } => self.links[node] = None,
                     Action::Complete(result) => return result,
                 }
@@ -118,11 +132,34 @@ impl StoreClient {
         }
     }
 
+    /// A leader at an address that is none is nobody.
+    fn checked(&self, reply: Reply) -> Reply {
+        match reply {
+            Reply::NotLeader { leader_address: Some(address) }
+                if endpoint(&address, self.connect_timeout, &self.security).is_err() =>
+            {
+                Reply::NotLeader { leader_address: None }
+            }
+            reply => reply,
+        }
+    }
+
+    /// The logic may have learnt of nodes; it hears of no address that is none.
+    fn reach_new_nodes(&mut self) {
+        for node in &self.logic.nodes()[self.endpoints.len()..] {
+            match endpoint(node, self.connect_timeout, &self.security) {
+                Ok(endpoint) => self.endpoints.push(endpoint),
+                Err(error) => unreachable!("it was checked when it was named: {error}"),
+            }
+            self.links.push(None);
+        }
+    }
+
     async fn attempt(&mut self, attempt: Attempt) -> Event {
         let timeout = Duration::from_millis(attempt.timeout_ms);
         let request = attempt.request;
         match tokio::time::timeout(timeout, self.exchange(attempt, timeout)).await {
-            Ok(reply) => Event::Answer { request, reply },
+            Ok(reply) => Event::Answer { request, reply: self.checked(reply) },
             Err(_) => Event::Answer {
                 request,
                 reply: failed(AttemptError::Timeout, "no answer in time".to_owned()),
@@ -139,7 +176,7 @@ impl StoreClient {
             },
         };
         match attempt.body {
-            AttemptBody::Read { query } => read(link, attempt.request, query, timeout).await,
+            AttemptBody::Read { query, mode } => read(link, attempt.request, query, mode, timeout).await,
             AttemptBody::Write { placement, operation } => {
                 write(link, attempt.request, placement, operation, timeout).await
             }
@@ -198,7 +235,9 @@ fn from_refusal(refused: api::Refused) -> Reply {
         Code::ShuttingDown => AttemptError::ShutDownWhileWaiting,
         Code::TooLarge => AttemptError::TooLarge,
         Code::Malformed => AttemptError::Malformed,
-        Code::Unspecified => AttemptError::UnknownRefusal,
+        Code::Transferring => AttemptError::Transferring,
+        Code::LeaseOver => AttemptError::LeaseOver,
+        Code::ChangeRefused | Code::TransferGivenUp | Code::Unspecified => AttemptError::UnknownRefusal,
     };
     // The node knows best: its doubt is stronger than the table.
     let error = if error.is_definite() && !refused.definite { AttemptError::UnknownRefusal } else { error };
@@ -247,9 +286,10 @@ async fn read(
     link: &mut DataClient<SecureChannel>,
     request: RequestId,
     query: Query,
+    mode: ReadMode,
     timeout: Duration,
 ) -> Reply {
-    let message = api::ReadRequest::new(request.0, query);
+    let message = api::ReadRequest::new(request.0, query, mode);
     let result = link.read(request_with_deadline(message, timeout)).await;
     let success = |ok: api::ReadOk| Ok(Success::Read(ok.try_into()?));
     reply!(result, request, read_reply, success)

@@ -5,12 +5,14 @@
 //! line on stderr says why, and the exit code whether the operation is known not to have happened: see [`crate::exit`].
 //!
 //! - [`data`]: the verbs of the data model;
+//! - [`members`]: members of the cluster, and who leads it;
 //! - [`txn`]: the conditions and steps of a transaction as text;
 //! - `show`: answers as JSON.
 //!
 //! Another verb is one variant of [`Verb`], and its method where it belongs.
 
 pub mod data;
+pub mod members;
 mod show;
 pub mod txn;
 
@@ -21,7 +23,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::client::{AddressError, ClientError, ClientOptions, StoreClient, WatchEnd};
+use crate::client::{AddressError, AdminError, ClientError, ClientOptions, StoreClient, WatchEnd};
 use crate::exit::Exit;
 use crate::security::{Security, SecurityError, SecurityFiles};
 
@@ -48,6 +50,9 @@ pub enum Verb {
     /// The data model's.
     #[command(flatten)]
     Data(data::DataVerb),
+    /// Members and leadership.
+    #[command(flatten)]
+    Cluster(members::ClusterVerb),
 }
 
 /// A verb was not carried out.
@@ -65,6 +70,9 @@ pub enum CtlError {
     /// The store did not do it, as far as is known.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The cluster was not changed, as far as is known.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The watch ended.
     #[error(transparent)]
     Watch(#[from] WatchEnd),
@@ -79,6 +87,8 @@ impl From<&CtlError> for Exit {
             CtlError::Usage(_) | CtlError::Security(_) | CtlError::Address(_) => Exit::Usage,
             CtlError::Client(ClientError { definite: true, .. }) => Exit::DidNotHappen,
             CtlError::Client(ClientError { definite: false, .. }) => Exit::MayHaveHappened,
+            CtlError::Admin(AdminError { definite: true, .. }) => Exit::DidNotHappen,
+            CtlError::Admin(AdminError { definite: false, .. }) => Exit::MayHaveHappened,
             CtlError::Watch(_) | CtlError::Output(_) => Exit::Other,
         }
     }
@@ -118,5 +128,6 @@ pub async fn run(arguments: CtlArguments, out: &mut dyn Write) -> Result<(), Ctl
     let mut session = Session { endpoints: &arguments.endpoints, timeout, security, out };
     match arguments.verb {
         Verb::Data(verb) => verb.run(&mut session).await,
+        Verb::Cluster(verb) => verb.run(&mut session).await,
     }
 }

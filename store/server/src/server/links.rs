@@ -11,6 +11,7 @@ use std::time::Duration;
 use labrys_raft::{Message, MessageBody, NodeId, Payload};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tracing::{debug, warn};
 
@@ -47,9 +48,33 @@ impl Link {
     }
 }
 
+/// Names the sender of a stream of messages, and says where it is reached.
+const NODE_HEADER: &str = "labrys-node";
+const ADDRESS_HEADER: &str = "labrys-address";
+/// Most bytes of an address.
+const MAX_ADDRESS_BYTES: usize = 256;
+
+/// Who a node is and where it is reached, as it introduces itself to its peers.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// Its id.
+    pub node: NodeId,
+    /// Its address.
+    pub address: String,
+}
+
+/// What the sender of a stream said about itself, if that makes sense.
+#[must_use]
+pub fn introduction(metadata: &MetadataMap) -> Option<(NodeId, String)> {
+    let text = |name| metadata.get(name)?.to_str().ok();
+    let node = text(NODE_HEADER)?.parse().ok().map(NodeId)?;
+    let address = text(ADDRESS_HEADER)?;
+    (node.0 != 0 && address.len() <= MAX_ADDRESS_BYTES).then(|| (node, address.to_owned()))
+}
+
 /// Starts the task for one peer on the current runtime. It ends when the link is dropped.
 #[must_use]
-pub fn start(peer: NodeId, endpoint: SecureEndpoint) -> Link {
+pub fn start(peer: NodeId, endpoint: SecureEndpoint, own: Introduction) -> Link {
     let (queue, waiting) = mpsc::channel(QUEUE_MESSAGES);
     let endpoint = endpoint.map(|endpoint| {
         endpoint
@@ -61,11 +86,16 @@ pub fn start(peer: NodeId, endpoint: SecureEndpoint) -> Link {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
     });
-    tokio::spawn(run(peer, endpoint, waiting));
+    tokio::spawn(run(peer, endpoint, own, waiting));
     Link { queue }
 }
 
-async fn run(peer: NodeId, endpoint: SecureEndpoint, mut waiting: mpsc::Receiver<Message>) {
+async fn run(
+    peer: NodeId,
+    endpoint: SecureEndpoint,
+    own: Introduction,
+    mut waiting: mpsc::Receiver<Message>,
+) {
     let mut complaint = String::new();
     loop {
         match endpoint.connect().await {
@@ -73,7 +103,7 @@ async fn run(peer: NodeId, endpoint: SecureEndpoint, mut waiting: mpsc::Receiver
                 // What waited is old: the core sends anew what still matters.
                 while waiting.try_recv().is_ok() {}
                 debug!(peer = peer.0, "connected to a peer");
-                match forward(PeerClient::new(channel), &mut waiting).await {
+                match forward(PeerClient::new(channel), &own, &mut waiting).await {
                     ControlFlow::Break(()) => return,
                     ControlFlow::Continue(Some(status)) => complain(peer, &status, &mut complaint),
                     ControlFlow::Continue(None) => {}
@@ -108,10 +138,18 @@ fn complain(peer: NodeId, error: &(dyn std::error::Error + 'static), last: &mut 
 /// Forwards messages until the connection ends, for the reason given if there is one, or the node does.
 async fn forward(
     mut client: PeerClient<SecureChannel>,
+    own: &Introduction,
     waiting: &mut mpsc::Receiver<Message>,
 ) -> ControlFlow<(), Option<Status>> {
     let (batches, stream) = mpsc::channel(4);
-    let call = client.deliver(ReceiverStream::new(stream));
+    let mut request = tonic::Request::new(ReceiverStream::new(stream));
+    let headers = [(NODE_HEADER, own.node.to_string()), (ADDRESS_HEADER, own.address.clone())];
+    for (name, value) in headers {
+        if let Ok(value) = value.parse() {
+            request.metadata_mut().insert(name, value);
+        }
+    }
+    let call = client.deliver(request);
     tokio::pin!(call);
     let mut messages = Vec::new();
     loop {

@@ -10,11 +10,13 @@
 //! - [`log_clock`]: with what time the leader stamps commands;
 //! - [`node_loop`]: one thread, one bounded queue;
 //! - [`disk_thread`]: group commit;
+//! - [`addresses`]: where the nodes are reached;
 //! - [`links`]: messages to the peers, which may be lost;
 //! - [`services`]: gRPC in, gRPC out;
 //! - [`data_dir`]: whose directory it is, and that only one process uses it;
 //! - [`run`]: puts these together and takes them apart.
 
+pub mod addresses;
 pub mod data_dir;
 pub mod disk_thread;
 pub mod links;

@@ -13,6 +13,7 @@ use labrys_raft::{LogIndex, Message, NodeId, Role, Sequence, Term, Token};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
+use super::addresses::Addresses;
 use super::disk_thread::DiskQueue;
 use super::links::Link;
 use super::replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
@@ -170,12 +171,17 @@ pub enum LoopEnd {
     },
 }
 
+/// Begins a link to a node at an address, if that makes sense.
+pub type Connect = Box<dyn Fn(NodeId, &str) -> Option<Link> + Send>;
+
 /// What the loop works with.
 pub struct NodeLoop {
     id: NodeId,
     replica: Replica,
     queue: Receiver<LoopInput>,
     disk: Arc<DiskQueue>,
+    addresses: Addresses,
+    connect: Connect,
     links: BTreeMap<NodeId, Link>,
     tick_interval: Duration,
     has_defects: bool,
@@ -198,8 +204,10 @@ pub struct NodeLoopParts {
     pub replica: Replica,
     /// Where batches go.
     pub disk: Arc<DiskQueue>,
-    /// Where messages go.
-    pub links: BTreeMap<NodeId, Link>,
+    /// Where the nodes are.
+    pub addresses: Addresses,
+    /// Begins a link to a node at an address, if that makes sense.
+    pub connect: Connect,
     /// The longest time between two ticks.
     pub tick_interval: Duration,
     /// Whether a broken invariant is only reported.
@@ -219,7 +227,9 @@ impl NodeLoop {
             replica: parts.replica,
             queue,
             disk: parts.disk,
-            links: parts.links,
+            addresses: parts.addresses,
+            connect: parts.connect,
+            links: BTreeMap::new(),
             tick_interval: parts.tick_interval,
             has_defects: parts.has_defects,
             started: parts.started,
@@ -237,14 +247,13 @@ impl NodeLoop {
 
     /// The body of the thread.
     pub fn run(mut self) -> LoopEnd {
+        self.connect_all();
         let mut next_tick = Instant::now();
         loop {
             let first = self.queue.recv_timeout(next_tick.saturating_duration_since(Instant::now()));
-            // The time is read after the wait, so that it covers a pause within it.
             let now = Instant::now();
             next_tick = now + self.tick_interval;
-            let now_ms = u64::try_from((now - self.started).as_millis()).unwrap_or(u64::MAX);
-            self.inputs.push(ReplicaInput::Tick { now_ms });
+            self.inputs.push(ReplicaInput::Tick { now_ms: 0 });
             let persisted = self.disk.persisted();
             if persisted > self.persisted {
                 self.persisted = persisted;
@@ -258,6 +267,9 @@ impl NodeLoop {
                     next = self.queue.try_recv().ok();
                 }
             }
+            // The time is read when everything is there, so that it covers a pause before that, and what a follower promises
+            // is counted from a time after the message arrived.
+            self.inputs[0] = ReplicaInput::Tick { now_ms: self.now_ms() };
             let mut inputs = std::mem::take(&mut self.inputs);
             self.replica.handle(inputs.drain(..), &mut self.outputs);
             self.inputs = inputs;
@@ -272,6 +284,10 @@ impl NodeLoop {
                 return LoopEnd::Stopped;
             }
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Takes one input into the batch, which began at `now`; true: the end has been asked for.
@@ -312,23 +328,52 @@ impl NodeLoop {
         false
     }
 
+    /// Nobody waits if the client has hung up, or after an early answer.
+    fn answer(&mut self, token: Token, answer: Answer) {
+        if let Some(reply) = self.waiting.remove(&token) {
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// Begins links to all nodes with a known address, before there is anything to send: what is sent while a link has no
+    /// connection yet is lost.
+    fn connect_all(&mut self) {
+        for (node, address) in self.addresses.all() {
+            if node != self.id && !self.links.contains_key(&node) {
+                self.links.extend((self.connect)(node, &address).map(|link| (node, link)));
+            }
+        }
+    }
+
+    /// Sends a message over the link to its receiver; a node that is not known yet may have introduced itself.
+    fn send(&mut self, message: Message) {
+        if !self.links.contains_key(&message.to) {
+            self.connect_all();
+        }
+        if let Some(link) = self.links.get(&message.to) {
+            link.send(message);
+        }
+    }
+
     fn carry_out(&mut self) -> Option<LoopEnd> {
         let mut outputs = std::mem::take(&mut self.outputs);
         let mut end = None;
         for output in outputs.drain(..) {
             match output {
                 ReplicaOutput::Persist(batch) => self.disk.push(batch),
-                ReplicaOutput::Send(message) => {
-                    if let Some(link) = self.links.get(&message.to) {
-                        link.send(message);
-                    }
+                ReplicaOutput::Send(message) => self.send(message),
+                ReplicaOutput::MembershipChanged { membership } => {
+                    let (node, configuration) = (self.id.0, membership.to_string());
+                    info!(event = "membership", node, configuration, "another configuration is in force");
+                    self.addresses.learn_members(&membership);
+                    self.connect_all();
                 }
-                ReplicaOutput::Answer { token, answer } => {
-                    // Nobody waits if the client has hung up, or after an early answer.
-                    if let Some(reply) = self.waiting.remove(&token) {
-                        let _ = reply.send(answer);
-                    }
+                ReplicaOutput::AnswerUnderLease { token, answer, valid_until_ms } => {
+                    // Only now: the process may have been stopped between its last look at the clock and the read.
+                    let is_valid = self.now_ms() < valid_until_ms;
+                    self.answer(token, if is_valid { answer } else { lease_is_over() });
                 }
+                ReplicaOutput::Answer { token, answer } => self.answer(token, answer),
                 ReplicaOutput::RoleChanged { term, role, leader } => self.role_changed(term, role, leader),
                 ReplicaOutput::FollowerLostLog { follower, acknowledged } => error!(
                     event = "follower_lost_log",
@@ -379,6 +424,14 @@ impl NodeLoop {
             }
             self.leader_changes.push_back(LeaderChange { term, leader, uptime: self.started.elapsed() });
         }
+    }
+}
+
+fn lease_is_over() -> Answer {
+    Answer::Refused {
+        definite: true,
+        code: RefusalCode::LeaseOver,
+        message: "the lease was over when the answer was there",
     }
 }
 

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use labrys_raft::{
-    Config, Defect, Defects, Effect, Entry, Input, LogIndex, Message, Node, NodeId, PersistBatch, ReadMode,
-    Recovered, RefusalReason, Role, Sequence, StartError, Status, Term, Token,
+    Change, ChangeRefusal, Config, Defect, Defects, Effect, Entry, Input, LogIndex, Membership, Message,
+    Node, NodeId, Payload, PersistBatch, ReadMode, Recovered, RefusalReason, Role, Sequence, StartError,
+    Status, Term, Token,
 };
 
 use super::log_clock::LogClock;
@@ -47,10 +48,14 @@ pub enum ReplicaInput {
 /// What a client wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientRequest {
-    /// Something of the state. Linearizable.
-    Read(Query),
+    /// Something of the state, as current as the mode says.
+    Read(Query, ReadMode),
     /// A change.
     Write(Command),
+    /// A change of the membership.
+    Change(Change),
+    /// Another leader: this one, or whoever has most of the log.
+    Transfer(Option<NodeId>),
 }
 
 /// What comes out.
@@ -66,6 +71,21 @@ pub enum ReplicaOutput {
         token: Token,
         /// The answer.
         answer: Answer,
+    },
+    /// Read the clock now, and tell the client if it is before `valid_until_ms`; the lease under which this was read is over
+    /// otherwise, and what was read may not be current.
+    AnswerUnderLease {
+        /// Which request.
+        token: Token,
+        /// The answer.
+        answer: Answer,
+        /// On the clock of [`ReplicaInput::Tick`].
+        valid_until_ms: u64,
+    },
+    /// Another configuration is in force: its members may be somewhere new.
+    MembershipChanged {
+        /// The configuration.
+        membership: Box<Membership>,
     },
     /// The role, term or leader changed.
     RoleChanged {
@@ -97,6 +117,18 @@ pub enum Answer {
     Reading(Reading),
     /// To a write that was applied.
     Outcome(Outcome),
+    /// To a change of the membership that is committed.
+    MembershipChanged {
+        /// Where in the log.
+        index: LogIndex,
+    },
+    /// Definite: the membership cannot be changed so, or not now.
+    ChangeRefused(ChangeRefusal),
+    /// To a transfer of leadership that was carried out.
+    Transferred {
+        /// Who leads now.
+        leader: NodeId,
+    },
     /// Definite: this node does not lead.
     NotLeader {
         /// Who does, as far as known.
@@ -118,6 +150,10 @@ pub enum Answer {
 pub struct ReplicaStatus {
     /// Raft's part.
     pub raft: Status,
+    /// The configuration in force.
+    pub membership: Membership,
+    /// Where its entry is.
+    pub membership_index: LogIndex,
     /// The digest at `raft.applied`.
     pub digest: u64,
     /// The digest at the index asked for.
@@ -193,7 +229,13 @@ impl Replica {
                 }
                 ReplicaInput::Receive(message) => self.inputs.push(Input::Receive(message)),
                 ReplicaInput::Persisted { sequence } => self.inputs.push(Input::Persisted { sequence }),
-                ReplicaInput::Request { token, request: ClientRequest::Read(query) } => {
+                ReplicaInput::Request { token, request: ClientRequest::Change(change) } => {
+                    self.inputs.push(Input::ChangeMembership { token, change });
+                }
+                ReplicaInput::Request { token, request: ClientRequest::Transfer(target) } => {
+                    self.inputs.push(Input::TransferLeadership { token, target });
+                }
+                ReplicaInput::Request { token, request: ClientRequest::Read(query, mode) } => {
                     match self.optimistic.as_ref().filter(|_| self.leads()) {
                         Some(machine) => {
                             let answer = Answer::Reading(machine.read(&query));
@@ -201,7 +243,7 @@ impl Replica {
                         }
                         None => {
                             self.reads.insert(token, query);
-                            self.inputs.push(Input::Read { token, mode: ReadMode::ReadIndex });
+                            self.inputs.push(Input::Read { token, mode });
                         }
                     }
                 }
@@ -317,11 +359,22 @@ impl Replica {
             | Effect::WriteSnapshotChunk { .. }
             | Effect::CompactLog { .. }
             | Effect::DropSnapshots { .. } => {}
-            Effect::ReadReady { token, .. } => {
+            Effect::ReadReady { token, valid_until_ms, .. } => {
                 if let Some(query) = self.reads.remove(&token) {
                     let answer = Answer::Reading(self.machine.read(&query));
-                    outputs.push(ReplicaOutput::Answer { token, answer });
+                    outputs.push(match valid_until_ms {
+                        None => ReplicaOutput::Answer { token, answer },
+                        Some(valid_until_ms) => {
+                            ReplicaOutput::AnswerUnderLease { token, answer, valid_until_ms }
+                        }
+                    });
                 }
+            }
+            Effect::TransferDone { token, leader } => {
+                outputs.push(ReplicaOutput::Answer { token, answer: Answer::Transferred { leader } });
+            }
+            Effect::MembershipChanged { membership, .. } => {
+                outputs.push(ReplicaOutput::MembershipChanged { membership });
             }
             Effect::Refused { token, .. } if self.tick == Some(token) => self.tick = None,
             Effect::Refused { token, reason } => {
@@ -332,7 +385,6 @@ impl Replica {
             Effect::RoleChanged { term, role, leader } => {
                 outputs.push(ReplicaOutput::RoleChanged { term, role, leader });
             }
-            Effect::MembershipChanged { .. } | Effect::TransferDone { .. } => {}
             Effect::InvariantBroken { what } => outputs.push(ReplicaOutput::InvariantBroken { what }),
             Effect::FollowerLostLog { follower, acknowledged } => {
                 outputs.push(ReplicaOutput::FollowerLostLog { follower, acknowledged });
@@ -348,7 +400,11 @@ impl Replica {
             self.machine
                 .set_surroundings(Surroundings { clock_ms: self.now_ms, proposed_here: token.is_some() });
             let outcome = self.machine.apply(&entry);
-            if token.is_some() && token == self.tick {
+            if let Some(token) = token
+                && let Some(answer) = self.answer_of_entry(&entry, token)
+            {
+                outputs.push(ReplicaOutput::Answer { token, answer });
+            } else if token.is_some() && token == self.tick {
                 self.tick = None;
                 self.overdue.clear();
             } else if let (Some(token), Some(outcome)) = (token, outcome) {
@@ -367,6 +423,19 @@ impl Replica {
         );
         self.clock.applied(self.now_ms, self.machine.time_ms(), leads);
         self.inputs.push(Input::Applied { index: self.machine.applied() });
+    }
+
+    /// What ends with an entry that is none of the state machine's: a change of the membership, or a read through the log,
+    /// which sees what was applied before it.
+    fn answer_of_entry(&mut self, entry: &Entry, token: Token) -> Option<Answer> {
+        match entry.payload {
+            Payload::Membership(_) => Some(Answer::MembershipChanged { index: entry.index }),
+            Payload::Noop => {
+                let query = self.reads.remove(&token)?;
+                Some(Answer::Reading(self.machine.read(&query)))
+            }
+            Payload::Command(_) => None,
+        }
     }
 
     /// Where a watch begins that wants everything from a revision on, or everything from now on.
@@ -402,14 +471,12 @@ impl Replica {
     fn refusal(&self, reason: RefusalReason, is_read: bool) -> Answer {
         let (code, message) = match reason {
             RefusalReason::NotLeader { leader } => return Answer::NotLeader { leader },
-            RefusalReason::ChangeRefused(_) => {
-                (RefusalCode::Unspecified, "the membership cannot be changed so, or not now")
-            }
+            RefusalReason::ChangeRefused(refusal) => return Answer::ChangeRefused(refusal),
             RefusalReason::Transferring { .. } => {
-                (RefusalCode::Unspecified, "leadership is being handed over")
+                (RefusalCode::Transferring, "leadership is being handed over")
             }
             RefusalReason::TransferGivenUp => {
-                (RefusalCode::Unspecified, "leadership was not taken over in time")
+                (RefusalCode::TransferGivenUp, "leadership was not taken over in time")
             }
             RefusalReason::Overloaded => (RefusalCode::Overloaded, "too many requests are waiting"),
             RefusalReason::Superseded => {
@@ -428,6 +495,8 @@ impl Replica {
     pub fn status(&self, digest_at_index: Option<LogIndex>) -> ReplicaStatus {
         ReplicaStatus {
             raft: self.node.status(),
+            membership: self.node.membership().clone(),
+            membership_index: self.node.membership_index(),
             digest: self.machine.digest(self.machine.applied()).unwrap_or_default(),
             digest_at_index: digest_at_index.and_then(|index| self.machine.digest(index)),
             first_digest: self.machine.first_digest(),

@@ -17,10 +17,11 @@ use tonic::transport::server::TcpIncoming;
 use tower::util::option_layer;
 use tracing::{info, warn};
 
+use super::addresses::Addresses;
 use super::data_dir::{self, DataDirError, DataDirLock};
 use super::disk_thread::{self, DiskQueue};
 use super::links;
-use super::node_loop::{LoopEnd, NodeHandle, NodeLoop, NodeLoopParts};
+use super::node_loop::{Connect, LoopEnd, NodeHandle, NodeLoop, NodeLoopParts};
 use super::replica::Replica;
 use super::services::Services;
 use crate::api::MAX_PEER_MESSAGE_BYTES;
@@ -43,6 +44,8 @@ pub struct ServerOptions {
     pub id: u64,
     /// The addresses of all nodes, this one included: what peers connect to and clients are redirected to.
     pub peers: BTreeMap<u64, String>,
+    /// This node does not begin the cluster: it waits to be added to one. Of `peers` only its own address is needed.
+    pub join: bool,
     /// Where the log is.
     pub data_dir: PathBuf,
     /// See [`Config::election_timeout_ms`].
@@ -53,6 +56,8 @@ pub struct ServerOptions {
     pub pre_vote: bool,
     /// See [`Config::check_quorum`].
     pub check_quorum: bool,
+    /// See [`Config::election_handicap`].
+    pub election_handicap: u64,
     /// See [`Config::lease_reads`].
     pub lease_reads: bool,
     /// See [`Config::max_clock_drift_percent`].
@@ -78,11 +83,13 @@ impl ServerOptions {
         ServerOptions {
             id,
             peers,
+            join: false,
             data_dir,
             election_timeout_ms: 300,
             heartbeat_interval_ms: 50,
             pre_vote: true,
             check_quorum: true,
+            election_handicap: 0,
             lease_reads: true,
             max_clock_drift_percent: 10,
             incarnation: RandomState::new().build_hasher().finish(),
@@ -94,8 +101,11 @@ impl ServerOptions {
         }
     }
 
-    /// All nodes at whose addresses the cluster begins have a vote.
+    /// All nodes at whose addresses the cluster begins have a vote; one that joins knows nothing.
     fn initial_membership(&self) -> Membership {
+        if self.join {
+            return Membership::default();
+        }
         let addresses = self.peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
         Membership::of_voters(self.peers.keys().copied().map(NodeId)).with_addresses(addresses)
     }
@@ -114,7 +124,7 @@ impl ServerOptions {
             max_pending: 8192,
             pre_vote: self.pre_vote,
             check_quorum: self.check_quorum,
-            election_handicap: 0,
+            election_handicap: self.election_handicap,
             lease_reads: self.lease_reads,
             max_clock_drift_percent: self.max_clock_drift_percent,
             incarnation: self.incarnation,
@@ -202,8 +212,8 @@ impl Server {
     pub fn start(listener: std::net::TcpListener, options: &ServerOptions) -> Result<Server, StartError> {
         let started = Instant::now();
         let id = NodeId(options.id);
-        options.security.check_node(options.peers.len() > 1)?;
-        let endpoints = endpoints(options)?;
+        options.security.check_node(options.join || options.peers.len() > 1)?;
+        check_addresses(options)?;
         let (real_disk, lock) = data_dir::open(&options.data_dir, id)?;
         let opened = Wal::open(Box::new(real_disk), id, options.wal)?;
         for repair in &opened.repairs {
@@ -221,13 +231,15 @@ impl Server {
 
         let (fatal_sender, fatal) = mpsc::unbounded_channel();
         let disk = DiskQueue::new();
-        let links =
-            endpoints.into_iter().map(|(peer, endpoint)| (peer, links::start(peer, endpoint))).collect();
+        let peers = options.peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
+        let addresses = Addresses::new(peers.collect());
+        addresses.learn_members(&replica.status(None).membership);
         let (node_loop, handle) = NodeLoop::new(NodeLoopParts {
             id,
             replica,
             disk: Arc::clone(&disk),
-            links,
+            addresses: addresses.clone(),
+            connect: connector(options),
             tick_interval: Duration::from_millis((options.heartbeat_interval_ms / 4).max(1)),
             has_defects: !options.defects.is_empty(),
             started,
@@ -242,7 +254,6 @@ impl Server {
             LoopEnd::InvariantBroken { what } => Err(Fatal::InvariantBroken { what }),
         })?);
 
-        let addresses = options.peers.iter().map(|(id, address)| (NodeId(*id), address.clone())).collect();
         let services = Services::new(id, handle.clone(), addresses, options.defects);
         let (shutdown, shutdown_asked) = oneshot::channel();
         let serving =
@@ -293,15 +304,28 @@ impl Drop for Server {
     }
 }
 
-fn endpoints(options: &ServerOptions) -> Result<BTreeMap<NodeId, SecureEndpoint>, StartError> {
-    let mut endpoints = BTreeMap::new();
-    for (node, address) in options.peers.iter().filter(|(node, _)| **node != options.id) {
-        let endpoint = SecureEndpoint::new(address, &options.security).map_err(|error| {
-            StartError::Address { node: *node, address: address.clone(), detail: chain(&error) }
+fn check_addresses(options: &ServerOptions) -> Result<(), StartError> {
+    for (node, address) in &options.peers {
+        SecureEndpoint::new(address, &options.security).map_err(|error| StartError::Address {
+            node: *node,
+            address: address.clone(),
+            detail: chain(&error),
         })?;
-        endpoints.insert(NodeId(*node), endpoint);
     }
-    Ok(endpoints)
+    Ok(())
+}
+
+/// What begins links, on the current runtime.
+fn connector(options: &ServerOptions) -> Connect {
+    let runtime = tokio::runtime::Handle::current();
+    let address = options.peers.get(&options.id).cloned().unwrap_or_default();
+    let own = links::Introduction { node: NodeId(options.id), address };
+    let security = options.security.clone();
+    Box::new(move |peer, address| {
+        let _entered = runtime.enter();
+        let endpoint = SecureEndpoint::new(address, &security).ok()?;
+        Some(links::start(peer, endpoint, own.clone()))
+    })
 }
 
 /// A thread whose failure and whose panic are reported.

@@ -1,6 +1,5 @@
 //! gRPC in, gRPC out: checks requests, hands them to the node loop, translates answers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
+use super::addresses::Addresses;
 use super::links;
 use super::node_loop::NodeHandle;
 use super::replica::{Answer, ClientRequest};
@@ -22,6 +22,7 @@ use crate::machine::{
 
 mod data;
 mod kv;
+mod members;
 mod watch;
 
 /// Most bytes in the keys and values of all requests that wait.
@@ -36,7 +37,7 @@ pub struct Services {
 struct Shared {
     id: NodeId,
     handle: NodeHandle,
-    addresses: BTreeMap<NodeId, String>,
+    addresses: Addresses,
     defects: Defects,
     waiting_bytes: AtomicUsize,
     watches: AtomicUsize,
@@ -60,6 +61,10 @@ enum Answered {
     Reading(Reading),
     /// To a write.
     Done { index: LogIndex, revision: Revision, done: Done },
+    /// To a change of the membership.
+    Changed { index: LogIndex },
+    /// To a transfer of leadership.
+    Transferred { leader: NodeId },
 }
 
 /// Why a request was not carried out, as far as is known.
@@ -107,25 +112,26 @@ fn deadline(metadata: &MetadataMap, arrived: Instant) -> Option<Instant> {
 impl Services {
     /// For the node behind `handle`; `addresses` are those of all nodes.
     #[must_use]
-    pub fn new(
-        id: NodeId,
-        handle: NodeHandle,
-        addresses: BTreeMap<NodeId, String>,
-        defects: Defects,
-    ) -> Services {
+    pub fn new(id: NodeId, handle: NodeHandle, addresses: Addresses, defects: Defects) -> Services {
         let (waiting_bytes, watches) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Services { shared: Arc::new(Shared { id, handle, addresses, defects, waiting_bytes, watches }) }
     }
 
     fn address(&self, node: NodeId) -> String {
-        self.shared.addresses.get(&node).cloned().unwrap_or_default()
+        self.shared.addresses.of(node).unwrap_or_default()
     }
 
-    async fn read(&self, query: Query, deadline: Option<Instant>) -> Result<Reading, Declined> {
+    async fn read(
+        &self,
+        query: Query,
+        read_mode: i32,
+        deadline: Option<Instant>,
+    ) -> Result<Reading, Declined> {
         let bytes = check_query(&query)?;
-        match self.ask(ClientRequest::Read(query), bytes, deadline).await? {
+        let mode = api::members::read_mode(read_mode)?;
+        match self.ask(ClientRequest::Read(query, mode), bytes, deadline).await? {
             Answered::Reading(reading) => Ok(reading),
-            Answered::Done { .. } => Err(foreign_answer()),
+            _ => Err(foreign_answer()),
         }
     }
 
@@ -144,7 +150,7 @@ impl Services {
                 Ok((index, revision, Done::Step(StepResult::Swapped)))
             }
             Answered::Done { index, revision, done } => Ok((index, revision, done)),
-            Answered::Reading(_) => Err(foreign_answer()),
+            _ => Err(foreign_answer()),
         }
     }
 
@@ -185,6 +191,9 @@ impl Services {
                 leader_id: leader.map_or(0, |leader| leader.0),
                 leader_address: leader.map(|leader| self.address(leader)).unwrap_or_default(),
             }),
+            Answer::MembershipChanged { index } => return Ok(Answered::Changed { index }),
+            Answer::Transferred { leader } => return Ok(Answered::Transferred { leader }),
+            Answer::ChangeRefused(refusal) => refused(true, RefusalCode::ChangeRefused, refusal.to_string()),
             Answer::Refused { definite, code, message } => refused(definite, code, message),
         })
     }
@@ -218,6 +227,10 @@ impl api::peer_server::Peer for Services {
         &self,
         request: Request<Streaming<api::MessageBatch>>,
     ) -> Result<Response<api::DeliverReply>, Status> {
+        // A node that knows no configuration yet learns from this where to answer.
+        if let Some((node, address)) = links::introduction(request.metadata()) {
+            self.shared.addresses.learn(node, &address);
+        }
         let mut batches = request.into_inner();
         while let Some(batch) = batches.next().await {
             let messages = links::decode(&batch?).map_err(|error| {
@@ -247,6 +260,27 @@ fn milliseconds(duration: Duration) -> u64 {
 
 #[tonic::async_trait]
 impl api::admin_server::Admin for Services {
+    async fn members(
+        &self,
+        request: Request<api::MembersRequest>,
+    ) -> Result<Response<api::MembersReply>, Status> {
+        Services::members(self, request).await
+    }
+
+    async fn change_members(
+        &self,
+        request: Request<api::ChangeMembersRequest>,
+    ) -> Result<Response<api::ChangeMembersReply>, Status> {
+        Services::change_members(self, request).await
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<api::TransferLeadershipRequest>,
+    ) -> Result<Response<api::TransferLeadershipReply>, Status> {
+        Services::transfer_leadership(self, request).await
+    }
+
     async fn status(
         &self,
         request: Request<api::StatusRequest>,
@@ -352,7 +386,8 @@ mod tests {
             id: NodeId(1),
             replica: Replica::new(config, recovered, MachineOptions::default(), 0).unwrap(),
             disk: Arc::clone(&disk),
-            links: BTreeMap::new(),
+            addresses: Addresses::default(),
+            connect: Box::new(|_, _| None),
             tick_interval: Duration::from_millis(1),
             has_defects: false,
             started: Instant::now(),
@@ -360,7 +395,7 @@ mod tests {
         let waker = handle.clone();
         std::thread::spawn(move || disk_thread::run(wal, &disk, || waker.wake()));
         std::thread::spawn(move || node_loop.run());
-        Services::new(NodeId(1), handle, BTreeMap::new(), Defects::NONE)
+        Services::new(NodeId(1), handle, Addresses::default(), Defects::NONE)
     }
 
     async fn put(services: &Services, sequence: u64, timeout: Option<&'static str>) -> PutOutcome {

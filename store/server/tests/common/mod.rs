@@ -57,6 +57,18 @@ impl Cluster {
         self.nodes.insert(id, Server::start(listener, &options).unwrap());
     }
 
+    /// Starts a node that knows its own address only and waits to be added.
+    pub fn join(&mut self, id: u64) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = BTreeMap::from([(id, listener.local_addr().unwrap().to_string())]);
+        let mut options =
+            ServerOptions::new(id, own.clone(), self.directory.path().join(format!("node-{id}")));
+        (options.join, options.seed) = (true, 11);
+        (self.adjust)(&mut options);
+        self.nodes.insert(id, Server::start(listener, &options).unwrap());
+        self.peers.extend(own);
+    }
+
     /// Starts a node again where it was. Its port may take a moment to be free.
     pub fn restart(&mut self, id: u64) {
         let deadline = Instant::now() + PATIENCE;

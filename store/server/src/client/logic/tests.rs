@@ -124,6 +124,16 @@ fn a_hint_is_followed_at_once_and_remembered_for_that_kind_of_operation_only() {
 }
 
 #[test]
+fn a_leader_that_the_client_did_not_know_is_asked_and_remembered() {
+    let mut driver = Driver::new();
+    let attempt = driver.begin(put());
+    driver.answer(&attempt, Reply::NotLeader { leader_address: Some("new:1".to_owned()) });
+    let second = driver.next_attempt();
+    assert_eq!((second.node, driver.now_ms), (NODES.len(), 0));
+    assert_eq!(driver.logic.nodes().last().map(String::as_str), Some("new:1"));
+}
+
+#[test]
 fn nodes_that_name_each_other_do_not_cause_a_storm() {
     let mut driver = Driver::new();
     let mut attempt = driver.begin(put());

@@ -81,7 +81,11 @@ impl Cluster {
                     ReplicaOutput::Answer { token, answer } => {
                         self.answers.entry(token).or_insert(answer);
                     }
-                    ReplicaOutput::RoleChanged { .. } => {}
+                    ReplicaOutput::AnswerUnderLease { token, answer, valid_until_ms } => {
+                        assert!(self.now_ms < valid_until_ms);
+                        self.answers.entry(token).or_insert(answer);
+                    }
+                    ReplicaOutput::RoleChanged { .. } | ReplicaOutput::MembershipChanged { .. } => {}
                     ReplicaOutput::InvariantBroken { what } => panic!("{what}"),
                     ReplicaOutput::FollowerLostLog { follower, .. } => panic!("node {follower} lost its log"),
                 }
@@ -143,7 +147,7 @@ fn cas(session: u128, expected: &'static str, value: &'static str) -> ClientRequ
 }
 
 fn get() -> ClientRequest {
-    ClientRequest::Read(Query::Get { key: Bytes::from_static(b"x"), revision: None })
+    ClientRequest::Read(Query::Get { key: Bytes::from_static(b"x"), revision: None }, ReadMode::ReadIndex)
 }
 
 /// Whether an answer is the outcome of a step, and that one.

@@ -15,9 +15,9 @@ impl api::data_server::Data for Services {
     async fn read(&self, request: Request<api::ReadRequest>) -> Result<Response<api::ReadReply>, Status> {
         let deadline = deadline(request.metadata(), Instant::now());
         let request = request.into_inner();
-        let request_id = request.request_id;
+        let (request_id, read_mode) = (request.request_id, request.read_mode);
         let ended = match Query::try_from(request) {
-            Ok(query) => Services::read(self, query, deadline).await,
+            Ok(query) => Services::read(self, query, read_mode, deadline).await,
             Err(refused) => Err(refused.into()),
         };
         let outcome = outcome!(ended, read_reply, { reading => reading.into() });

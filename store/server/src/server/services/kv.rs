@@ -29,8 +29,8 @@ impl Services {
 impl api::kv_server::Kv for Services {
     async fn get(&self, request: Request<api::GetRequest>) -> Result<Response<api::GetReply>, Status> {
         let deadline = deadline(request.metadata(), Instant::now());
-        let api::GetRequest { request_id, key } = request.into_inner();
-        let ended = self.read(Query::Get { key, revision: None }, deadline).await;
+        let api::GetRequest { request_id, key, read_mode } = request.into_inner();
+        let ended = self.read(Query::Get { key, revision: None }, read_mode, deadline).await;
         let ended = ended.map(|reading| (reading.applied, reading.found));
         let value = |record: Option<std::sync::Arc<crate::machine::Record>>| -> Option<Bytes> {
             record.map(|record| record.value.clone())
