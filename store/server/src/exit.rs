@@ -7,7 +7,7 @@
 //! | 2 | wrong flags or configuration |
 //! | 3 | cannot listen: the address is in use, or not this machine's |
 //! | 4 | the data directory is another node's, in use, or not accessible |
-//! | 5 | the log is damaged, incomplete, or another version's |
+//! | 5 | the log or a snapshot is damaged, incomplete, or another version's |
 //! | 6 | the disk is full |
 //! | 7 | the disk failed (`fdatasync` above all) |
 //! | 8 | an invariant of Raft is broken, and no defect is switched on |
@@ -19,6 +19,7 @@
 use std::process::ExitCode;
 
 use crate::server::{Fatal, StartError};
+use crate::snapshots::SnapshotError;
 use crate::wal::WalError;
 
 /// Why the process ends, as a number.
@@ -73,6 +74,18 @@ impl From<&WalError> for Exit {
     }
 }
 
+impl From<&SnapshotError> for Exit {
+    fn from(error: &SnapshotError) -> Exit {
+        match error {
+            SnapshotError::Damaged { .. }
+            | SnapshotError::Irreplaceable { .. }
+            | SnapshotError::Unusable { .. } => Exit::Corrupt,
+            SnapshotError::DiskFull { .. } => Exit::DiskFull,
+            SnapshotError::Io { .. } => Exit::DiskFailed,
+        }
+    }
+}
+
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Exit {
         match error {
@@ -83,8 +96,12 @@ impl From<&StartError> for Exit {
             }
             StartError::DataDir(_) => Exit::DataDir,
             StartError::Wal(error) => Exit::from(error),
+            StartError::Snapshot(error) => Exit::from(error),
             StartError::Raft(
-                labrys_raft::StartError::LogGap { .. } | labrys_raft::StartError::TermsFall { .. },
+                labrys_raft::StartError::LogGap { .. }
+                | labrys_raft::StartError::TermsFall { .. }
+                | labrys_raft::StartError::AppliedBeforeSnapshot { .. }
+                | labrys_raft::StartError::AppliedBeyondLog { .. },
             ) => Exit::Corrupt,
             StartError::Raft(_) | StartError::Security(_) | StartError::Address { .. } => Exit::Usage,
             StartError::System { .. } => Exit::System,
@@ -96,6 +113,7 @@ impl From<&Fatal> for Exit {
     fn from(fatal: &Fatal) -> Exit {
         match fatal {
             Fatal::Wal(error) => Exit::from(error),
+            Fatal::Snapshot(error) => Exit::from(error),
             Fatal::InvariantBroken { .. } => Exit::InvariantBroken,
             Fatal::Panicked { .. } => Exit::Panicked,
             Fatal::Serve { .. } => Exit::Other,

@@ -2,6 +2,7 @@
 //!
 //! - [`disk`]: the few things that the store asks of a disk, on a real one and on a simulated one that loses, tears and fails;
 //! - [`wal`]: the log on disk, written against that trait;
+//! - [`snapshots`]: the state machine in files, written against it as well;
 //! - [`machine`]: the replicated state machine: keys, values, client sessions, a digest per applied index;
 //! - [`server`]: [`server::Replica`] joins the Raft core and the state machine without any I/O; around it a loop, a disk
 //!   thread, links to the peers and the gRPC services;
@@ -26,6 +27,7 @@ pub mod machine;
 pub mod options;
 pub mod security;
 pub mod server;
+pub mod snapshots;
 pub mod wal;
 
 pub use labrys_raft as raft;

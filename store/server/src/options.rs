@@ -97,6 +97,15 @@ pub struct Flags {
     /// A new segment of the log is begun at this size [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     pub segment_bytes: Option<u64>,
+    /// A snapshot is taken after so many entries [default: 1000000].
+    #[arg(long, value_name = "NUMBER")]
+    pub snapshot_entries: Option<u64>,
+    /// A snapshot is taken after entries of so many bytes, but of no fewer than the last snapshot has [default: 67108864].
+    #[arg(long, value_name = "BYTES")]
+    pub snapshot_bytes: Option<u64>,
+    /// So many entries that a snapshot contains stay in the log, for followers that are a little behind [default: 5000].
+    #[arg(long, value_name = "NUMBER")]
+    pub kept_entries: Option<u64>,
     /// Seed of the randomised election timeouts [default: drawn from the system].
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
@@ -245,6 +254,9 @@ pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Re
     server.max_clock_drift_percent = drift_percent.unwrap_or(server.max_clock_drift_percent);
     server.election_handicap = flags.election_handicap.unwrap_or(server.election_handicap);
     server.wal.segment_bytes = flags.segment_bytes.unwrap_or(server.wal.segment_bytes);
+    server.snapshots.entries = flags.snapshot_entries.unwrap_or(server.snapshots.entries).max(1);
+    server.snapshots.bytes = flags.snapshot_bytes.unwrap_or(server.snapshots.bytes).max(1);
+    server.kept_entries = flags.kept_entries.unwrap_or(server.kept_entries);
     server.seed = flags.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
     server.security = Security::load(&SecurityFiles {
         tls_certificate: flags.tls_certificate,
@@ -283,6 +295,9 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         max_clock_drift_percent: flags.max_clock_drift_percent.or(file.max_clock_drift_percent),
         election_handicap: flags.election_handicap.or(file.election_handicap),
         segment_bytes: flags.segment_bytes.or(file.segment_bytes),
+        snapshot_entries: flags.snapshot_entries.or(file.snapshot_entries),
+        snapshot_bytes: flags.snapshot_bytes.or(file.snapshot_bytes),
+        kept_entries: flags.kept_entries.or(file.kept_entries),
         seed: flags.seed.or(file.seed),
         defect: if flags.defect.is_empty() { file.defect } else { flags.defect },
         tls_certificate: flags.tls_certificate.or(file.tls_certificate),

@@ -153,13 +153,16 @@ fn a_damaged_log_is_exit_code_5_and_names_file_and_offset() {
         }
     });
     drop(node);
-    let log = directory.path().join("wal-0000000001.log");
+    let log = directory.path().join("wal-0000000001-00000000000000000001.log");
     let mut bytes = fs::read(&log).unwrap();
     bytes[60] ^= 1;
     fs::write(&log, bytes).unwrap();
     let mut node = Node::start(&single(&address, directory.path()), false);
     let fatal = node.event("fatal");
-    assert!(fatal["error"].as_str().unwrap().contains("wal-0000000001.log at byte"), "{fatal}");
+    assert!(
+        fatal["error"].as_str().unwrap().contains("wal-0000000001-00000000000000000001.log at byte"),
+        "{fatal}"
+    );
     assert_eq!(node.child.wait().unwrap().code(), Some(5));
 }
 
@@ -203,7 +206,10 @@ fn a_disk_that_fails_is_exit_code_7_and_loses_nothing_acknowledged() {
     node.event("leader");
     let acknowledged = write_until_it_ends(&address);
     let fatal = node.event("fatal");
-    assert!(fatal["error"].as_str().unwrap().contains("cannot append to wal-0000000001.log"), "{fatal}");
+    assert!(
+        fatal["error"].as_str().unwrap().contains("cannot append to wal-0000000001-00000000000000000001.log"),
+        "{fatal}"
+    );
     assert_eq!((&fatal["exit_code"], node.child.wait().unwrap().code()), (&serde_json::json!(7), Some(7)));
     assert!(acknowledged > 20, "128 KiB hold more than {acknowledged} writes of 4 KiB");
     has_everything(directory.path(), acknowledged);

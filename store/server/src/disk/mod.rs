@@ -21,6 +21,12 @@ pub trait Disk: Send {
     /// The whole content of a file. That it can be read does not mean that it is durable.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
 
+    /// The length of a file in bytes.
+    fn length(&self, name: &str) -> io::Result<u64>;
+
+    /// `length` bytes of a file from `offset` on; fails with `UnexpectedEof` if it does not have them.
+    fn read_range(&self, name: &str, offset: u64, length: u64) -> io::Result<Vec<u8>>;
+
     /// Creates an empty file; fails with `AlreadyExists` if there is one.
     fn create(&mut self, name: &str) -> io::Result<()>;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::Disk;
@@ -75,6 +76,16 @@ impl Disk for RealDisk {
         fs::read(self.path(name))
     }
 
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path(name))?.len())
+    }
+
+    fn read_range(&self, name: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        File::open(self.path(name))?.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
     fn create(&mut self, name: &str) -> io::Result<()> {
         let file = OpenOptions::new().append(true).create_new(true).open(self.path(name))?;
         self.open.insert(name.to_owned(), file);
@@ -126,6 +137,8 @@ mod tests {
         disk.truncate("b", 7).unwrap();
         disk.append("b", b"!").unwrap();
         assert_eq!(disk.read("b").unwrap(), b"hello w!");
+        assert_eq!((disk.length("b").unwrap(), disk.read_range("b", 4, 3).unwrap()), (8, b"o w".to_vec()));
+        assert_eq!(disk.read_range("b", 6, 3).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(disk.list().unwrap(), ["b"]);
         assert_eq!(disk.create("b").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         disk.remove("b").unwrap();

@@ -45,6 +45,8 @@ type FileId = u64;
 struct FileContent {
     volatile: Vec<u8>,
     durable: Vec<u8>,
+    /// From here to there, a sync that failed has marked as written what is on no disk: readable, and never written again.
+    dropped: Option<(usize, usize)>,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +88,8 @@ struct State {
     next_id: FileId,
     fail_append: Option<FailureKind>,
     fail_sync: Option<FailureKind>,
+    /// Only once.
+    fail_next_sync: Option<FailureKind>,
     life: Life,
     sync_count: u64,
 }
@@ -114,6 +118,9 @@ fn change_names(names: &mut BTreeMap<String, FileId>, change: &DirectoryChange) 
 
 /// What is left of a file whose un-synced bytes are subject to `choose`.
 fn tear(file: &FileContent, choose: PowerLoss<'_>) -> Vec<u8> {
+    if file.dropped.is_some() {
+        return file.durable.clone();
+    }
     let common = file.volatile.iter().zip(&file.durable).take_while(|(a, b)| a == b).count();
     if common == file.volatile.len() && common == file.durable.len() {
         return file.durable.clone();
@@ -156,8 +163,7 @@ impl SimulatedDisk {
     /// Gives whether that one had died of [`SimulatedDisk::kill_process_after`].
     pub fn start_process(&self) -> bool {
         let mut state = self.state();
-        state.fail_append = None;
-        state.fail_sync = None;
+        (state.fail_append, state.fail_sync, state.fail_next_sync) = (None, None, None);
         std::mem::take(&mut state.life) == Life::Dead
     }
 
@@ -174,9 +180,9 @@ impl SimulatedDisk {
             let left = tear(file, choose);
             file.volatile.clone_from(&left);
             file.durable = left;
+            file.dropped = None;
         }
-        state.fail_append = None;
-        state.fail_sync = None;
+        (state.fail_append, state.fail_sync, state.fail_next_sync) = (None, None, None);
         state.life = Life::Endless;
     }
 
@@ -188,6 +194,12 @@ impl SimulatedDisk {
     /// From now on syncs fail.
     pub fn fail_syncs(&self, kind: FailureKind) {
         self.state().fail_sync = Some(kind);
+    }
+
+    /// The next sync of a file fails, and those after it succeed: without having written what the failed one was to write, since
+    /// the kernel has marked those pages as clean (Rebello et al., *Can Applications Recover from fsync Failures?*, ATC 2020).
+    pub fn fail_next_sync(&self, kind: FailureKind) {
+        self.state().fail_next_sync = Some(kind);
     }
 
     /// Flips one bit of a file, durably, as a failing medium does. False if the file is not that long.
@@ -297,9 +309,34 @@ impl Disk for SimulatedDisk {
             return Err(kind.error());
         }
         state.sync_count += 1;
+        let failure = state.fail_next_sync.take();
         let file = state.file(name)?;
+        if let Some(kind) = failure {
+            let from = file.dropped.map_or(file.durable.len(), |(from, _)| from);
+            file.dropped = Some((from, file.volatile.len()));
+            return Err(kind.error());
+        }
         file.durable.clone_from(&file.volatile);
+        if let Some((from, to)) = file.dropped {
+            let to = to.min(file.durable.len());
+            file.durable[from.min(to)..to].fill(0);
+        }
         Ok(())
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(self.state().file(name)?.volatile.len() as u64)
+    }
+
+    fn read_range(&self, name: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+        let mut state = self.state();
+        let content = &state.file(name)?.volatile;
+        let range = |start: u64, length: u64| {
+            let start = usize::try_from(start).ok()?;
+            content.get(start..start.checked_add(usize::try_from(length).ok()?)?)
+        };
+        let found = range(offset, length).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        Ok(found.to_vec())
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
@@ -387,5 +424,32 @@ mod tests {
         assert_eq!(disk.append("a", b"1234").unwrap_err().kind(), io::ErrorKind::StorageFull);
         disk.fail_syncs(FailureKind::InputOutput);
         assert_eq!(disk.sync("a").unwrap_err().raw_os_error(), Some(5));
+    }
+
+    #[test]
+    fn a_sync_that_succeeds_after_one_that_failed_has_not_written_what_that_one_dropped() {
+        let mut disk = SimulatedDisk::new();
+        disk.create("a").unwrap();
+        disk.sync_directory().unwrap();
+        disk.append("a", b"safe").unwrap();
+        disk.sync("a").unwrap();
+        disk.append("a", b"lost").unwrap();
+        disk.fail_next_sync(FailureKind::InputOutput);
+        assert!(disk.sync("a").is_err());
+        disk.append("a", b"more").unwrap();
+        disk.sync("a").unwrap();
+        assert_eq!(disk.read("a").unwrap(), b"safelostmore", "the page cache still has it");
+        disk.lose_power(&mut |limit| limit);
+        assert_eq!(disk.read("a").unwrap(), b"safe\0\0\0\0more");
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_read_if_the_file_has_it() {
+        let mut disk = SimulatedDisk::new();
+        disk.create("a").unwrap();
+        disk.append("a", b"0123456789").unwrap();
+        assert_eq!(disk.length("a").unwrap(), 10);
+        assert_eq!(disk.read_range("a", 3, 4).unwrap(), b"3456");
+        assert!(disk.read_range("a", 7, 4).is_err() && disk.read_range("a", u64::MAX, 2).is_err());
     }
 }

@@ -8,13 +8,15 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use labrys_raft::{PersistBatch, Sequence};
+use labrys_raft::{LogIndex, PersistBatch, Sequence};
 
 use crate::wal::{Wal, WalError};
 
 #[derive(Default)]
 struct Queue {
     batches: Vec<PersistBatch>,
+    /// The log up to here is not needed any more.
+    compact_up_to: LogIndex,
     stop: bool,
 }
 
@@ -43,6 +45,14 @@ impl DiskQueue {
         self.filled.notify_one();
     }
 
+    /// The log up to and including `up_to` may be dropped, when there is time.
+    pub fn compact(&self, up_to: LogIndex) {
+        let mut queue = self.lock();
+        queue.compact_up_to = queue.compact_up_to.max(up_to);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
     /// Ends the thread, once everything that waits has been written.
     pub fn stop(&self) {
         self.lock().stop = true;
@@ -64,27 +74,33 @@ impl DiskQueue {
         Sequence(self.persisted.load(Ordering::Acquire))
     }
 
-    /// Waits for batches; `None` when there are none left and the end has been asked for.
-    fn take(&self) -> Option<Vec<PersistBatch>> {
+    /// Waits for batches, or for another place up to which to compact; `None` when there is neither and the end has been asked
+    /// for.
+    fn take(&self, compacted: LogIndex) -> Option<(Vec<PersistBatch>, LogIndex)> {
         let mut queue = self.lock();
-        while queue.batches.is_empty() {
+        while queue.batches.is_empty() && queue.compact_up_to <= compacted {
             if queue.stop {
                 return None;
             }
             queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        Some(mem::take(&mut queue.batches))
+        Some((mem::take(&mut queue.batches), queue.compact_up_to))
     }
 }
 
 /// The body of the thread. `wake` is called after each group. Ends with the first error: after it, nothing is known about
 /// the disk any more.
 pub fn run(mut wal: Wal, queue: &DiskQueue, wake: impl Fn()) -> Result<(), WalError> {
-    while let Some(group) = queue.take() {
-        wal.write(&group)?;
+    let mut compacted = LogIndex(0);
+    while let Some((group, compact_up_to)) = queue.take(compacted) {
         if let Some(last) = group.last() {
+            wal.write(&group)?;
             queue.persisted.store(last.sequence.0, Ordering::Release);
             wake();
+        }
+        if compact_up_to > compacted {
+            wal.compact(compact_up_to)?;
+            compacted = compact_up_to;
         }
     }
     Ok(())

@@ -182,6 +182,7 @@ fn size_bytes(message: &Message) -> usize {
     };
     match &message.body {
         MessageBody::Append { entries, .. } => entries.iter().map(|entry| 32 + payload(&entry.payload)).sum(),
+        MessageBody::InstallSnapshot { data, .. } => 256 + data.len(),
         _ => 32,
     }
 }

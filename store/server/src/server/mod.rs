@@ -9,7 +9,7 @@
 //! - [`replica`]: all that decides; no I/O. The node loop hands it inputs and carries out its outputs;
 //! - [`log_clock`]: with what time the leader stamps commands;
 //! - [`node_loop`]: one thread, one bounded queue;
-//! - [`disk_thread`]: group commit;
+//! - [`disk_thread`]: group commit; [`snapshot_thread`]: snapshot files, beside it;
 //! - [`addresses`]: where the nodes are reached;
 //! - [`links`]: messages to the peers, which may be lost;
 //! - [`services`]: gRPC in, gRPC out;
@@ -28,6 +28,8 @@ pub mod replica;
 pub mod run;
 #[allow(clippy::disallowed_methods)] // It owns a clock.
 pub mod services;
+#[allow(clippy::disallowed_methods)] // It owns a clock.
+pub mod snapshot_thread;
 
 pub use replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
 pub use run::{Fatal, Server, ServerOptions, StartError};

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use labrys_raft::{LogIndex, Message, NodeId, Role, Sequence, Term, Token};
@@ -16,7 +16,9 @@ use tracing::{error, info};
 use super::addresses::Addresses;
 use super::disk_thread::DiskQueue;
 use super::links::Link;
-use super::replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
+use super::replica::{
+    Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus, SnapshotEvent, SnapshotJob,
+};
 use crate::api::RefusalCode;
 use crate::machine::{ChangeBatch, RangeQuery, Revision};
 
@@ -57,6 +59,7 @@ enum LoopInput {
     Status { digest_at_index: Option<LogIndex>, reply: oneshot::Sender<LoopStatus> },
     WatchFrom { asked: Option<Revision>, reply: oneshot::Sender<Revision> },
     Changes(AskedChanges),
+    Snapshot(SnapshotEvent),
     Wake,
     Stop,
 }
@@ -148,6 +151,11 @@ impl NodeHandle {
         }
     }
 
+    /// Tells the loop what came of something done with snapshot files; waits until there is room.
+    pub(super) fn snapshot_event(&self, event: SnapshotEvent) {
+        let _ = self.queue.send(LoopInput::Snapshot(event));
+    }
+
     /// Makes the loop look at what is durable. If the queue is full, it is awake anyway.
     pub(super) fn wake(&self) {
         let _ = self.queue.try_send(LoopInput::Wake);
@@ -182,6 +190,7 @@ pub struct NodeLoop {
     disk: Arc<DiskQueue>,
     addresses: Addresses,
     connect: Connect,
+    snapshots: Sender<SnapshotJob>,
     links: BTreeMap<NodeId, Link>,
     tick_interval: Duration,
     has_defects: bool,
@@ -208,6 +217,8 @@ pub struct NodeLoopParts {
     pub addresses: Addresses,
     /// Begins a link to a node at an address, if that makes sense.
     pub connect: Connect,
+    /// Where work with snapshot files goes.
+    pub snapshots: Sender<SnapshotJob>,
     /// The longest time between two ticks.
     pub tick_interval: Duration,
     /// Whether a broken invariant is only reported.
@@ -230,6 +241,7 @@ impl NodeLoop {
             addresses: parts.addresses,
             connect: parts.connect,
             links: BTreeMap::new(),
+            snapshots: parts.snapshots,
             tick_interval: parts.tick_interval,
             has_defects: parts.has_defects,
             started: parts.started,
@@ -322,6 +334,7 @@ impl NodeLoop {
             LoopInput::Changes(AskedChanges { from, range, max_revisions, max_bytes, reply }) => {
                 let _ = reply.send(self.replica.changes(from, &range, max_revisions, max_bytes));
             }
+            LoopInput::Snapshot(event) => self.inputs.push(ReplicaInput::Snapshot(event)),
             LoopInput::Wake => {}
             LoopInput::Stop => return true,
         }
@@ -361,6 +374,16 @@ impl NodeLoop {
         for output in outputs.drain(..) {
             match output {
                 ReplicaOutput::Persist(batch) => self.disk.push(batch),
+                ReplicaOutput::CompactLog { up_to } => self.disk.compact(up_to),
+                // Its thread ends before this one only by a failure, which has been reported.
+                ReplicaOutput::Snapshot(job) => drop(self.snapshots.send(job)),
+                ReplicaOutput::SnapshotInstalled { index, length_bytes } => info!(
+                    event = "snapshot_installed",
+                    node = self.id.0,
+                    index = index.0,
+                    bytes = length_bytes,
+                    "took over a snapshot of another node"
+                ),
                 ReplicaOutput::Send(message) => self.send(message),
                 ReplicaOutput::MembershipChanged { membership } => {
                     let (node, configuration) = (self.id.0, membership.to_string());

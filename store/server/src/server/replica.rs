@@ -5,6 +5,8 @@
 //! at once, proposals and reads are answered when their effect says so. What is left to the caller: carry out the outputs
 //! in order, and give [`ReplicaInput::Persisted`] after a batch is durable and not before.
 
+mod snapshots;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -20,6 +22,9 @@ use crate::machine::{
     Body, ChangeBatch, Command, Done, LeaseId, Machine, MachineOptions, Operation, Outcome, Query,
     RangeQuery, Reading, Revision, Stamped, Step, StepResult, Surroundings,
 };
+
+use snapshots::Snapshots;
+pub use snapshots::{SnapshotEvent, SnapshotJob, SnapshotPolicy};
 
 /// What goes in.
 #[derive(Clone, Debug)]
@@ -43,6 +48,8 @@ pub enum ReplicaInput {
         /// The batch.
         sequence: Sequence,
     },
+    /// What came of something done with snapshot files.
+    Snapshot(SnapshotEvent),
 }
 
 /// What a client wants.
@@ -59,10 +66,24 @@ pub enum ClientRequest {
 }
 
 /// What comes out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum ReplicaOutput {
     /// Make this durable, then say so.
     Persist(PersistBatch),
+    /// The log up to and including `up_to` may be dropped.
+    CompactLog {
+        /// The last entry not needed.
+        up_to: LogIndex,
+    },
+    /// Do this with snapshot files, in order, beside everything else; then give [`ReplicaInput::Snapshot`].
+    Snapshot(SnapshotJob),
+    /// For the operator: a snapshot from another node has taken the place of the state.
+    SnapshotInstalled {
+        /// Where it stands.
+        index: LogIndex,
+        /// Its size.
+        length_bytes: u64,
+    },
     /// Give this to the network.
     Send(Message),
     /// Tell the client. After an early answer (a defect) a second one for the same token may come, to be ignored.
@@ -187,6 +208,7 @@ pub struct Replica {
     optimistic: Option<Machine>,
     /// Leases seen to be expired, whose revocation has not been applied yet (a defect).
     overdue: Vec<LeaseId>,
+    snapshots: Snapshots,
 }
 
 impl Replica {
@@ -197,14 +219,29 @@ impl Replica {
         options: MachineOptions,
         now_ms: u64,
     ) -> Result<Replica, StartError> {
+        let machine = Machine::new(options, config.defects);
+        Replica::restored(config, recovered, machine, SnapshotPolicy::default(), now_ms)
+    }
+
+    /// A replica that starts with `machine`, which was applied up to the newest snapshot of what was durable, at `now_ms`.
+    pub fn restored(
+        config: Config,
+        recovered: Recovered,
+        machine: Machine,
+        policy: SnapshotPolicy,
+        now_ms: u64,
+    ) -> Result<Replica, StartError> {
         let defects = config.defects;
+        let snapshots = Snapshots::new(policy, recovered.snapshot.as_ref());
+        let mut clock = LogClock::default();
+        clock.applied(now_ms, machine.time_ms(), false);
         Ok(Replica {
             node: Node::new(config, recovered, now_ms)?,
-            machine: Machine::new(options, defects),
+            machine,
             defects,
             reads: BTreeMap::new(),
             now_ms,
-            clock: LogClock::default(),
+            clock,
             tick: None,
             ticks: 0,
             effects: Vec::new(),
@@ -212,6 +249,7 @@ impl Replica {
             early: Vec::new(),
             optimistic: None,
             overdue: Vec::new(),
+            snapshots,
         })
     }
 
@@ -229,6 +267,7 @@ impl Replica {
                 }
                 ReplicaInput::Receive(message) => self.inputs.push(Input::Receive(message)),
                 ReplicaInput::Persisted { sequence } => self.inputs.push(Input::Persisted { sequence }),
+                ReplicaInput::Snapshot(event) => self.on_snapshot_event(event, outputs),
                 ReplicaInput::Request { token, request: ClientRequest::Change(change) } => {
                     self.inputs.push(Input::ChangeMembership { token, change });
                 }
@@ -264,6 +303,7 @@ impl Replica {
         for token in self.early.drain(..) {
             outputs.push(early_answer(token));
         }
+        self.take_snapshot_if_due(outputs);
     }
 
     fn leads(&self) -> bool {
@@ -353,12 +393,11 @@ impl Replica {
             Effect::Persist(batch) => outputs.push(ReplicaOutput::Persist(batch)),
             Effect::Send(message) => outputs.push(ReplicaOutput::Send(message)),
             Effect::Apply { entries } => self.apply(entries, outputs),
-            // Nobody takes snapshots yet.
-            Effect::RestoreSnapshot { .. }
+            effect @ (Effect::RestoreSnapshot { .. }
             | Effect::ReadSnapshotChunk { .. }
             | Effect::WriteSnapshotChunk { .. }
             | Effect::CompactLog { .. }
-            | Effect::DropSnapshots { .. } => {}
+            | Effect::DropSnapshots { .. }) => self.carry_out_snapshot(effect, outputs),
             Effect::ReadReady { token, valid_until_ms, .. } => {
                 if let Some(query) = self.reads.remove(&token) {
                     let answer = Answer::Reading(self.machine.read(&query));
@@ -393,6 +432,10 @@ impl Replica {
     }
 
     fn apply(&mut self, entries: Vec<(Entry, Option<Token>)>, outputs: &mut Vec<ReplicaOutput>) {
+        let entries = self.before_apply(entries);
+        if entries.is_empty() {
+            return;
+        }
         let leads = self.leads();
         self.optimistic = None;
         let (mut tokens, mut outcomes) = (Vec::new(), Vec::new());
@@ -513,5 +556,7 @@ fn early_answer(token: Token) -> ReplicaOutput {
     ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) }
 }
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,16 +23,19 @@ use super::data_dir::{self, DataDirError, DataDirLock};
 use super::disk_thread::{self, DiskQueue};
 use super::links;
 use super::node_loop::{Connect, LoopEnd, NodeHandle, NodeLoop, NodeLoopParts};
-use super::replica::Replica;
+use super::replica::{Replica, SnapshotPolicy};
 use super::services::Services;
+use super::snapshot_thread::SnapshotThread;
 use crate::api::MAX_PEER_MESSAGE_BYTES;
 use crate::api::admin_server::AdminServer;
 use crate::api::data_server::DataServer;
 use crate::api::kv_server::KvServer;
 use crate::api::peer_server::PeerServer;
 use crate::client::transport::chain;
-use crate::machine::MachineOptions;
+use crate::disk::RealDisk;
+use crate::machine::{Machine, MachineOptions};
 use crate::security::{SecureEndpoint, Security, SecurityError, TokenLayer};
+use crate::snapshots::{SnapshotError, SnapshotStore};
 use crate::wal::{Wal, WalError, WalOptions};
 
 /// How long open calls may take to end after the end has been asked for.
@@ -70,10 +74,14 @@ pub struct ServerOptions {
     pub defects: Defects,
     /// The bounds of the state machine.
     pub machine: MachineOptions,
-    /// The layout of the log.
+    /// The layout of the log. Its defects are those of the node.
     pub wal: WalOptions,
     /// TLS and the token: of its clients, of its peers, and its own towards those.
     pub security: Security,
+    /// When a snapshot is taken.
+    pub snapshots: SnapshotPolicy,
+    /// See [`Config::kept_entries`].
+    pub kept_entries: u64,
 }
 
 impl ServerOptions {
@@ -98,6 +106,8 @@ impl ServerOptions {
             machine: MachineOptions::default(),
             wal: WalOptions::default(),
             security: Security::default(),
+            snapshots: SnapshotPolicy::default(),
+            kept_entries: 5000,
         }
     }
 
@@ -119,7 +129,7 @@ impl ServerOptions {
             max_batch_entries: 1024,
             max_batch_bytes: 1024 * 1024,
             max_inflight_batches: 16,
-            kept_entries: 5000,
+            kept_entries: self.kept_entries,
             snapshot_chunk_bytes: 1024 * 1024,
             max_pending: 8192,
             pre_vote: self.pre_vote,
@@ -143,7 +153,10 @@ pub enum StartError {
     /// The log cannot be read or begun.
     #[error(transparent)]
     Wal(#[from] WalError),
-    /// The options make no sense.
+    /// The newest snapshot cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The options make no sense, or the log and the snapshots do not fit together.
     #[error(transparent)]
     Raft(#[from] labrys_raft::StartError),
     /// The files for TLS do not do for a node.
@@ -175,6 +188,9 @@ pub enum Fatal {
     /// The disk failed.
     #[error(transparent)]
     Wal(#[from] WalError),
+    /// The disk failed, at a snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// Raft's invariants do not hold.
     #[error("an invariant of Raft is broken: {what}")]
     InvariantBroken {
@@ -203,25 +219,23 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     serving: tokio::task::JoinHandle<()>,
     shutdown: Option<oneshot::Sender<()>>,
+    /// Set: what takes long is given up.
+    ending: Arc<AtomicBool>,
     fatal: mpsc::UnboundedReceiver<Fatal>,
     _lock: DataDirLock,
 }
 
 impl Server {
-    /// Starts a node that serves on `listener`, on the current tokio runtime and two threads of its own.
+    /// Starts a node that serves on `listener`, on the current tokio runtime and three threads of its own.
     pub fn start(listener: std::net::TcpListener, options: &ServerOptions) -> Result<Server, StartError> {
         let started = Instant::now();
         let id = NodeId(options.id);
         options.security.check_node(options.join || options.peers.len() > 1)?;
         check_addresses(options)?;
         let (real_disk, lock) = data_dir::open(&options.data_dir, id)?;
-        let opened = Wal::open(Box::new(real_disk), id, options.wal)?;
-        for repair in &opened.repairs {
-            warn!(event = "log_repaired", file = repair.file, offset = repair.offset, "{repair}");
-        }
-        let entries = opened.recovered.entries.len();
-        let term = opened.recovered.hard_state.term.0;
-        let replica = Replica::new(options.raft_config(), opened.recovered, options.machine, 0)?;
+        let Restored { wal, replica, store, entries } = restore(real_disk, options)?;
+        let term = replica.status(None).raft.term.0;
+        let snapshot = replica.status(None).raft.snapshot.0;
 
         let system = |action| move |source| StartError::System { action, source };
         listener.set_nonblocking(true).map_err(system("use the listening socket"))?;
@@ -234,10 +248,12 @@ impl Server {
         let peers = options.peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
         let addresses = Addresses::new(peers.collect());
         addresses.learn_members(&replica.status(None).membership);
+        let (snapshots, jobs) = std::sync::mpsc::channel();
         let (node_loop, handle) = NodeLoop::new(NodeLoopParts {
             id,
             replica,
             disk: Arc::clone(&disk),
+            snapshots,
             addresses: addresses.clone(),
             connect: connector(options),
             tick_interval: Duration::from_millis((options.heartbeat_interval_ms / 4).max(1)),
@@ -247,7 +263,14 @@ impl Server {
         let mut threads = Vec::new();
         let (disk_queue, wake_handle) = (Arc::clone(&disk), handle.clone());
         threads.push(spawn("disk", fatal_sender.clone(), move || {
-            disk_thread::run(opened.wal, &disk_queue, || wake_handle.wake()).map_err(Fatal::from)
+            disk_thread::run(wal, &disk_queue, || wake_handle.wake()).map_err(Fatal::from)
+        })?);
+        let ending = Arc::new(AtomicBool::new(false));
+        let (is_ending, event_handle) = (Arc::clone(&ending), handle.clone());
+        threads.push(spawn("snapshot", fatal_sender.clone(), move || {
+            let tell = |event| event_handle.snapshot_event(event);
+            let go_on = || !is_ending.load(Ordering::Relaxed);
+            SnapshotThread { id, store, tell: &tell, go_on: &go_on }.run(&jobs).map_err(Fatal::from)
         })?);
         threads.push(spawn("node", fatal_sender.clone(), move || match node_loop.run() {
             LoopEnd::Stopped => Ok(()),
@@ -259,8 +282,9 @@ impl Server {
         let serving =
             tokio::spawn(serve(listener, services, options.security.clone(), shutdown_asked, fatal_sender));
         let startup_ms = started.elapsed().as_secs_f64() * 1000.0;
-        info!(event = "listening", node = id.0, address = %address, entries, term, startup_ms, "serving");
-        Ok(Server { address, handle, disk, threads, serving, shutdown: Some(shutdown), fatal, _lock: lock })
+        info!(event = "listening", node = id.0, address = %address, snapshot, entries, term, startup_ms, "serving");
+        let shutdown = Some(shutdown);
+        Ok(Server { address, handle, disk, threads, serving, shutdown, ending, fatal, _lock: lock })
     }
 
     /// Where it listens.
@@ -280,6 +304,7 @@ impl Server {
 
     /// Ends in an orderly way: requests that wait are told so, the log is written to its end.
     pub async fn stop(mut self) -> Result<(), Fatal> {
+        self.ending.store(true, Ordering::Relaxed);
         self.handle.stop();
         self.disk.stop();
         if let Some(shutdown) = self.shutdown.take() {
@@ -293,6 +318,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.serving.abort();
+        self.ending.store(true, Ordering::Relaxed);
         if self.shutdown.is_some() {
             self.disk.abandon();
         }
@@ -302,6 +328,43 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// What is made of a data directory.
+struct Restored {
+    wal: Wal,
+    replica: Replica,
+    store: SnapshotStore,
+    /// How many entries the log holds.
+    entries: usize,
+}
+
+/// The log, the newest snapshot, and a replica that begins with both.
+fn restore(log_disk: RealDisk, options: &ServerOptions) -> Result<Restored, StartError> {
+    let wal_options = WalOptions { defects: options.defects, ..options.wal };
+    let opened = Wal::open(Box::new(log_disk), NodeId(options.id), wal_options)?;
+    for repair in &opened.repairs {
+        warn!(event = "log_repaired", file = repair.file, offset = repair.offset, "{repair}");
+    }
+    let disk = RealDisk::open(&options.data_dir);
+    let disk = disk.map_err(|source| StartError::System { action: "open the data directory", source })?;
+    let mut store = SnapshotStore::open(Box::new(disk), options.machine, options.defects)?;
+    let mut recovered = opened.recovered;
+    let found = store.find_newest(&recovered.entries)?;
+    for problem in &found.passed_over {
+        warn!(event = "snapshot_passed_over", "{problem}");
+    }
+    let machine = match found.newest {
+        None => Machine::new(options.machine, options.defects),
+        Some((snapshot, machine)) => {
+            recovered.applied = snapshot.index();
+            recovered.snapshot = Some(snapshot);
+            machine
+        }
+    };
+    let entries = recovered.entries.len();
+    let replica = Replica::restored(options.raft_config(), recovered, machine, options.snapshots, 0)?;
+    Ok(Restored { wal: opened.wal, replica, store, entries })
 }
 
 fn check_addresses(options: &ServerOptions) -> Result<(), StartError> {

@@ -386,6 +386,7 @@ mod tests {
             id: NodeId(1),
             replica: Replica::new(config, recovered, MachineOptions::default(), 0).unwrap(),
             disk: Arc::clone(&disk),
+            snapshots: std::sync::mpsc::channel().0,
             addresses: Addresses::default(),
             connect: Box::new(|_, _| None),
             tick_interval: Duration::from_millis(1),

@@ -25,12 +25,14 @@ pub enum WalError {
     },
     /// A segment is not there.
     #[error(
-        "the log is incomplete: {file} is missing, later segments exist. Restore the data directory from a backup, or \
+        "the log is incomplete: segment {number} is missing, which follows {after}; later segments exist. Restore the data directory from a backup, or \
          remove this node from the cluster, empty its data directory, and add it as a new node"
     )]
     MissingSegment {
-        /// The file.
-        file: String,
+        /// The number in its name.
+        number: u64,
+        /// The file before it.
+        after: String,
     },
     /// The log is another node's.
     #[error("{file} belongs to node {found}, not to node {expected}: wrong --id or wrong --data-dir")]

@@ -6,7 +6,7 @@
 //!
 //! Numbers are little-endian. Frame numbers run through all segments from 1 without gaps.
 
-use labrys_raft::{Entry, HardState, LogIndex, NodeId, PersistBatch};
+use labrys_raft::{Defect, Defects, Entry, HardState, LogIndex, NodeId, PersistBatch};
 use serde::{Deserialize, Serialize};
 
 use super::WalError;
@@ -18,8 +18,8 @@ const MAGIC: [u8; 4] = *b"LbrW";
 /// What a frame carries, as read.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FramePayload {
-    /// The first frame of a segment.
-    Segment { version: u32, node: NodeId, segment: u64 },
+    /// The first frame of a segment, with what is still needed of the segments before it.
+    Segment { version: u32, node: NodeId, segment: u64, next_index: LogIndex, hard_state: HardState },
     /// Changes of the log and the hard state, in order.
     Changes(Vec<Change>),
 }
@@ -27,6 +27,7 @@ pub(super) enum FramePayload {
 /// A [`PersistBatch`] on disk.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Change {
+    pub reset_after: Option<LogIndex>,
     pub truncate_from: Option<LogIndex>,
     pub entries: Vec<Entry>,
     pub hard_state: Option<HardState>,
@@ -35,6 +36,7 @@ pub(super) struct Change {
 /// The same as [`Change`], borrowed, so that entries are not copied to be written.
 #[derive(Serialize)]
 pub(super) struct ChangeRef<'a> {
+    reset_after: Option<LogIndex>,
     truncate_from: Option<LogIndex>,
     entries: &'a [Entry],
     hard_state: Option<HardState>,
@@ -58,11 +60,22 @@ pub(super) enum ChangesRef<'a> {
 impl<'a> FrameRef<'a> {
     pub(super) fn changes(batches: &'a [PersistBatch]) -> FrameRef<'a> {
         let changes = batches.iter().map(|batch| ChangeRef {
+            reset_after: batch.reset_after,
             truncate_from: batch.truncate_from,
             entries: &batch.entries,
             hard_state: batch.hard_state,
         });
         FrameRef::Changes(ChangesRef::Changes(changes.collect()))
+    }
+
+    /// A defect: takes the hard state out, puts `earlier` in its place, and gives what it took.
+    pub(super) fn put_off_hard_state(&mut self, earlier: Option<HardState>) -> Option<HardState> {
+        let FrameRef::Changes(ChangesRef::Changes(changes)) = self else { return earlier };
+        let latest = changes.iter_mut().filter_map(|change| change.hard_state.take()).last();
+        if let Some(first) = changes.first_mut() {
+            first.hard_state = earlier;
+        }
+        latest
     }
 }
 
@@ -95,7 +108,7 @@ pub(super) struct Found<'a> {
 }
 
 /// The frame at the start of `bytes`, or what is wrong there.
-pub(super) fn decode(bytes: &[u8]) -> Result<Found<'_>, &'static str> {
+pub(super) fn decode(bytes: &[u8], defects: Defects) -> Result<Found<'_>, &'static str> {
     let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else {
         return Err("the head of the record is cut short");
     };
@@ -109,7 +122,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Found<'_>, &'static str> {
     let Some(frame) = HEAD_BYTES.checked_add(length).and_then(|end| bytes.get(..end)) else {
         return Err("the record is cut short");
     };
-    if checksum(frame) != crc {
+    if checksum(frame) != crc && !defects.has(Defect::TornTailIgnored) {
         return Err("the checksum of the record is wrong");
     }
     Ok(Found { number, payload: &frame[HEAD_BYTES..], length: frame.len() })
@@ -120,5 +133,5 @@ pub(super) fn any_intact(bytes: &[u8], after: u64) -> bool {
     let starts = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
     starts
         .map(|(offset, _)| offset)
-        .any(|offset| decode(&bytes[offset..]).is_ok_and(|found| found.number > after))
+        .any(|offset| decode(&bytes[offset..], Defects::NONE).is_ok_and(|found| found.number > after))
 }

@@ -6,12 +6,13 @@
 //! name. One limit is known: after a sync that *failed*, the page cache may show what the disk has refused, and a later
 //! sync of it may succeed; the node ended with exit code 7 and the operator has been told that the disk is not to be trusted.
 
+use std::collections::VecDeque;
 use std::fmt;
 
-use labrys_raft::{LogIndex, NodeId, Recovered};
+use labrys_raft::{Defect, Defects, Entry, HardState, LogIndex, NodeId};
 
 use super::frame::{self, Change, FramePayload};
-use super::{FORMAT_VERSION, WalError, segment_name};
+use super::{FORMAT_VERSION, Segment, WalError};
 use crate::disk::Disk;
 
 /// The end of the log was a write that a crash had interrupted; it was cut off. It was never acknowledged to anyone.
@@ -37,81 +38,114 @@ impl fmt::Display for Repair {
     }
 }
 
-/// What was found. `segment` is 0 if a first segment must be begun.
+/// What was found. No segment: a first one must be begun.
 pub(super) struct RecoveredLog {
-    pub recovered: Recovered,
+    pub hard_state: HardState,
+    /// Consecutive; the first is not 1 if segments were dropped, or the log begins behind a snapshot.
+    pub entries: Vec<Entry>,
     pub repairs: Vec<Repair>,
-    pub segment: u64,
-    pub segment_bytes: u64,
+    pub segments: VecDeque<Segment>,
     pub next_frame: u64,
+    pub next_index: LogIndex,
 }
 
 struct Reader {
     node: NodeId,
+    defects: Defects,
     log: RecoveredLog,
+    /// A segment has been read.
+    has_begun: bool,
 }
 
 /// Reads all segments in order.
-pub(super) fn recover(disk: &mut dyn Disk, node: NodeId) -> Result<RecoveredLog, WalError> {
+pub(super) fn recover(disk: &mut dyn Disk, node: NodeId, defects: Defects) -> Result<RecoveredLog, WalError> {
     let segments = segments(disk)?;
     let log = RecoveredLog {
-        recovered: Recovered::default(),
+        hard_state: HardState::default(),
+        entries: Vec::new(),
         repairs: Vec::new(),
-        segment: 0,
-        segment_bytes: 0,
+        segments: VecDeque::new(),
         next_frame: 1,
+        next_index: LogIndex(1),
     };
-    let mut reader = Reader { node, log };
-    for (position, segment) in segments.iter().enumerate() {
-        reader.read_segment(disk, *segment, position + 1 == segments.len())?;
+    let mut reader = Reader { node, defects, log, has_begun: false };
+    let last = segments.last().map(|segment| segment.number);
+    for segment in segments {
+        if !reader.log.repairs.is_empty() {
+            // A defect: only the last segment can be repaired, but an earlier one was.
+            disk.remove(&segment.name).map_err(|source| WalError::disk("remove", &segment.name, source))?;
+            continue;
+        }
+        let is_last = Some(segment.number) == last;
+        reader.read_segment(disk, segment, is_last)?;
     }
-    make_durable(disk, reader.log.segment)?;
+    make_durable(disk, reader.log.segments.back())?;
     Ok(reader.log)
 }
 
-/// Syncs what was found: the last segment, unless there is none (0), and the names.
-fn make_durable(disk: &mut dyn Disk, last_segment: u64) -> Result<(), WalError> {
-    if last_segment != 0 {
-        let name = segment_name(last_segment);
-        disk.sync(&name).map_err(|source| WalError::sync(&name, source))?;
+/// Syncs what was found: the last segment, unless there is none, and the names.
+fn make_durable(disk: &mut dyn Disk, last: Option<&Segment>) -> Result<(), WalError> {
+    if let Some(Segment { name, .. }) = last {
+        disk.sync(name).map_err(|source| WalError::sync(name, source))?;
     }
     disk.sync_directory().map_err(|source| WalError::sync("the data directory", source))
 }
 
-fn segments(disk: &dyn Disk) -> Result<Vec<u64>, WalError> {
+/// The segments by their files' names, in order. Those at the front may have been dropped.
+fn segments(disk: &dyn Disk) -> Result<Vec<Segment>, WalError> {
     let names = disk.list().map_err(|source| WalError::disk("list", "the data directory", source))?;
-    let number = |name: &String| name.strip_prefix("wal-")?.strip_suffix(".log")?.parse::<u64>().ok();
-    let mut segments: Vec<u64> = names.iter().filter_map(number).collect();
-    segments.sort_unstable();
-    for (expected, found) in (1..).zip(&segments) {
-        if expected != *found {
-            return Err(WalError::MissingSegment { file: segment_name(expected) });
+    let is_segment = |name: &&String| name.starts_with("wal-") && name.ends_with(".log");
+    let (named, foreign): (Vec<_>, Vec<_>) =
+        names.iter().filter(is_segment).map(|name| segment_of(name).ok_or(name)).partition(Result::is_ok);
+    if let Some(Err(file)) = foreign.into_iter().next() {
+        // The first version had no index in the name.
+        let file = file.clone();
+        return Err(WalError::UnsupportedVersion { file, found: 1, supported: FORMAT_VERSION });
+    }
+    let mut segments: Vec<Segment> = named.into_iter().flatten().collect();
+    segments.sort_unstable_by_key(|segment| segment.number);
+    for pair in segments.windows(2) {
+        let expected = pair[0].number + 1;
+        if pair[1].number != expected {
+            return Err(WalError::MissingSegment { number: expected, after: pair[0].name.clone() });
         }
     }
     Ok(segments)
 }
 
+fn segment_of(name: &String) -> Option<Segment> {
+    let (number, next_index) = name.strip_prefix("wal-")?.strip_suffix(".log")?.split_once('-')?;
+    let number = number.parse().ok()?;
+    next_index.parse::<u64>().ok()?;
+    Some(Segment { number, name: name.clone(), ..Segment::default() })
+}
+
 impl Reader {
-    fn read_segment(&mut self, disk: &mut dyn Disk, segment: u64, is_last: bool) -> Result<(), WalError> {
-        let name = segment_name(segment);
+    fn read_segment(
+        &mut self,
+        disk: &mut dyn Disk,
+        mut segment: Segment,
+        is_last: bool,
+    ) -> Result<(), WalError> {
+        let name = segment.name.clone();
         let bytes = disk.read(&name).map_err(|source| WalError::disk("read", &name, source))?;
+        let corrupt = |offset: usize, detail: String| {
+            Err(WalError::Corrupt { file: name.clone(), offset: offset as u64, detail })
+        };
         let mut offset = 0;
         while offset < bytes.len() {
-            match frame::decode(&bytes[offset..]) {
+            match frame::decode(&bytes[offset..], self.defects) {
                 Ok(found) => {
-                    let problem = self.take_frame(&name, segment, offset, &found)?;
-                    if let Some(detail) = problem {
-                        return Err(WalError::Corrupt { file: name, offset: offset as u64, detail });
+                    if let Some(detail) = self.take_frame(&mut segment, offset, &found)? {
+                        return corrupt(offset, detail);
                     }
                     offset += found.length;
                 }
                 Err(detail) => {
-                    if !is_last || frame::any_intact(&bytes[offset + 1..], self.log.next_frame) {
-                        return Err(WalError::Corrupt {
-                            file: name,
-                            offset: offset as u64,
-                            detail: detail.to_owned(),
-                        });
+                    let was_durable =
+                        !is_last || frame::any_intact(&bytes[offset + 1..], self.log.next_frame);
+                    if was_durable && !self.defects.has(Defect::MidLogCorruptionTruncates) {
+                        return corrupt(offset, detail.to_owned());
                     }
                     return self.cut(disk, segment, offset, bytes.len(), detail);
                 }
@@ -121,14 +155,10 @@ impl Reader {
             if is_last {
                 return self.cut(disk, segment, 0, 0, "the segment is empty");
             }
-            return Err(WalError::Corrupt {
-                file: name,
-                offset: 0,
-                detail: "the segment is empty".to_owned(),
-            });
+            return corrupt(0, "the segment is empty".to_owned());
         }
-        self.log.segment = segment;
-        self.log.segment_bytes = bytes.len() as u64;
+        segment.bytes = bytes.len() as u64;
+        self.log.segments.push_back(segment);
         Ok(())
     }
 
@@ -136,18 +166,17 @@ impl Reader {
     fn cut(
         &mut self,
         disk: &mut dyn Disk,
-        segment: u64,
+        segment: Segment,
         offset: usize,
         length: usize,
         detail: &str,
     ) -> Result<(), WalError> {
-        let name = segment_name(segment);
+        let name = segment.name.clone();
         if offset == 0 {
             disk.remove(&name).map_err(|source| WalError::disk("remove", &name, source))?;
         } else {
             disk.truncate(&name, offset as u64).map_err(|source| WalError::disk("cut", &name, source))?;
-            self.log.segment = segment;
-            self.log.segment_bytes = offset as u64;
+            self.log.segments.push_back(Segment { bytes: offset as u64, ..segment });
         }
         let dropped_bytes = (length - offset) as u64;
         self.log.repairs.push(Repair {
@@ -162,18 +191,18 @@ impl Reader {
     /// Takes one intact frame over; gives what is wrong with it, if anything.
     fn take_frame(
         &mut self,
-        file: &str,
-        segment: u64,
+        segment: &mut Segment,
         offset: usize,
         found: &frame::Found<'_>,
     ) -> Result<Option<String>, WalError> {
-        if found.number != self.log.next_frame {
+        // Of the first segment that is left, any number may be the first.
+        if self.has_begun && found.number != self.log.next_frame {
             return Ok(Some(format!(
                 "record {} is here in the place of record {}",
                 found.number, self.log.next_frame
             )));
         }
-        self.log.next_frame += 1;
+        self.log.next_frame = found.number + 1;
         let payload = match postcard::from_bytes::<FramePayload>(found.payload) {
             Ok(payload) => payload,
             Err(error) => return Ok(Some(format!("the record cannot be decoded: {error}"))),
@@ -181,40 +210,56 @@ impl Reader {
         match payload {
             FramePayload::Segment { version, .. } if version != FORMAT_VERSION => {
                 Err(WalError::UnsupportedVersion {
-                    file: file.to_owned(),
+                    file: segment.name.clone(),
                     found: version,
                     supported: FORMAT_VERSION,
                 })
             }
             FramePayload::Segment { node, .. } if node != self.node => {
-                Err(WalError::OtherNode { file: file.to_owned(), found: node, expected: self.node })
+                Err(WalError::OtherNode { file: segment.name.clone(), found: node, expected: self.node })
             }
-            FramePayload::Segment { segment: written, .. } if written != segment || offset != 0 => {
+            FramePayload::Segment { segment: written, .. } if written != segment.number || offset != 0 => {
                 Ok(Some(format!("the head of segment {written} is here")))
             }
-            FramePayload::Segment { .. } => Ok(None),
+            FramePayload::Segment { next_index, hard_state, .. } => {
+                self.log.hard_state = hard_state;
+                if !self.has_begun {
+                    (self.log.next_index, self.has_begun) = (next_index, true);
+                }
+                Ok(None)
+            }
             FramePayload::Changes(_) if offset == 0 => Ok(Some("the segment has no head".to_owned())),
             FramePayload::Changes(changes) => {
-                Ok(changes.into_iter().find_map(|change| self.take_change(change)))
+                Ok(changes.into_iter().find_map(|change| self.take_change(segment, change)))
             }
         }
     }
 
-    fn take_change(&mut self, change: Change) -> Option<String> {
-        let entries = &mut self.log.recovered.entries;
+    fn take_change(&mut self, segment: &mut Segment, change: Change) -> Option<String> {
+        let log = &mut self.log;
+        if let Some(index) = change.reset_after {
+            log.entries.clear();
+            log.next_index = index.next();
+        }
         if let Some(from) = change.truncate_from {
-            let keep = usize::try_from(from.0.saturating_sub(1)).unwrap_or(usize::MAX);
-            entries.truncate(keep);
+            // What is before the first entry that is left was dropped with its segment.
+            let kept = log.entries.first().map_or(0, |first| from.0.saturating_sub(first.index.0));
+            log.entries.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            log.next_index = log.next_index.min(from);
         }
         for entry in change.entries {
-            let expected = LogIndex(entries.len() as u64 + 1);
-            if entry.index != expected {
-                return Some(format!("entry {} follows entry {}", entry.index, entries.len()));
+            if entry.index != log.next_index {
+                return Some(format!(
+                    "entry {} is here in the place of entry {}",
+                    entry.index, log.next_index
+                ));
             }
-            entries.push(entry);
+            log.next_index = entry.index.next();
+            segment.last_index = segment.last_index.max(entry.index);
+            log.entries.push(entry);
         }
         if let Some(hard_state) = change.hard_state {
-            self.log.recovered.hard_state = hard_state;
+            log.hard_state = hard_state;
         }
         None
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::disk::{Disk, FailureKind, SimulatedDisk};
 
 const NODE: NodeId = NodeId(1);
-const SMALL: WalOptions = WalOptions { segment_bytes: 300 };
+const SMALL: WalOptions = WalOptions { segment_bytes: 300, defects: Defects::NONE };
 
 fn entry(index: u64, term: u64, size_bytes: usize) -> Entry {
     let payload = match size_bytes {
@@ -30,6 +30,15 @@ fn open(disk: &SimulatedDisk) -> Opened {
 
 fn open_error(disk: &SimulatedDisk) -> WalError {
     Wal::open(Box::new(disk.clone()), NODE, SMALL).err().unwrap()
+}
+
+fn first_segment() -> String {
+    segment_name(1, LogIndex(1))
+}
+
+fn open_with(disk: &SimulatedDisk, defect: Defect) -> Result<Opened, WalError> {
+    let options = WalOptions { defects: Defects::NONE.with(defect), ..SMALL };
+    Wal::open(Box::new(disk.clone()), NODE, options)
 }
 
 fn apply(state: &mut Recovered, batch: &PersistBatch) {
@@ -82,7 +91,7 @@ fn a_torn_tail_is_cut_off_with_a_warning_and_the_log_goes_on() {
     let mut disk = SimulatedDisk::new();
     let mut wal = open(&disk).wal;
     wal.write(&[batch(1, vec![entry(1, 1, 8)])]).unwrap();
-    disk.append(&segment_name(1), b"LbrW\x40\0\0\0 half a record").unwrap();
+    disk.append(&first_segment(), b"LbrW\x40\0\0\0 half a record").unwrap();
     let mut opened = open(&disk);
     assert_eq!(opened.repairs.len(), 1);
     assert_eq!(opened.repairs[0].dropped_bytes, 22);
@@ -95,9 +104,10 @@ fn a_segment_whose_first_frame_never_arrived_is_begun_again() {
     let mut disk = SimulatedDisk::new();
     let mut wal = open(&disk).wal;
     wal.write(&[batch(1, vec![entry(1, 1, 8)])]).unwrap();
-    disk.create(&segment_name(2)).unwrap();
+    let second = segment_name(2, LogIndex(2));
+    disk.create(&second).unwrap();
     let mut opened = open(&disk);
-    assert_eq!(opened.repairs[0].file, segment_name(2));
+    assert_eq!(opened.repairs[0].file, second);
     for index in 2..=20 {
         opened.wal.write(&[batch(index, vec![entry(index, 1, 40)])]).unwrap();
     }
@@ -109,18 +119,21 @@ fn any_flipped_bit_before_the_last_frame_is_refused_with_file_and_offset() {
     let reference = SimulatedDisk::new();
     let mut wal = open(&reference).wal;
     wal.write(&[batch(1, vec![entry(1, 1, 20)])]).unwrap();
-    let protected = reference.read(&segment_name(1)).unwrap().len();
+    let protected = reference.read(&first_segment()).unwrap().len();
     wal.write(&[batch(2, vec![entry(2, 1, 20)])]).unwrap();
     for offset in 0..protected {
         let disk = SimulatedDisk::new();
         let mut wal = open(&disk).wal;
         wal.write(&[batch(1, vec![entry(1, 1, 20)])]).unwrap();
         wal.write(&[batch(2, vec![entry(2, 1, 20)])]).unwrap();
-        assert!(disk.flip_bit(&segment_name(1), offset, 3));
+        assert!(disk.flip_bit(&first_segment(), offset, 3));
         let error = open_error(&disk);
         let text = error.to_string();
         assert!(matches!(error, WalError::Corrupt { .. }), "byte {offset}: {text}");
-        assert!(text.contains("wal-0000000001.log at byte") && text.contains("backup"), "{text}");
+        assert!(
+            text.contains("wal-0000000001-00000000000000000001.log at byte") && text.contains("backup"),
+            "{text}"
+        );
     }
 }
 
@@ -131,8 +144,8 @@ fn damage_in_an_earlier_segment_is_refused_even_at_its_end() {
     for index in 1..=20 {
         wal.write(&[batch(index, vec![entry(index, 1, 40)])]).unwrap();
     }
-    let end = disk.read(&segment_name(1)).unwrap().len();
-    assert!(disk.flip_bit(&segment_name(1), end - 1, 0));
+    let end = disk.read(&first_segment()).unwrap().len();
+    assert!(disk.flip_bit(&first_segment(), end - 1, 0));
     assert!(matches!(open_error(&disk), WalError::Corrupt { .. }));
 }
 
@@ -143,9 +156,18 @@ fn a_missing_segment_is_named() {
     for index in 1..=20 {
         wal.write(&[batch(index, vec![entry(index, 1, 40)])]).unwrap();
     }
-    disk.remove(&segment_name(2)).unwrap();
+    let second = disk.list().unwrap().swap_remove(1);
+    disk.remove(&second).unwrap();
+    let error = open_error(&disk).to_string();
+    assert!(error.contains(&format!("segment 2 is missing, which follows {}", first_segment())), "{error}");
+}
+
+#[test]
+fn a_log_of_the_first_version_is_refused_and_not_overlooked() {
+    let mut disk = SimulatedDisk::new();
+    disk.create("wal-0000000001.log").unwrap();
     let error = open_error(&disk);
-    assert!(matches!(&error, WalError::MissingSegment { file } if *file == segment_name(2)), "{error}");
+    assert!(matches!(error, WalError::UnsupportedVersion { found: 1, supported: 2, .. }), "{error}");
 }
 
 #[test]
@@ -173,6 +195,146 @@ fn a_full_disk_and_a_failed_sync_are_told_apart_and_end_the_log() {
         }
         let second = wal.write(&[batch(1, vec![entry(1, 1, 8)])]).unwrap_err();
         assert!(matches!(second, WalError::FailedBefore), "a second try proves nothing: {second}");
+    }
+}
+
+#[test]
+fn compaction_drops_whole_segments_and_what_is_left_is_found_again_with_the_hard_state() {
+    let disk = SimulatedDisk::new();
+    let mut wal = open(&disk).wal;
+    for index in 1..=20 {
+        wal.write(&[PersistBatch { hard_state: None, ..batch(index, vec![entry(index, 1, 40)]) }]).unwrap();
+        if index == 1 {
+            wal.write(&[batch(7, vec![])]).unwrap();
+        }
+    }
+    let before = disk.list().unwrap().len();
+    wal.compact(LogIndex(12)).unwrap();
+    let names = disk.list().unwrap();
+    assert!(names.len() < before && names.len() > 1, "{names:?}");
+    let mut opened = open(&disk);
+    let first = opened.recovered.entries[0].index;
+    assert!(first.0 > 1 && first.0 <= 13, "only what is at or below 12 was dropped: {first}");
+    assert!(names[0].ends_with(&format!("-{:020}.log", first.0)), "{names:?} begins with {first}");
+    assert_eq!(opened.recovered.entries.last(), Some(&entry(20, 1, 40)));
+    assert_eq!(opened.recovered.hard_state, batch(7, vec![]).hard_state.unwrap());
+    opened.wal.compact(LogIndex(20)).unwrap();
+    opened.wal.write(&[batch(8, vec![entry(21, 1, 40)])]).unwrap();
+    assert_eq!(open(&disk).recovered.entries.last(), Some(&entry(21, 1, 40)));
+}
+
+#[test]
+fn a_process_that_dies_while_it_compacts_leaves_a_log_without_a_hole() {
+    for operations in 0..12 {
+        for kept in [0, 1, 100] {
+            let disk = SimulatedDisk::new();
+            let mut wal = open(&disk).wal;
+            for index in 1..=20 {
+                wal.write(&[batch(index, vec![entry(index, 1, 40)])]).unwrap();
+            }
+            disk.kill_process_after(operations);
+            let died = wal.compact(LogIndex(18)).is_err();
+            disk.start_process();
+            disk.lose_power(&mut |limit| limit.min(kept));
+            let entries = open(&disk).recovered.entries;
+            assert!(entries[0].index <= LogIndex(19), "{operations}: {}", entries[0].index);
+            assert_eq!(entries.last(), Some(&entry(20, 1, 40)));
+            assert!(died || entries[0].index > LogIndex(10), "the last of them is done");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_begins_anew_behind_a_snapshot_is_found_so() {
+    let disk = SimulatedDisk::new();
+    let mut wal = open(&disk).wal;
+    wal.write(&[batch(1, vec![entry(1, 1, 8), entry(2, 1, 8)])]).unwrap();
+    let anew = PersistBatch { reset_after: Some(LogIndex(9)), ..batch(2, vec![entry(10, 2, 8)]) };
+    wal.write(&[anew]).unwrap();
+    assert_eq!(open(&disk).recovered.entries, [entry(10, 2, 8)]);
+    wal.write(&[PersistBatch { reset_after: Some(LogIndex(30)), ..batch(3, vec![]) }]).unwrap();
+    assert!(open(&disk).recovered.entries.is_empty());
+    wal.write(&[batch(4, vec![entry(31, 3, 8)])]).unwrap();
+    assert_eq!(open(&disk).recovered.entries, [entry(31, 3, 8)]);
+}
+
+/// Writes three groups with `defect`, the last of which fills the first segment, and loses power.
+fn three_groups(defect: Defect, kept: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    let mut wal = open_with(&disk, defect).unwrap().wal;
+    for index in 1..=3 {
+        wal.write(&[batch(index, vec![entry(index, 1, 300)])]).unwrap();
+    }
+    disk.lose_power(&mut |limit| limit.min(kept));
+    disk
+}
+
+#[test]
+fn with_no_dir_fsync_a_segment_vanishes_in_a_loss_of_power() {
+    let disk = three_groups(Defect::NoDirFsync, 0);
+    assert!(open(&disk).recovered.entries.len() < 3, "entries that were durable are gone");
+    let disk = three_groups(Defect::SnapshotNotAtomicFile, 0);
+    assert_eq!(open(&disk).recovered.entries.len(), 3, "a defect that is none of the log's changes nothing");
+}
+
+#[test]
+fn with_hard_state_and_entries_not_atomic_the_entries_outlive_their_term() {
+    let disk = three_groups(Defect::HardStateAndEntriesNotAtomic, 0);
+    let recovered = open(&disk).recovered;
+    assert_eq!((recovered.entries.len(), recovered.hard_state.term), (3, Term(2)), "the third vote is gone");
+}
+
+#[test]
+fn with_mid_log_corruption_truncates_what_was_acknowledged_is_cut_off() {
+    let disk = SimulatedDisk::new();
+    let mut wal = open(&disk).wal;
+    for index in 1..=20 {
+        wal.write(&[batch(index, vec![entry(index, 1, 40)])]).unwrap();
+    }
+    assert!(disk.flip_bit(&first_segment(), 100, 3));
+    assert!(matches!(open_error(&disk), WalError::Corrupt { .. }));
+    let recovered = open_with(&disk, Defect::MidLogCorruptionTruncates).unwrap().recovered;
+    assert!(recovered.entries.len() < 3, "{} entries", recovered.entries.len());
+}
+
+#[test]
+fn with_torn_tail_ignored_a_torn_write_becomes_an_entry_that_nobody_wrote() {
+    let disk = SimulatedDisk::new();
+    let mut wal = open(&disk).wal;
+    wal.write(&[batch(1, vec![entry(1, 1, 200)])]).unwrap();
+    disk.fail_syncs(FailureKind::InputOutput);
+    wal.write(&[batch(2, vec![entry(2, 1, 200)])]).unwrap_err();
+    disk.start_process();
+    // Of the write that the crash interrupted, a part was never written.
+    let end = disk.read(&first_segment()).unwrap().len();
+    assert!((end - 60..end - 50).all(|offset| disk.flip_bit(&first_segment(), offset, 1)));
+    let with_defect = open_with(&disk, Defect::TornTailIgnored).unwrap().recovered.entries;
+    assert!(with_defect.len() == 2 && with_defect[1] != entry(2, 1, 200));
+    assert_eq!(open(&disk).recovered.entries, [entry(1, 1, 200)]);
+}
+
+#[test]
+fn with_disk_full_swallowed_a_write_that_failed_is_acknowledged_and_gone() {
+    let disk = SimulatedDisk::new();
+    let mut wal = open_with(&disk, Defect::DiskFullSwallowed).unwrap().wal;
+    wal.write(&[batch(1, vec![entry(1, 1, 8)])]).unwrap();
+    disk.fail_appends(FailureKind::NoSpace);
+    wal.write(&[batch(2, vec![entry(2, 1, 8)])]).expect("it says that all is well");
+    disk.start_process();
+    assert_eq!(open(&disk).recovered.entries, [entry(1, 1, 8)]);
+}
+
+#[test]
+fn with_fsync_failure_retry_a_second_sync_vouches_for_what_the_first_has_dropped() {
+    for (defect, acknowledged) in [(Some(Defect::FsyncFailureRetry), true), (None, false)] {
+        let disk = SimulatedDisk::new();
+        let options = WalOptions { defects: defect.into_iter().collect(), ..SMALL };
+        let mut wal = Wal::open(Box::new(disk.clone()), NODE, options).unwrap().wal;
+        wal.write(&[batch(1, vec![entry(1, 1, 8)])]).unwrap();
+        disk.fail_next_sync(FailureKind::InputOutput);
+        assert_eq!(wal.write(&[batch(2, vec![entry(2, 1, 8)])]).is_ok(), acknowledged);
+        disk.lose_power(&mut |_| 0);
+        assert_eq!(open(&disk).recovered.entries.len(), 1);
     }
 }
 

@@ -88,6 +88,7 @@ impl Cluster {
                     ReplicaOutput::RoleChanged { .. } | ReplicaOutput::MembershipChanged { .. } => {}
                     ReplicaOutput::InvariantBroken { what } => panic!("{what}"),
                     ReplicaOutput::FollowerLostLog { follower, .. } => panic!("node {follower} lost its log"),
+                    other => panic!("nobody takes a snapshot: {other:?}"),
                 }
             }
         }
