@@ -251,3 +251,61 @@ fn a_client_of_nobody_says_definitely_that_nothing_happened() {
         assert_eq!((error.error, error.definite), (AttemptError::CannotConnect, true), "{error}");
     });
 }
+
+/// Snapshots every 20 entries, of which 5 stay in a log of small segments.
+fn small_snapshots(options: &mut labrys_store::server::ServerOptions) {
+    options.snapshots.entries = 20;
+    options.kept_entries = 5;
+    options.wal.segment_bytes = 2000;
+}
+
+/// The files of a node whose names begin so.
+fn files(cluster: &Cluster, id: u64, prefix: &str) -> Vec<String> {
+    let directory = cluster.directory.path().join(format!("node-{id}"));
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.retain(|name| name.starts_with(prefix));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_node_that_missed_more_than_the_log_keeps_gets_a_snapshot_and_all_of_them_start_from_theirs() {
+    runtime().block_on(async {
+        let mut cluster = Cluster::start_adjusted(3, small_snapshots);
+        let mut client = cluster.client(0);
+        client.put("first", "1", PATIENCE).await.unwrap();
+        let settled = cluster.settled().await[0].applied_index;
+        let follower = cluster.leader().await % 3 + 1;
+        cluster.kill(follower);
+        for number in 0..100 {
+            client.put(format!("{number}"), "value", PATIENCE).await.unwrap();
+        }
+        cluster.restart(follower);
+        let statuses = cluster.settled().await;
+        assert!(statuses.iter().all(|status| status.digest == statuses[0].digest), "{statuses:?}");
+        let newcomer = cluster.status(follower, None).await.unwrap();
+        assert!(newcomer.first_digest_index > settled, "what it knows begins with a snapshot: {newcomer:?}");
+
+        // Nobody has the beginning of the log any more, and all of them start all the same.
+        for id in 1..=3 {
+            let deadline = std::time::Instant::now() + PATIENCE;
+            let first_segment = "wal-0000000001-00000000000000000001.log";
+            while files(&cluster, id, "snapshot-").len() != 1
+                || files(&cluster, id, "wal-")[0] == first_segment
+            {
+                assert!(std::time::Instant::now() < deadline, "node {id}: {:?}", files(&cluster, id, ""));
+                tokio::task::yield_now().await;
+            }
+            cluster.kill(id);
+        }
+        (1..=3).for_each(|id| cluster.restart(id));
+        let mut client = cluster.client(1);
+        for key in ["first", "0", "99"] {
+            assert!(client.get(key, PATIENCE).await.unwrap().is_some(), "{key}");
+        }
+        client.put("last", "1", PATIENCE).await.unwrap();
+        let statuses = cluster.settled().await;
+        assert!(statuses.iter().all(|status| status.digest == statuses[0].digest), "{statuses:?}");
+    });
+}

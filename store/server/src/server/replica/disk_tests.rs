@@ -85,6 +85,10 @@ fn config(id: u64, defects: Defects) -> Config {
         max_pending: 64,
         pre_vote: true,
         check_quorum: true,
+        election_handicap: 0,
+        lease_reads: false,
+        max_clock_drift_percent: 10,
+        incarnation: id,
         seed: id,
         defects,
     }
