@@ -113,11 +113,11 @@ fn segments(disk: &dyn Disk) -> Result<Vec<Segment>, WalError> {
     Ok(segments)
 }
 
-fn segment_of(name: &String) -> Option<Segment> {
+fn segment_of(name: &str) -> Option<Segment> {
     let (number, next_index) = name.strip_prefix("wal-")?.strip_suffix(".log")?.split_once('-')?;
     let number = number.parse().ok()?;
     next_index.parse::<u64>().ok()?;
-    Some(Segment { number, name: name.clone(), ..Segment::default() })
+    Some(Segment { number, name: name.to_owned(), ..Segment::default() })
 }
 
 impl Reader {

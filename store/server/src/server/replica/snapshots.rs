@@ -33,7 +33,7 @@ pub enum SnapshotJob {
         /// Where it stands.
         point: SnapshotPoint,
         /// The state there.
-        machine: MachineSnapshot,
+        machine: Box<MachineSnapshot>,
     },
     /// See [`Effect::WriteSnapshotChunk`].
     Receive {
@@ -223,6 +223,7 @@ impl Replica {
         };
         self.snapshots.is_taking = true;
         self.snapshots.bytes_since = 0;
+        let machine = Box::new(machine);
         outputs.push(ReplicaOutput::Snapshot(SnapshotJob::Take { point, machine }));
     }
 }
