@@ -232,7 +232,9 @@ impl Schedule {
                 ReplicaOutput::SnapshotInstalled { .. } => self.exercised.installed += 1,
                 ReplicaOutput::Send(message) => self.network.push(message),
                 ReplicaOutput::Answer { token, answer } => answered(&mut self.clients, token, answer)?,
-                ReplicaOutput::RoleChanged { .. } => {}
+                ReplicaOutput::RoleChanged { .. }
+                | ReplicaOutput::MembershipChanged { .. }
+                | ReplicaOutput::AnswerUnderLease { .. } => {}
                 ReplicaOutput::InvariantBroken { what } => return Err(what),
                 ReplicaOutput::FollowerLostLog { follower, .. } => {
                     return Err(format!("node {follower} lost its log"));
