@@ -24,7 +24,7 @@ use thiserror::Error;
 use crate::ctl::CtlArguments;
 use crate::logging::LogFormat;
 use crate::security::{Security, SecurityError, SecurityFiles};
-use crate::server::ServerOptions;
+use crate::server::{Limits, ServerOptions};
 
 /// Must be `1` in the environment before a defect can be switched on.
 pub const DEFECTS_VARIABLE: &str = "LABRYS_DEFECTS";
@@ -125,6 +125,15 @@ pub struct Flags {
     /// A file with a secret that every call of clients and peers must carry (authorization: Bearer …).
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Most bytes in one request; larger ones are refused unread [default: 4194304].
+    #[arg(long, value_name = "BYTES")]
+    pub max_request_bytes: Option<usize>,
+    /// Most requests that wait for their answer at a time; further ones are refused [default: 8192].
+    #[arg(long, value_name = "COUNT")]
+    pub max_inflight_requests: Option<usize>,
+    /// Most bytes in the keys and values of these requests; what goes beyond is refused [default: 67108864].
+    #[arg(long, value_name = "BYTES")]
+    pub max_inflight_bytes: Option<usize>,
     /// The form of the log lines on stderr [default: json].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -258,6 +267,12 @@ pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Re
     server.snapshots.bytes = flags.snapshot_bytes.unwrap_or(server.snapshots.bytes).max(1);
     server.kept_entries = flags.kept_entries.unwrap_or(server.kept_entries);
     server.seed = flags.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    let limits = server.limits;
+    server.limits = Limits {
+        request_bytes: flags.max_request_bytes.unwrap_or(limits.request_bytes),
+        inflight_requests: flags.max_inflight_requests.unwrap_or(limits.inflight_requests),
+        inflight_bytes: flags.max_inflight_bytes.unwrap_or(limits.inflight_bytes),
+    };
     server.security = Security::load(&SecurityFiles {
         tls_certificate: flags.tls_certificate,
         tls_key: flags.tls_key,
@@ -304,6 +319,9 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         tls_key: flags.tls_key.or(file.tls_key),
         tls_ca: flags.tls_ca.or(file.tls_ca),
         token_file: flags.token_file.or(file.token_file),
+        max_request_bytes: flags.max_request_bytes.or(file.max_request_bytes),
+        max_inflight_requests: flags.max_inflight_requests.or(file.max_inflight_requests),
+        max_inflight_bytes: flags.max_inflight_bytes.or(file.max_inflight_bytes),
         log_format: flags.log_format.or(file.log_format),
     }
 }

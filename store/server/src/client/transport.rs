@@ -22,6 +22,7 @@ use crate::api::data_client::DataClient;
 use crate::api::replies::Incomplete;
 use crate::machine::{Operation, Placement, Query, Revision, SessionId};
 use crate::security::{SecureChannel, SecureEndpoint, Security, tls};
+use crate::server::limits::is_too_large;
 
 /// An address that cannot be one.
 #[derive(Debug, Error)]
@@ -213,6 +214,7 @@ fn from_status(status: &Status) -> Reply {
         source = cause.source();
     }
     let error = match status.code() {
+        _ if is_too_large(status) => AttemptError::TooLarge,
         Code::Unimplemented => AttemptError::Unimplemented,
         Code::Unauthenticated => AttemptError::Unauthenticated,
         Code::DeadlineExceeded | Code::Cancelled => AttemptError::Timeout,

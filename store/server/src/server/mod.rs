@@ -11,6 +11,7 @@
 //! - [`node_loop`]: one thread, one bounded queue;
 //! - [`disk_thread`]: group commit; [`snapshot_thread`]: snapshot files, beside it;
 //! - [`addresses`]: where the nodes are reached;
+//! - [`limits`]: how much a node takes on at a time;
 //! - [`links`]: messages to the peers, which may be lost;
 //! - [`services`]: gRPC in, gRPC out;
 //! - [`data_dir`]: whose directory it is, and that only one process uses it;
@@ -19,6 +20,7 @@
 pub mod addresses;
 pub mod data_dir;
 pub mod disk_thread;
+pub mod limits;
 pub mod links;
 pub mod log_clock;
 #[allow(clippy::disallowed_methods)] // It owns a clock.
@@ -31,5 +33,6 @@ pub mod services;
 #[allow(clippy::disallowed_methods)] // It owns a clock.
 pub mod snapshot_thread;
 
+pub use limits::Limits;
 pub use replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
 pub use run::{Fatal, Server, ServerOptions, StartError};

@@ -15,12 +15,13 @@ use labrys_raft::{Config, Defects, Membership, NodeId};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::server::TcpIncoming;
-use tower::util::option_layer;
+use tower::util::{MapResponseLayer, option_layer};
 use tracing::{info, warn};
 
 use super::addresses::Addresses;
 use super::data_dir::{self, DataDirError, DataDirLock};
 use super::disk_thread::{self, DiskQueue};
+use super::limits::{Admission, Limits, explain_too_large};
 use super::links;
 use super::node_loop::{Connect, LoopEnd, NodeHandle, NodeLoop, NodeLoopParts};
 use super::replica::{Replica, SnapshotPolicy};
@@ -76,6 +77,8 @@ pub struct ServerOptions {
     pub machine: MachineOptions,
     /// The layout of the log. Its defects are those of the node.
     pub wal: WalOptions,
+    /// How much it takes on at a time.
+    pub limits: Limits,
     /// TLS and the token: of its clients, of its peers, and its own towards those.
     pub security: Security,
     /// When a snapshot is taken.
@@ -105,6 +108,7 @@ impl ServerOptions {
             defects: Defects::NONE,
             machine: MachineOptions::default(),
             wal: WalOptions::default(),
+            limits: Limits::default(),
             security: Security::default(),
             snapshots: SnapshotPolicy::default(),
             kept_entries: 5000,
@@ -277,10 +281,10 @@ impl Server {
             LoopEnd::InvariantBroken { what } => Err(Fatal::InvariantBroken { what }),
         })?);
 
-        let services = Services::new(id, handle.clone(), addresses, options.defects);
+        let services =
+            Services::new(id, handle.clone(), addresses, options.defects, Admission::new(options.limits));
         let (shutdown, shutdown_asked) = oneshot::channel();
-        let serving =
-            tokio::spawn(serve(listener, services, options.security.clone(), shutdown_asked, fatal_sender));
+        let serving = tokio::spawn(serve(listener, services, options.clone(), shutdown_asked, fatal_sender));
         let startup_ms = started.elapsed().as_secs_f64() * 1000.0;
         info!(event = "listening", node = id.0, address = %address, snapshot, entries, term, startup_ms, "serving");
         let shutdown = Some(shutdown);
@@ -412,12 +416,13 @@ fn spawn(
 async fn serve(
     listener: tokio::net::TcpListener,
     services: Services,
-    security: Security,
+    options: ServerOptions,
     shutdown_asked: oneshot::Receiver<()>,
     fatal: mpsc::UnboundedSender<Fatal>,
 ) {
     let peer = PeerServer::new(services.clone()).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
     let mut server = tonic::transport::Server::builder();
+    let ServerOptions { security, limits, .. } = options;
     if let Some(tls) = &security.tls {
         server = match server.tls_config(tls.server()) {
             Ok(server) => server,
@@ -433,8 +438,9 @@ async fn serve(
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_stream_window_size(8 * 1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
-        .add_service(KvServer::new(services.clone()))
-        .add_service(DataServer::new(services.clone()))
+        .layer(MapResponseLayer::new(explain_too_large as fn(_) -> _))
+        .add_service(KvServer::new(services.clone()).max_decoding_message_size(limits.request_bytes))
+        .add_service(DataServer::new(services.clone()).max_decoding_message_size(limits.request_bytes))
         .add_service(peer)
         .add_service(AdminServer::new(services))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {

@@ -1,7 +1,7 @@
 //! gRPC in, gRPC out: checks requests, hands them to the node loop, translates answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use labrys_raft::{Defects, LogIndex, NodeId, Role};
@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
 use super::addresses::Addresses;
+use super::limits::Admission;
 use super::links;
 use super::node_loop::NodeHandle;
 use super::replica::{Answer, ClientRequest};
@@ -25,9 +26,6 @@ mod kv;
 mod members;
 mod watch;
 
-/// Most bytes in the keys and values of all requests that wait.
-const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
-
 /// What all services share.
 #[derive(Clone)]
 pub struct Services {
@@ -39,20 +37,8 @@ struct Shared {
     handle: NodeHandle,
     addresses: Addresses,
     defects: Defects,
-    waiting_bytes: AtomicUsize,
+    admission: Arc<Admission>,
     watches: AtomicUsize,
-}
-
-/// Takes its bytes out of the count when the request ends, however it ends.
-struct WaitingBytes<'a> {
-    count: &'a AtomicUsize,
-    bytes: usize,
-}
-
-impl Drop for WaitingBytes<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// How a request was answered, if it was.
@@ -112,9 +98,15 @@ fn deadline(metadata: &MetadataMap, arrived: Instant) -> Option<Instant> {
 impl Services {
     /// For the node behind `handle`; `addresses` are those of all nodes.
     #[must_use]
-    pub fn new(id: NodeId, handle: NodeHandle, addresses: Addresses, defects: Defects) -> Services {
-        let (waiting_bytes, watches) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Services { shared: Arc::new(Shared { id, handle, addresses, defects, waiting_bytes, watches }) }
+    pub fn new(
+        id: NodeId,
+        handle: NodeHandle,
+        addresses: Addresses,
+        defects: Defects,
+        admission: Arc<Admission>,
+    ) -> Services {
+        let watches = AtomicUsize::new(0);
+        Services { shared: Arc::new(Shared { id, handle, addresses, defects, admission, watches }) }
     }
 
     fn address(&self, node: NodeId) -> String {
@@ -160,13 +152,7 @@ impl Services {
         bytes: usize,
         deadline: Option<Instant>,
     ) -> Result<Answered, Declined> {
-        let count = &self.shared.waiting_bytes;
-        let waiting = count.fetch_add(bytes, Ordering::Relaxed);
-        let _waiting_bytes = WaitingBytes { count, bytes };
-        if waiting + bytes > MAX_WAITING_BYTES {
-            let message = "the requests that wait are too large together";
-            return Err(refused(true, RefusalCode::Overloaded, message));
-        }
+        let _admitted = self.shared.admission.admit(bytes)?;
         self.translate(self.shared.handle.request(request, deadline).await)
     }
 
@@ -333,6 +319,7 @@ mod tests {
     use crate::api::put_reply::Outcome as PutOutcome;
     use crate::disk::SimulatedDisk;
     use crate::machine::MachineOptions;
+    use crate::server::limits::Limits;
     use crate::wal::{Wal, WalOptions};
     use labrys_raft::Membership;
 
@@ -396,7 +383,8 @@ mod tests {
         let waker = handle.clone();
         std::thread::spawn(move || disk_thread::run(wal, &disk, || waker.wake()));
         std::thread::spawn(move || node_loop.run());
-        Services::new(NodeId(1), handle, Addresses::default(), Defects::NONE)
+        let admission = Admission::new(Limits::default());
+        Services::new(NodeId(1), handle, Addresses::default(), Defects::NONE, admission)
     }
 
     async fn put(services: &Services, sequence: u64, timeout: Option<&'static str>) -> PutOutcome {
