@@ -67,6 +67,9 @@ impl Measurement {
                 return None;
             }
             Bound::MemoryLimit { bytes } => is_unknown && checked.own_bytes() as f64 <= 1.2 * bytes as f64,
+            Bound::DecidedOrTimeLimit { milliseconds } => {
+                !self.is_wrong() && checked.milliseconds <= 1.2 * milliseconds as f64
+            }
             Bound::TimeLimit { milliseconds } => {
                 let limit_ms = milliseconds as f64;
                 is_unknown && (limit_ms..=1.2 * limit_ms).contains(&checked.milliseconds)
@@ -237,7 +240,9 @@ impl<'a> Session<'a> {
         match target.bound {
             Bound::Decided { .. } => {}
             Bound::MemoryLimit { bytes } => memory_limit_bytes = bytes,
-            Bound::TimeLimit { milliseconds } => time_limit = Duration::from_millis(milliseconds),
+            Bound::TimeLimit { milliseconds } | Bound::DecidedOrTimeLimit { milliseconds } => {
+                time_limit = Duration::from_millis(milliseconds);
+            }
         }
         let measurement = self.judge(&target.row, time_limit, memory_limit_bytes)?;
         let met = measurement.keeps(&target.bound, time_limit);
@@ -375,6 +380,16 @@ mod tests {
         assert_eq!(
             measured(row, Validity::Unknown, 900.0, 9).keeps(&time, Duration::from_secs(1)),
             Some(false)
+        );
+        let either = Bound::DecidedOrTimeLimit { milliseconds: 1_000 };
+        let keeps = |validity, ms| measured(row, validity, ms, 9).keeps(&either, Duration::from_secs(1));
+        assert_eq!(
+            (keeps(Validity::Valid, 2.0), keeps(Validity::Unknown, 1_150.0)),
+            (Some(true), Some(true))
+        );
+        assert_eq!(
+            (keeps(Validity::Invalid, 2.0), keeps(Validity::Unknown, 1_201.0)),
+            (Some(false), Some(false))
         );
     }
 }

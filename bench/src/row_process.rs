@@ -168,7 +168,8 @@ fn round(
     let clock = move || started.elapsed();
     let budget =
         Budget::unlimited().with_time_limit(&clock, time_limit).with_memory_limit_bytes(memory_limit_bytes);
-    let config = CheckConfig::linearizable(row.kind.model(), None)?.within(budget);
+    let mut config = CheckConfig::linearizable(row.kind.model(), None)?.within(budget);
+    config.context.algorithm = row.kind.algorithm();
     let verdict = check(history, &config)?;
     Ok((verdict, started.elapsed()))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use labrys_checker::linearizable::Algorithm;
 use labrys_synthetic::{Object, Recipe, Values};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,8 @@ pub enum Kind {
     Keyed,
     /// A queue.
     Queue,
+    /// The same, by the general search alone.
+    QueueSearch,
     /// A register of a hundred values: no polynomial algorithm applies, and no table of few states.
     Hundred,
 }
@@ -29,6 +32,7 @@ impl Kind {
             Kind::Five => "five",
             Kind::Keyed => "keyed",
             Kind::Queue => "queue",
+            Kind::QueueSearch => "queue-search",
             Kind::Hundred => "hundred",
         }
     }
@@ -38,8 +42,13 @@ impl Kind {
         match self {
             Kind::Unique | Kind::Hundred => "register",
             Kind::Five | Kind::Keyed => "cas-register",
-            Kind::Queue => "queue",
+            Kind::Queue | Kind::QueueSearch => "queue",
         }
+    }
+
+    /// The algorithm that judges it.
+    pub fn algorithm(self) -> Algorithm {
+        if self == Kind::QueueSearch { Algorithm::General } else { Algorithm::Auto }
     }
 
     fn object(self) -> Object {
@@ -47,7 +56,7 @@ impl Kind {
             Kind::Unique => Object::Register { values: Values::Unique, has_cas: false },
             Kind::Five | Kind::Keyed => Object::Register { values: Values::Below(5), has_cas: true },
             Kind::Hundred => Object::Register { values: Values::Below(100), has_cas: false },
-            Kind::Queue => Object::Queue,
+            Kind::Queue | Kind::QueueSearch => Object::Queue,
         }
     }
 }
@@ -271,6 +280,8 @@ pub(crate) enum Bound {
     MemoryLimit { bytes: usize },
     /// With this time limit it ends as unknown, at most a fifth after it.
     TimeLimit { milliseconds: u64 },
+    /// With this time limit it is decided, or ends as unknown at most a fifth after it.
+    DecidedOrTimeLimit { milliseconds: u64 },
 }
 
 /// The word for the bound, as the project has promised it.
@@ -286,6 +297,9 @@ impl fmt::Display for Bound {
             }
             Bound::TimeLimit { milliseconds } => {
                 write!(formatter, "limit {milliseconds} ms: unknown, + < 20%")
+            }
+            Bound::DecidedOrTimeLimit { milliseconds } => {
+                write!(formatter, "limit {milliseconds} ms: decided, or unknown, + < 20%")
             }
         }
     }
@@ -317,6 +331,7 @@ pub(crate) fn targets() -> Vec<Target> {
     add(Kind::Five, 2_000, 5, 50, &STALE[1..], within(200.0));
     add(Kind::Five, 2_000, 10, 50, &STALE[1..], within(200.0));
     add(Kind::Queue, 100_000, 10, 0, STALE, within(1_000.0));
+    add(Kind::QueueSearch, 1_000, 5, 0, STALE, Bound::DecidedOrTimeLimit { milliseconds: 5_000 });
     add(Kind::Hundred, 2_000, 40, 0, &STALE[2..], Bound::MemoryLimit { bytes: 64 << 20 });
     add(Kind::Hundred, 2_000, 40, 0, &STALE[2..], Bound::TimeLimit { milliseconds: 1_000 });
     targets

@@ -101,7 +101,7 @@ impl Table {
 
 fn heading() -> String {
     format!(
-        "{:<8}{:>8} {:>7} {:>7} {:>6}  {:<22} {:<8}{:>11}{:>11}{:>9}{:>8}{:>10}",
+        "{:<12}{:>8} {:>7} {:>7} {:>6}  {:<22} {:<8}{:>11}{:>11}{:>9}{:>8}{:>10}",
         "kind",
         "ops",
         "clients",
@@ -122,7 +122,7 @@ fn columns(measurement: &Measurement) -> String {
     let crashed = format!("{:.1}%", f64::from(crashed_per_mille) / 10.0);
     let stale = stale_at_per_cent.map_or("-".to_owned(), |per_cent| format!("{per_cent}%"));
     let verdict = measurement.validity.map_or("-", word);
-    let mut line = format!("{:<8}{operations:>8} {clients:>7} {crashed:>7} {stale:>6}  ", kind.name());
+    let mut line = format!("{:<12}{operations:>8} {clients:>7} {crashed:>7} {stale:>6}  ", kind.name());
     line.push_str(&match &measurement.checked {
         Some(checked) => format!(
             "{:<22} {verdict:<8}{:>11}{:>11}{:>9.0}{:>8.1}{:>10.0}",
