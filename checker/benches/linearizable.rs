@@ -3,7 +3,8 @@
 //!
 //! Clients are always busy; a third of the operations are reads where there are no compare-and-sets. *unique*: every write
 //! has a value of its own; *five*: five values with compare-and-set; *keyed*: five values on thirty keys. *stale*: one read
-//! far back returns what was there long before. A row that does not end within its budget says so.
+//! far back returns what was there long before. *hard*: as *five*, but forty reads return another of the five values, which something in flight
+//! may have written; so it may be valid. A row that does not end within its budget says so.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ use support::generate::{Shape, linearizable};
 use support::{Call, Op, history_of};
 
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Of a *hard* row.
+const WRONG_READS: usize = 40;
 const MEMORY_LIMIT_BYTES: usize = 1 << 30;
 
 /// A row of the table.
@@ -56,6 +59,11 @@ fn rows() -> Vec<Row> {
             rows.push(row(kind, 2_000, 10, 50, stale_at));
         }
     }
+    for clients in [15, 20, 30, 40] {
+        for stale_at in [30, 50, 70, 90] {
+            rows.push(row("hard", 1_000, clients, 0, Some(stale_at)));
+        }
+    }
     // What the harness makes: 30 s at 2,000 operations a second on thirty keys.
     for stale_at in [None, Some(90)] {
         for crashed_per_mille in [0, 5, 20] {
@@ -84,11 +92,35 @@ fn generate(row: &Row) -> Vec<Op> {
             Call::Write(value) if row.kind == "unique" => Some(value),
             _ => None,
         });
+        if row.kind == "hard" {
+            read_wrong(&mut ops, from);
+            return ops;
+        }
         let read =
             ops[from..].iter_mut().find(|op| matches!(op.call, Call::Read(_)) && op.completed.is_some());
         read.expect("a read behind that place").call = Call::Read(stale.unwrap_or(-1));
     }
     ops
+}
+
+/// The next reads from `from` on return another value than they did: each the one that the fewest of the operations in flight with
+/// it may have written, but some. (One such read alone can always be explained where many clients are busy.)
+fn read_wrong(ops: &mut [Op], from: usize) {
+    let overlaps = |a: &Op, b: &Op| {
+        a.completed.is_none_or(|end| end >= b.invoked) && b.completed.is_none_or(|end| end >= a.invoked)
+    };
+    let reads = (from..ops.len()).filter(|&position| matches!(ops[position].call, Call::Read(_)));
+    for position in reads.take(WRONG_READS).collect::<Vec<_>>() {
+        let writers = |value: i64| {
+            let writes = |op: &&Op| matches!(op.call, Call::Write(new) | Call::Cas(_, new) if new == value);
+            ops.iter().filter(writes).filter(|op| overlaps(op, &ops[position])).count()
+        };
+        let right = ops[position].call;
+        let wrong = (0..5).filter(|&value| right != Call::Read(value) && writers(value) > 0);
+        if let Some(value) = wrong.min_by_key(|&value| (writers(value), value)) {
+            ops[position].call = Call::Read(value);
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]

@@ -109,13 +109,22 @@ impl<'a> Meter<'a> {
     /// # Errors
     /// What ran out.
     pub fn check_time(&self) -> Result<(), Exhausted> {
+        self.check_time_at(self.elapsed())
+    }
+
+    fn check_time_at(&self, now: Option<Duration>) -> Result<(), Exhausted> {
         if self.budget.cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
             return Err(Exhausted::Cancelled);
         }
-        match self.budget.time {
-            Some((clock, limit)) if clock.elapsed() >= limit => Err(Exhausted::Time(limit)),
+        match (self.budget.time, now) {
+            (Some((_, limit)), Some(now)) if now >= limit => Err(Exhausted::Time(limit)),
             _ => Ok(()),
         }
+    }
+
+    /// What the clock says, if there is one.
+    fn elapsed(&self) -> Option<Duration> {
+        self.budget.time.map(|(clock, _)| clock.elapsed())
     }
 
     /// Bytes that are held now.
@@ -177,6 +186,57 @@ impl<'m> Pace<'m> {
     #[must_use]
     pub fn units_of_bytes(bytes: usize) -> usize {
         1 + bytes / 128
+    }
+}
+
+/// How far a search goes between two looks at the clock: less where its steps turn out to be slow. Of what a model's states cost
+/// to compare, to hash and to forget nobody can say anything in advance.
+#[derive(Clone, Copy, Debug)]
+pub struct Pulse {
+    steps: u64,
+    last_look: Option<Duration>,
+}
+
+impl Pulse {
+    /// At the beginning, and at most.
+    pub const MOST_STEPS: u64 = 1 << 10;
+    const SLOW: Duration = Duration::from_millis(16);
+    const FAST: Duration = Duration::from_millis(4);
+
+    /// The usual pulse.
+    #[must_use]
+    pub fn new() -> Pulse {
+        Pulse { steps: Self::MOST_STEPS, last_look: None }
+    }
+
+    /// Looks at the clock; so many steps may be taken until the next look.
+    ///
+    /// # Errors
+    /// What ran out.
+    pub fn look(&mut self, meter: &Meter<'_>) -> Result<u64, Exhausted> {
+        let now = meter.elapsed();
+        meter.check_time_at(now)?;
+        if let (Some(now), Some(last)) = (now, self.last_look) {
+            let passed = now.saturating_sub(last);
+            if passed > Self::SLOW {
+                self.steps = (self.steps / 4).max(1);
+            } else if passed < Self::FAST {
+                self.steps = (2 * self.steps).min(Self::MOST_STEPS);
+            }
+        }
+        self.last_look = now;
+        Ok(self.steps)
+    }
+
+    /// That time passes which is not the search's: another has its turn.
+    pub fn pause(&mut self) {
+        self.last_look = None;
+    }
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Pulse::new()
     }
 }
 
@@ -253,6 +313,24 @@ mod tests {
         );
         let later = Duration::from_secs(6);
         assert_eq!(Meter::new(Budget::unlimited().with_time_limit(&clock, later)).check_time(), Ok(()));
+    }
+
+    #[test]
+    fn a_search_whose_steps_are_slow_looks_more_often_and_less_often_again() {
+        let now_ms = AtomicUsize::new(0);
+        let clock = || Duration::from_millis(now_ms.load(Ordering::Relaxed) as u64);
+        let meter = Meter::new(Budget::unlimited().with_time_limit(&clock, Duration::from_secs(1)));
+        let mut pulse = Pulse::new();
+        let mut after = |milliseconds: usize| {
+            now_ms.fetch_add(milliseconds, Ordering::Relaxed);
+            pulse.look(&meter)
+        };
+        assert_eq!([after(0), after(10), after(17), after(100)], [Ok(1024), Ok(1024), Ok(256), Ok(64)]);
+        assert_eq!([after(3), after(10), after(1), after(1)], [Ok(128), Ok(128), Ok(256), Ok(512)]);
+        assert_eq!(after(1_000), Err(Exhausted::Time(Duration::from_secs(1))));
+        pulse.pause();
+        now_ms.store(900, Ordering::Relaxed);
+        assert_eq!(pulse.look(&meter), Ok(512), "what others took does not count");
     }
 
     #[test]

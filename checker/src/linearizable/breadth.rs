@@ -39,18 +39,18 @@ mod extend;
 
 use rustc_hash::FxHashMap;
 
-use super::compiled::{CallId, Compiled, StateId, Steps};
+use super::compiled::{CallId, Compiled, StateId, Steps, WORK_PER_STEP};
 use super::crashed::CrashSets;
 use super::domain::{Domain, overwriting};
 use super::frontier::{Antichain, Bits, Configuration, both, clear, has, set, union, without};
 use super::path::{PathId, Paths, Start};
 use super::problem::{Problem, Shape};
 use super::search::{Found, Taken};
-use crate::budget::{Account, Exhausted, Meter, Pace};
+use crate::budget::{Account, Exhausted, Meter, Pace, Pulse};
 use crate::model::Model;
 
-/// Steps between two looks at the clock.
-const STEPS_PER_LOOK: u64 = 1 << 10;
+/// Survivors that are looked through between two looks at the clock.
+const SURVIVORS_PER_LOOK: usize = 1 << 12;
 /// The first width.
 const WIDTH: usize = 4;
 /// So many times the width may survive a level before the best are kept.
@@ -159,7 +159,9 @@ pub(crate) struct Breadth<'p, const W: usize> {
     survivors: Antichain<W>,
     items: Vec<Item>,
     steps: u64,
+    pulse: Pulse,
     next_look: u64,
+    next_look_at_work: u64,
 }
 
 impl<'p, const W: usize> Breadth<'p, W> {
@@ -287,7 +289,9 @@ impl<'p, const W: usize> Breadth<'p, W> {
             survivors: Antichain::new(),
             items: Vec::new(),
             steps: 0,
+            pulse: Pulse::new(),
             next_look: 0,
+            next_look_at_work: 0,
         }
     }
 
@@ -325,6 +329,7 @@ impl<'p, const W: usize> Breadth<'p, W> {
         is_wanted: &dyn Fn() -> bool,
     ) -> Option<Found> {
         let until = self.steps.saturating_add(steps);
+        self.pulse.pause();
         while self.level < self.goal {
             if self.steps >= until {
                 return None;
@@ -341,7 +346,9 @@ impl<'p, const W: usize> Breadth<'p, W> {
         if self.level as usize == self.problem.completes.len() {
             return Some(self.order(meter).map_or_else(Found::GivenUp, Found::Linearization));
         }
-        self.arrive();
+        if let Err(exhausted) = self.arrive(meter, account, is_wanted) {
+            return Some(Found::GivenUp(exhausted));
+        }
         Some(self.nothing(meter))
     }
 
@@ -381,11 +388,10 @@ impl<'p, const W: usize> Breadth<'p, W> {
         account: &mut Account<'_>,
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<bool, Exhausted> {
-        if self.steps >= self.next_look {
-            self.look(meter, account, is_wanted)?;
-        }
+        self.look_if_due(meter, account, is_wanted)?;
+        self.collect_paths();
         let before = (self.checkpoint.is_none() && self.width < usize::MAX).then(|| self.frontier.clone());
-        self.arrive();
+        self.arrive(meter, account, is_wanted)?;
         let entry = self.problem.completes[self.level as usize];
         let slot = self.problem.entries[entry as usize].slot;
         self.items.clear();
@@ -393,26 +399,24 @@ impl<'p, const W: usize> Breadth<'p, W> {
         self.survivors.clear();
         for position in 0..self.frontier.len() {
             self.steps += 1;
+            self.look_if_due(meter, account, is_wanted)?;
             self.reach(self.frontier[position], slot, false, None);
         }
         let mut next = 0;
         let mut is_cut = false;
         while next < self.items.len() {
-            if self.steps >= self.next_look {
-                self.look(meter, account, is_wanted)?;
-            }
             let is_enough = self.survivors.members.len() > SURVIVORS_PER_WIDTH.saturating_mul(self.width);
             if is_enough || next > LOOKS_PER_WIDTH.saturating_mul(self.width) {
                 is_cut = true;
                 break;
             }
-            self.extend(self.items[next], slot);
+            self.extend(self.items[next], slot, meter, account, is_wanted)?;
             next += 1;
         }
         if self.survivors.members.is_empty() && !is_cut {
             return Ok(false);
         }
-        is_cut |= self.keep(slot);
+        is_cut |= self.keep(slot, meter, account, is_wanted)?;
         if is_cut && let Some(before) = before {
             self.checkpoint = Some((self.level, before));
         }
@@ -423,30 +427,53 @@ impl<'p, const W: usize> Breadth<'p, W> {
         Ok(true)
     }
 
+    /// Looks at the budget if some steps were tried since the last time, or the model worked much.
+    fn look_if_due(
+        &mut self,
+        meter: &Meter<'_>,
+        account: &mut Account<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), Exhausted> {
+        if self.steps >= self.next_look || self.compiled.work() >= self.next_look_at_work {
+            self.look(meter, account, is_wanted)?;
+        }
+        Ok(())
+    }
+
     fn look(
         &mut self,
         meter: &Meter<'_>,
         account: &mut Account<'_>,
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<(), Exhausted> {
-        self.next_look = self.steps + STEPS_PER_LOOK;
-        meter.check_time()?;
+        let steps = self.pulse.look(meter)?;
+        self.next_look = self.steps + steps;
+        self.next_look_at_work = self.compiled.work() + steps * WORK_PER_STEP;
         account.set(self.bytes())?;
         if !is_wanted() {
             return Err(Exhausted::Decided);
         }
+        Ok(())
+    }
+
+    /// Throws away the steps that nothing needs any more. Only between two levels: within one, configurations are elsewhere as well.
+    fn collect_paths(&mut self) {
         if self.paths.is_full() {
             let checkpoint = self.checkpoint.iter_mut().flat_map(|(_, frontier)| frontier);
             let all = self.frontier.iter_mut().chain(checkpoint);
-            let all = all.chain(&mut self.seen.members).chain(&mut self.survivors.members);
             self.paths.collect(all.map(|configuration| &mut configuration.path));
         }
-        Ok(())
     }
 
     /// The survivors become the frontier: those with the most bits, as many as the width allows, without what is dominated.
     /// Says whether any were thrown away.
-    fn keep(&mut self, slot: u32) -> bool {
+    fn keep(
+        &mut self,
+        slot: u32,
+        meter: &Meter<'_>,
+        account: &mut Account<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<bool, Exhausted> {
         let mut survivors = std::mem::take(&mut self.survivors.members);
         for survivor in &mut survivors {
             clear(&mut survivor.done, slot);
@@ -458,7 +485,15 @@ impl<'p, const W: usize> Breadth<'p, W> {
         self.seen.clear();
         self.frontier.clear();
         let mut is_cut = false;
-        for &survivor in &survivors {
+        for (number, &survivor) in survivors.iter().enumerate() {
+            if number % SURVIVORS_PER_LOOK == SURVIVORS_PER_LOOK - 1 {
+                // They are held here, and not where they are counted.
+                meter.check_time()?;
+                account.set(self.bytes() + size_of_val(&*survivors))?;
+                if !is_wanted() {
+                    return Err(Exhausted::Decided);
+                }
+            }
             if self.seen.insert(survivor, &self.crash_sets) {
                 if self.frontier.len() == self.width {
                     is_cut = true;
@@ -469,7 +504,7 @@ impl<'p, const W: usize> Breadth<'p, W> {
         }
         self.survivors.members = survivors;
         self.survivors.clear();
-        is_cut
+        Ok(is_cut)
     }
 
     fn complete(&mut self, entry: u32) {
@@ -499,7 +534,12 @@ impl<'p, const W: usize> Breadth<'p, W> {
     }
 
     /// Takes in the operations that are in flight from this level on.
-    fn arrive(&mut self) {
+    fn arrive(
+        &mut self,
+        meter: &Meter<'_>,
+        account: &mut Account<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), Exhausted> {
         let level = self.level as usize;
         self.options.clear();
         self.moves.clear();
@@ -519,11 +559,13 @@ impl<'p, const W: usize> Breadth<'p, W> {
         let effectful = both(&arrived, &effectful);
         let has_pure = arrived != effectful;
         for position in 0..self.frontier.len() {
+            self.look_if_due(meter, account, is_wanted)?;
             let state = self.frontier[position].state;
             let pure = if has_pure { both(&self.options(state).pure, &arrived) } else { [0; W] };
             let configuration = &mut self.frontier[position];
             configuration.available = union(&configuration.available, &effectful);
             configuration.done = union(&configuration.done, &pure);
         }
+        Ok(())
     }
 }

@@ -4,8 +4,13 @@
 //! both is small, transitions are remembered in a table, so that a model is asked once for each; beyond that every step
 //! asks the model, whose answer is then no slower than a lookup in a table that does not fit the cache.
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher;
 
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
+
+use super::frontier::append;
+use crate::budget::Pace;
 use crate::model::Model;
 
 /// A call, by number in its partition.
@@ -17,6 +22,9 @@ pub(crate) type StateId = u32;
 pub(crate) const REFUSED: StateId = u32::MAX;
 /// A transition that was not asked for yet.
 const NOT_ASKED: StateId = u32::MAX - 1;
+/// Work of the model that counts as a step between two looks of a search at its budget: at the usual pulse that makes two mebibytes of
+/// states.
+pub(crate) const WORK_PER_STEP: u64 = 1 << 4;
 /// The most transitions that are remembered, 4 bytes each.
 const TABLE_LIMIT: usize = 1 << 20;
 
@@ -35,11 +43,14 @@ pub(crate) struct Compiled<'m, M: Model> {
     pub model: &'m M,
     calls: &'m Calls<M::Call>,
     states: Vec<M::State>,
-    ids: FxHashMap<M::State, StateId>,
+    /// The numbers of the states, with their hashes, so that no state is hashed twice.
+    ids: HashTable<(u64, StateId)>,
     /// `table[state * calls + call]`, for the states that have a row.
     table: Vec<StateId>,
     /// What the states say that they hold on the heap.
     heap_bytes: usize,
+    /// Work that the model did, in units of [`Pace`].
+    work: u64,
 }
 
 impl<'m, M: Model> Compiled<'m, M> {
@@ -49,9 +60,10 @@ impl<'m, M: Model> Compiled<'m, M> {
             model,
             calls,
             states: Vec::new(),
-            ids: FxHashMap::default(),
+            ids: HashTable::new(),
             table: Vec::new(),
             heap_bytes: 0,
+            work: 0,
         };
         compiled.intern(model.init());
         compiled
@@ -73,7 +85,10 @@ impl<'m, M: Model> Compiled<'m, M> {
     }
 
     fn ask(&mut self, state: StateId, call: CallId) -> StateId {
-        match self.model.step(&self.states[state as usize], &self.calls.calls[call as usize]) {
+        let next = self.model.step(&self.states[state as usize], &self.calls.calls[call as usize]);
+        let bytes = self.model.heap_bytes(next.as_ref().unwrap_or(&self.states[state as usize]));
+        self.work += Pace::units_of_bytes(bytes) as u64;
+        match next {
             Ok(next) if next == self.states[state as usize] => state,
             Ok(next) => self.intern(next),
             Err(_) => REFUSED,
@@ -82,14 +97,17 @@ impl<'m, M: Model> Compiled<'m, M> {
 
     /// The number of a state.
     pub fn intern(&mut self, state: M::State) -> StateId {
-        if let Some(&id) = self.ids.get(&state) {
+        let hash = FxBuildHasher.hash_one(&state);
+        let states = &self.states;
+        let is_it = |&(other, id): &(u64, StateId)| other == hash && states[id as usize] == state;
+        if let Some(&(_, id)) = self.ids.find(hash, is_it) {
             return id;
         }
         let id = StateId::try_from(self.states.len()).expect("fewer than 2^32 states fit in memory");
         assert!(id < NOT_ASKED, "more states than numbers for them");
         self.heap_bytes += self.model.heap_bytes(&state);
-        self.states.push(state.clone());
-        self.ids.insert(state, id);
+        append(&mut self.states, state);
+        self.ids.insert_unique(hash, (hash, id), |&(hash, _)| hash);
         let rows = self.table.len() + self.calls.calls.len();
         if rows <= TABLE_LIMIT && rows == self.states.len() * self.calls.calls.len() {
             self.table.resize(rows, NOT_ASKED);
@@ -108,6 +126,11 @@ impl<'m, M: Model> Compiled<'m, M> {
         &self.states[state as usize]
     }
 
+    /// Work that the model did so far, in units of [`Pace`]: a search looks at its budget more often where it is much.
+    pub fn work(&self) -> u64 {
+        self.work
+    }
+
     /// All states that were met, by number.
     pub fn states(&self) -> &[M::State] {
         &self.states
@@ -115,8 +138,11 @@ impl<'m, M: Model> Compiled<'m, M> {
 
     /// Bytes held, about: of what states own on the heap, what their model says ([`Model::heap_bytes`]).
     pub fn bytes(&self) -> usize {
-        let per_state = 2 * size_of::<M::State>() + size_of::<StateId>() + 8;
-        self.states.capacity() * per_state + self.table.capacity() * size_of::<StateId>() + self.heap_bytes
+        self.states.capacity() * size_of::<M::State>()
+            // While it doubles, the old one is there as well.
+            + 3 * self.ids.allocation_size() / 2
+            + self.table.capacity() * size_of::<StateId>()
+            + self.heap_bytes
     }
 }
 
@@ -128,6 +154,8 @@ pub(crate) trait Steps {
     fn is_pure(&self, call: CallId) -> bool;
     /// [`Compiled::bytes`].
     fn bytes(&self) -> usize;
+    /// [`Compiled::work`].
+    fn work(&self) -> u64;
 }
 
 impl<M: Model> Steps for Compiled<'_, M> {
@@ -142,6 +170,10 @@ impl<M: Model> Steps for Compiled<'_, M> {
     fn bytes(&self) -> usize {
         Compiled::bytes(self)
     }
+
+    fn work(&self) -> u64 {
+        Compiled::work(self)
+    }
 }
 
 impl<S: Steps> Steps for &mut S {
@@ -155,5 +187,9 @@ impl<S: Steps> Steps for &mut S {
 
     fn bytes(&self) -> usize {
         (**self).bytes()
+    }
+
+    fn work(&self) -> u64 {
+        (**self).work()
     }
 }

@@ -58,15 +58,12 @@
 //! operations other than crashed ones. No rule loses the longest: the exchanges keep the number, pure operations first can only add to it, and
 //! crashed operations do not count.
 
-use super::compiled::{CallId, Compiled, REFUSED, StateId};
+use super::compiled::{CallId, Compiled, REFUSED, StateId, WORK_PER_STEP};
 use super::crashed::{CrashSetId, CrashSets};
 use super::memo::Memo;
 use super::problem::{Entry, NONE, Problem};
-use crate::budget::{Account, Exhausted, Meter};
+use crate::budget::{Account, Exhausted, Meter, Pulse};
 use crate::model::Model;
-
-/// Steps between two looks at the clock.
-const STEPS_PER_LOOK: u64 = 1 << 10;
 
 /// When the level that is asked for was reached: so many configurations more, for a longer order that reaches it.
 pub(crate) const CONFIGURATIONS_FOR_LONGER: u64 = 20_000;
@@ -162,6 +159,11 @@ pub(crate) struct Search<'p, M: Model> {
     /// The level at which to stop, and the number of configurations to stop at once it is reached.
     goal: Option<u32>,
     stop_at: u64,
+    pulse: Pulse,
+    /// The model's work at which to look at the budget.
+    next_look: u64,
+    /// What was held at the last look.
+    booked_bytes: usize,
 }
 
 impl<'p, M: Model> Search<'p, M> {
@@ -200,6 +202,9 @@ impl<'p, M: Model> Search<'p, M> {
             configurations: 0,
             goal: None,
             stop_at: u64::MAX,
+            pulse: Pulse::new(),
+            next_look: 0,
+            booked_bytes: 0,
         };
         search.arrive();
         search
@@ -253,7 +258,8 @@ impl<'p, M: Model> Search<'p, M> {
         account: &mut Account<'_>,
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<Option<Found>, Exhausted> {
-        let mut steps = 0_u64;
+        let (mut steps, mut next_look) = (0_u64, 0);
+        self.pulse.pause();
         if self.frames.is_empty() {
             self.enter(None, meter)?;
         }
@@ -261,9 +267,10 @@ impl<'p, M: Model> Search<'p, M> {
             if self.configurations >= until {
                 return Ok(None);
             }
-            if steps.is_multiple_of(STEPS_PER_LOOK) {
-                meter.check_time()?;
-                account.set(self.bytes())?;
+            if steps >= next_look || self.compiled.work() >= self.next_look {
+                next_look = steps + self.look_at_clock(meter)?;
+                self.booked_bytes = self.bytes();
+                account.set(self.booked_bytes)?;
                 if !is_wanted() {
                     return Err(Exhausted::Decided);
                 }
@@ -289,6 +296,13 @@ impl<'p, M: Model> Search<'p, M> {
         }
     }
 
+    /// Looks at the clock, and says how many steps may be taken until the next look.
+    fn look_at_clock(&mut self, meter: &Meter<'_>) -> Result<u64, Exhausted> {
+        let steps = self.pulse.look(meter)?;
+        self.next_look = self.compiled.work() + steps * WORK_PER_STEP;
+        Ok(steps)
+    }
+
     /// Enters the present configuration: a frame, with all that can be tried from it.
     fn enter(
         &mut self,
@@ -311,7 +325,7 @@ impl<'p, M: Model> Search<'p, M> {
         } else if self.is_new(meter)? {
             let before = matches!(taken, Some(Taken::Crashed(_))).then_some(state_before);
             self.add_in_flight(before, start);
-            self.add_crashed(before);
+            self.add_crashed(before, meter)?;
         }
         if self.candidates.len() == start {
             self.note_best();
@@ -424,7 +438,7 @@ impl<'p, M: Model> Search<'p, M> {
     }
 
     /// Adds the crashed operations that can be next. To be called after `add_in_flight`, which marks calls.
-    fn add_crashed(&mut self, before: Option<StateId>) {
+    fn add_crashed(&mut self, before: Option<StateId>, meter: &Meter<'_>) -> Result<(), Exhausted> {
         let uncounted_there =
             self.uncounted_arrivals.partition_point(|&arrival| arrival <= self.level) as u32;
         let uncounted_used = self.crash_sets.used(self.used, UNCOUNTED);
@@ -434,6 +448,10 @@ impl<'p, M: Model> Search<'p, M> {
             if there == 0 {
                 // Groups stand in the order of their first arrival.
                 break;
+            }
+            if self.compiled.work() >= self.next_look {
+                self.look_at_clock(meter)?;
+                meter.check_memory(self.bytes().saturating_sub(self.booked_bytes))?;
             }
             let (call, number) = (group.call, number as u32);
             let is_used_up = if self.counted[number as usize] {
@@ -451,6 +469,7 @@ impl<'p, M: Model> Search<'p, M> {
                 _ => {}
             }
         }
+        Ok(())
     }
 
     /// Whether, after a crashed operation has led from the present state to `next_state`, there is any step that would not

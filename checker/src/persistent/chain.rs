@@ -66,8 +66,8 @@ impl<T> Chain<T> {
     /// About how many bytes this version has for itself.
     #[must_use]
     pub fn own_bytes(&self) -> usize {
-        // The two counters of an Arc.
-        size_of::<Link<T>>() + 2 * size_of::<usize>()
+        // The two counters of an Arc, and what an allocator takes for itself.
+        size_of::<Link<T>>() + 3 * size_of::<usize>()
     }
 
     fn hash(&self) -> u64 {

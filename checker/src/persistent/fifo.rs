@@ -82,8 +82,8 @@ impl<T: Clone + Hash> Fifo<T> {
     /// About how many bytes this version has for itself.
     #[must_use]
     pub fn own_bytes(&self) -> usize {
-        // A node holds the element and the next one, in an Arc each.
-        size_of::<T>() + 6 * size_of::<usize>()
+        // A node holds the element and the next one, in an Arc each, with what an allocator takes for itself.
+        size_of::<T>() + 9 * size_of::<usize>()
     }
 }
 

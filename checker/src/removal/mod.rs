@@ -30,6 +30,8 @@ pub struct Removal {
 
 /// With more bonds than this, times the number of operations, the model does not say any.
 const BONDS_PER_OPERATION: usize = 64;
+/// And with more than this: they are held in memory.
+const BONDS_LIMIT: usize = 1 << 21;
 
 impl Removal {
     /// Each pure call by itself, and nothing else. Sound for every model: in a linearization take away a call that leaves
@@ -71,7 +73,7 @@ impl Removal {
 
 /// The most bonds that a model says of so many operations.
 fn limit(operations: usize) -> usize {
-    BONDS_PER_OPERATION * operations.max(64)
+    (BONDS_PER_OPERATION * operations.max(64)).min(BONDS_LIMIT)
 }
 
 /// Containers: queue, stack, bag, priority queue and set.

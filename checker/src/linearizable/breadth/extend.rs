@@ -6,6 +6,7 @@ use super::super::frontier::{Bits, Configuration, append, both, clear, has, meet
 use super::super::problem::NONE;
 use super::super::search::{Taken, UNCOUNTED};
 use super::{Breadth, Item, Move, Options, call_of};
+use crate::budget::{Account, Exhausted, Meter};
 
 impl<const W: usize> Breadth<'_, W> {
     /// A configuration that is closed under pure operations, reached from one in which the operation that completes was done
@@ -28,13 +29,24 @@ impl<const W: usize> Breadth<'_, W> {
     }
 
     /// Tries all steps from a configuration.
-    pub(super) fn extend(&mut self, item: Item, slot: u32) {
+    ///
+    /// # Errors
+    /// What ran out.
+    pub(super) fn extend(
+        &mut self,
+        item: Item,
+        slot: u32,
+        meter: &Meter<'_>,
+        account: &mut Account<'_>,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Result<(), Exhausted> {
         let from = self.seen.members[item.number as usize];
         if !self.is_hopeful(from.state) {
-            return;
+            return Ok(());
         }
         let options = self.options(from.state);
         for number in options.start..options.end {
+            self.look_if_due(meter, account, is_wanted)?;
             let step = self.moves[number];
             self.steps += 1;
             if item.before.is_some_and(|before| {
@@ -51,6 +63,7 @@ impl<const W: usize> Breadth<'_, W> {
                 Taken::Crashed(group) => self.take_crashed(&from, group, &step, slot),
             }
         }
+        Ok(())
     }
 
     /// Whether the operation that completes is legal in some state that leads on from `state`. Every operation in flight and
