@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use labrys_nemesis::FaultKind;
 use labrys_seed::Seed;
-use labrys_store::raft::{Defect, Defects};
+use labrys_store::raft::{Defect, Defects, ReadMode};
 use labrys_workloads::workload::WORKLOADS;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -207,6 +207,8 @@ options! {
     [value_name = "BOOL"] pre_vote: bool = |_| true;
     /// Whether a leader of the reference store that has not heard from a majority for an election timeout steps down
     [value_name = "BOOL"] check_quorum: bool = |_| true;
+    /// How the reference store answers reads: log, read-index, follower, lease, or local, which is not linearizable
+    [value_name = "MODE"] read_mode: ReadMode = |_| ReadMode::ReadIndex;
     /// How long the checker may search before it says unknown
     [value_name = "DURATION", value_parser = humantime::parse_duration]
     check_time_limit: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(120);

@@ -395,6 +395,7 @@ fn workload_options(config: &TestConfig, db: &dyn Db) -> WorkloadOptions {
         key_count: config.key_count,
         ops_per_key: config.ops_per_key,
         time_limit_ms: u64::try_from(config.time_limit.as_millis()).unwrap_or(u64::MAX),
+        read_mode: config.read_mode,
         seed: config.seed.fork("workload"),
         ..WorkloadOptions::default()
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use labrys_history::Value;
 use labrys_seed::Seed;
+use labrys_store::raft::ReadMode;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -82,6 +83,8 @@ pub struct WorkloadOptions {
     pub processes_per_key: Option<usize>,
     /// Which values are written.
     pub values: WrittenValues,
+    /// How the reference store is to answer reads.
+    pub read_mode: ReadMode,
     /// No operation is invoked later than so long after the first.
     pub time_limit_ms: u64,
     /// The seed of the run.
@@ -99,6 +102,7 @@ impl Default for WorkloadOptions {
             ops_per_key: 200,
             processes_per_key: None,
             values: WrittenValues::Below(5),
+            read_mode: ReadMode::ReadIndex,
             time_limit_ms: 30_000,
             seed: Seed(0),
         }

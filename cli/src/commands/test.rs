@@ -31,6 +31,7 @@ Examples:
   labrys test --nemesis partition-leader,kill --nemesis-interval 2s
   labrys test campaign.toml --seed 7                options from a file; flags win
   labrys test labrys-runs/latest/test.toml          repeat a run
+  labrys test --read-mode local                     reads that may be stale: must be found invalid
   labrys test --defect local-leader-read            switch a bug of the store on
   labrys test --time-limit 1h --fail-fast           stop at the first violation
 

@@ -73,7 +73,8 @@ pub(super) fn factory(options: &WorkloadOptions) -> Result<Arc<dyn ClientFactory
             "the store's clients need at least one node",
         ));
     }
-    Ok(Arc::new(LabrysStore::new(options.node_addresses.clone(), ClientOptions::default(), options.seed)))
+    let client_options = ClientOptions { read_mode: options.read_mode, ..ClientOptions::default() };
+    Ok(Arc::new(LabrysStore::new(options.node_addresses.clone(), client_options, options.seed)))
 }
 
 #[async_trait]
