@@ -104,6 +104,7 @@ impl From<&StartError> for Exit {
                 | labrys_raft::StartError::AppliedBeyondLog { .. },
             ) => Exit::Corrupt,
             StartError::Raft(_) | StartError::Security(_) | StartError::Address { .. } => Exit::Usage,
+            StartError::MetricsListen { .. } => Exit::Listen,
             StartError::System { .. } => Exit::System,
         }
     }

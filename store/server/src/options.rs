@@ -134,6 +134,9 @@ pub struct Flags {
     /// Most bytes in the keys and values of these requests; what goes beyond is refused [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     pub max_inflight_bytes: Option<usize>,
+    /// Serve /metrics and /health over plain HTTP at this address [default: not at all].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics_listen: Option<String>,
     /// The form of the log lines on stderr [default: json].
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -273,6 +276,7 @@ pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Re
         inflight_requests: flags.max_inflight_requests.unwrap_or(limits.inflight_requests),
         inflight_bytes: flags.max_inflight_bytes.unwrap_or(limits.inflight_bytes),
     };
+    server.metrics_listen = flags.metrics_listen;
     server.security = Security::load(&SecurityFiles {
         tls_certificate: flags.tls_certificate,
         tls_key: flags.tls_key,
@@ -322,6 +326,7 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         max_request_bytes: flags.max_request_bytes.or(file.max_request_bytes),
         max_inflight_requests: flags.max_inflight_requests.or(file.max_inflight_requests),
         max_inflight_bytes: flags.max_inflight_bytes.or(file.max_inflight_bytes),
+        metrics_listen: flags.metrics_listen.or(file.metrics_listen),
         log_format: flags.log_format.or(file.log_format),
     }
 }

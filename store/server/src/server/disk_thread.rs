@@ -6,10 +6,11 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use labrys_raft::{LogIndex, PersistBatch, Sequence};
 
+use super::metrics::Metrics;
 use crate::wal::{Wal, WalError};
 
 #[derive(Default)]
@@ -26,6 +27,8 @@ pub struct DiskQueue {
     queue: Mutex<Queue>,
     filled: Condvar,
     persisted: AtomicU64,
+    /// Where writes are measured, if they are.
+    pub(super) metrics: OnceLock<Arc<Metrics>>,
 }
 
 impl DiskQueue {
@@ -37,6 +40,12 @@ impl DiskQueue {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many batches wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lock().batches.len()
     }
 
     /// Hands a batch over.
@@ -94,7 +103,11 @@ pub fn run(mut wal: Wal, queue: &DiskQueue, wake: impl Fn()) -> Result<(), WalEr
     let mut compacted = LogIndex(0);
     while let Some((group, compact_up_to)) = queue.take(compacted) {
         if let Some(last) = group.last() {
-            wal.write(&group)?;
+            let mut write = || wal.write(&group);
+            match queue.metrics.get() {
+                Some(metrics) => metrics.log_write(&group, write)?,
+                None => write()?,
+            }
             queue.persisted.store(last.sequence.0, Ordering::Release);
             wake();
         }

@@ -40,6 +40,12 @@ pub struct Link {
 }
 
 impl Link {
+    /// How many messages wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
     /// Hands a message over, or drops it.
     pub fn send(&self, message: Message) {
         if let Err(mpsc::error::TrySendError::Full(message)) = self.queue.try_send(message) {

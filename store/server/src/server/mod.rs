@@ -12,6 +12,7 @@
 //! - [`disk_thread`]: group commit; [`snapshot_thread`]: snapshot files, beside it;
 //! - [`addresses`]: where the nodes are reached;
 //! - [`limits`]: how much a node takes on at a time;
+//! - [`health`], [`metrics`]: what a node tells its operators;
 //! - [`links`]: messages to the peers, which may be lost;
 //! - [`services`]: gRPC in, gRPC out;
 //! - [`data_dir`]: whose directory it is, and that only one process uses it;
@@ -20,9 +21,12 @@
 pub mod addresses;
 pub mod data_dir;
 pub mod disk_thread;
+pub mod health;
 pub mod limits;
 pub mod links;
 pub mod log_clock;
+#[allow(clippy::disallowed_methods)] // It owns a clock.
+pub mod metrics;
 #[allow(clippy::disallowed_methods)] // It owns a clock.
 pub mod node_loop;
 pub mod replica;

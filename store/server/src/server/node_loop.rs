@@ -15,6 +15,7 @@ use tracing::{error, info};
 
 use super::addresses::Addresses;
 use super::disk_thread::DiskQueue;
+use super::health::LeaderKnown;
 use super::links::Link;
 use super::replica::{
     Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus, SnapshotEvent, SnapshotJob,
@@ -51,6 +52,25 @@ pub struct LoopStatus {
     pub uptime: Duration,
     /// The latest changes of the leader, oldest first.
     pub leader_changes: Vec<LeaderChange>,
+    /// What the loop has counted.
+    pub counters: LoopCounters,
+}
+
+/// What the loop counts since its start, and what waits in it.
+#[derive(Clone, Debug, Default)]
+pub struct LoopCounters {
+    /// Changes of the leader.
+    pub leader_changes: u64,
+    /// Writes handed to Raft.
+    pub writes: u64,
+    /// Reads handed to Raft.
+    pub reads: u64,
+    /// Requests that are taken and not answered.
+    pub waiting: usize,
+    /// Batches that wait for the disk.
+    pub disk_queue: usize,
+    /// Messages that wait for each peer's link.
+    pub link_queues: Vec<(NodeId, usize)>,
 }
 
 enum LoopInput {
@@ -77,6 +97,7 @@ struct AskedChanges {
 pub struct NodeHandle {
     queue: SyncSender<LoopInput>,
     revisions: watch::Receiver<Revision>,
+    leader_known: LeaderKnown,
 }
 
 impl NodeHandle {
@@ -120,6 +141,12 @@ impl NodeHandle {
     #[must_use]
     pub fn revisions(&self) -> watch::Receiver<Revision> {
         self.revisions.clone()
+    }
+
+    /// Whether a leader is known. Closed when the loop has ended.
+    #[must_use]
+    pub fn leader_known(&self) -> LeaderKnown {
+        self.leader_known.clone()
     }
 
     /// Where a watch begins; `None` if the node is shutting down.
@@ -199,6 +226,8 @@ pub struct NodeLoop {
     next_token: u64,
     waiting: HashMap<Token, oneshot::Sender<Answer>>,
     revisions: watch::Sender<Revision>,
+    leader_known: watch::Sender<bool>,
+    counters: LoopCounters,
     known_leader: Option<(Term, Option<NodeId>)>,
     leader_changes: VecDeque<LeaderChange>,
     inputs: Vec<ReplicaInput>,
@@ -233,6 +262,7 @@ impl NodeLoop {
     pub fn new(parts: NodeLoopParts) -> (NodeLoop, NodeHandle) {
         let (sender, queue) = sync_channel(QUEUE_INPUTS);
         let (revisions, seen_revisions) = watch::channel(parts.replica.revision());
+        let (leader_known, seen_leader_known) = watch::channel(false);
         let node_loop = NodeLoop {
             id: parts.id,
             replica: parts.replica,
@@ -249,12 +279,14 @@ impl NodeLoop {
             next_token: 1,
             waiting: HashMap::new(),
             revisions,
+            leader_known,
+            counters: LoopCounters::default(),
             known_leader: None,
             leader_changes: VecDeque::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
-        (node_loop, NodeHandle { queue: sender, revisions: seen_revisions })
+        (node_loop, NodeHandle { queue: sender, revisions: seen_revisions, leader_known: seen_leader_known })
     }
 
     /// The body of the thread.
@@ -318,6 +350,11 @@ impl NodeLoop {
                 let token = Token(self.next_token);
                 self.next_token += 1;
                 self.waiting.insert(token, reply);
+                match &request {
+                    ClientRequest::Read(..) => self.counters.reads += 1,
+                    ClientRequest::Write(_) => self.counters.writes += 1,
+                    _ => {}
+                }
                 self.inputs.push(ReplicaInput::Request { token, request });
             }
             LoopInput::Peer(messages) => self.inputs.extend(messages.into_iter().map(ReplicaInput::Receive)),
@@ -326,6 +363,12 @@ impl NodeLoop {
                     replica: self.replica.status(digest_at_index),
                     uptime: now - self.started,
                     leader_changes: self.leader_changes.iter().copied().collect(),
+                    counters: LoopCounters {
+                        waiting: self.waiting.len(),
+                        disk_queue: self.disk.waiting(),
+                        link_queues: self.links.iter().map(|(peer, link)| (*peer, link.waiting())).collect(),
+                        ..self.counters.clone()
+                    },
                 });
             }
             LoopInput::WatchFrom { asked, reply } => {
@@ -442,6 +485,8 @@ impl NodeLoop {
         }
         if self.known_leader != Some((term, leader)) {
             self.known_leader = Some((term, leader));
+            self.leader_known.send_replace(leader.is_some());
+            self.counters.leader_changes += 1;
             if self.leader_changes.len() == KEPT_LEADER_CHANGES {
                 self.leader_changes.pop_front();
             }

@@ -21,8 +21,10 @@ use tracing::{info, warn};
 use super::addresses::Addresses;
 use super::data_dir::{self, DataDirError, DataDirLock};
 use super::disk_thread::{self, DiskQueue};
+use super::health::{self, LeaderKnown};
 use super::limits::{Admission, Limits, explain_too_large};
 use super::links;
+use super::metrics::{self, Exporter, MeasureLayer, Metrics};
 use super::node_loop::{Connect, LoopEnd, NodeHandle, NodeLoop, NodeLoopParts};
 use super::replica::{Replica, SnapshotPolicy};
 use super::services::Services;
@@ -79,6 +81,8 @@ pub struct ServerOptions {
     pub wal: WalOptions,
     /// How much it takes on at a time.
     pub limits: Limits,
+    /// Where it serves `/metrics` and `/health` over HTTP.
+    pub metrics_listen: Option<String>,
     /// TLS and the token: of its clients, of its peers, and its own towards those.
     pub security: Security,
     /// When a snapshot is taken.
@@ -109,6 +113,7 @@ impl ServerOptions {
             machine: MachineOptions::default(),
             wal: WalOptions::default(),
             limits: Limits::default(),
+            metrics_listen: None,
             security: Security::default(),
             snapshots: SnapshotPolicy::default(),
             kept_entries: 5000,
@@ -176,6 +181,14 @@ pub enum StartError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The address for metrics is not to be had.
+    #[error("cannot listen on {address} for metrics: {source}")]
+    MetricsListen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("cannot {action}: {source}")]
     System {
@@ -222,6 +235,7 @@ pub struct Server {
     disk: Arc<DiskQueue>,
     threads: Vec<JoinHandle<()>>,
     serving: tokio::task::JoinHandle<()>,
+    metrics: Option<(SocketAddr, tokio::task::JoinHandle<io::Result<()>>)>,
     shutdown: Option<oneshot::Sender<()>>,
     /// Set: what takes long is given up.
     ending: Arc<AtomicBool>,
@@ -246,6 +260,8 @@ impl Server {
         let address = listener.local_addr().map_err(system("use the listening socket"))?;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(system("use the listening socket"))?;
+
+        let metrics_listener = metrics_listener(options)?;
 
         let (fatal_sender, fatal) = mpsc::unbounded_channel();
         let disk = DiskQueue::new();
@@ -281,20 +297,49 @@ impl Server {
             LoopEnd::InvariantBroken { what } => Err(Fatal::InvariantBroken { what }),
         })?);
 
-        let services =
-            Services::new(id, handle.clone(), addresses, options.defects, Admission::new(options.limits));
+        let admission = Admission::new(options.limits);
+        let services = Services::new(id, handle.clone(), addresses, options.defects, Arc::clone(&admission));
+        let leader_known = handle.leader_known();
+        let exporter = |metrics| Exporter {
+            metrics,
+            refusals: services.refusals(),
+            admission,
+            handle: handle.clone(),
+            leader_known,
+        };
+        let metrics = match metrics_listener {
+            Some(listener) => {
+                let measured = Arc::<Metrics>::default();
+                let _ = disk.metrics.set(Arc::clone(&measured));
+                let address = listener.local_addr().map_err(system("use the socket for metrics"))?;
+                info!(event = "metrics_listening", node = id.0, address = %address, "serving metrics");
+                let task = tokio::spawn(metrics::serve(listener, exporter(Arc::clone(&measured))));
+                Some((address, task, measured))
+            }
+            None => None,
+        };
+        let measured = metrics.as_ref().map(|(_, _, measured)| Arc::clone(measured));
+        let metrics = metrics.map(|(address, task, _)| (address, task));
         let (shutdown, shutdown_asked) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, services, options.clone(), shutdown_asked, fatal_sender));
+        let front =
+            Front { services, options: options.clone(), leader_known: handle.leader_known(), measured };
+        let serving = tokio::spawn(serve(listener, front, shutdown_asked, fatal_sender));
         let startup_ms = started.elapsed().as_secs_f64() * 1000.0;
         info!(event = "listening", node = id.0, address = %address, snapshot, entries, term, startup_ms, "serving");
         let shutdown = Some(shutdown);
-        Ok(Server { address, handle, disk, threads, serving, shutdown, ending, fatal, _lock: lock })
+        Ok(Server { address, handle, disk, threads, serving, metrics, shutdown, ending, fatal, _lock: lock })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it serves metrics, if it does.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(address, _)| *address)
     }
 
     /// Waits until the node cannot go on.
@@ -322,6 +367,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.serving.abort();
+        if let Some((_, metrics)) = &self.metrics {
+            metrics.abort();
+        }
         self.ending.store(true, Ordering::Relaxed);
         if self.shutdown.is_some() {
             self.disk.abandon();
@@ -413,13 +461,35 @@ fn spawn(
     spawned.map_err(|source| StartError::System { action: "start a thread", source })
 }
 
-async fn serve(
-    listener: tokio::net::TcpListener,
+/// Binds the address for metrics, if one is asked for.
+fn metrics_listener(options: &ServerOptions) -> Result<Option<tokio::net::TcpListener>, StartError> {
+    let Some(address) = &options.metrics_listen else { return Ok(None) };
+    let listen = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(listener)
+    };
+    listen().map(Some).map_err(|source| StartError::MetricsListen { address: address.clone(), source })
+}
+
+/// What stands behind the port.
+struct Front {
     services: Services,
     options: ServerOptions,
+    leader_known: LeaderKnown,
+    measured: Option<Arc<Metrics>>,
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    front: Front,
     shutdown_asked: oneshot::Receiver<()>,
     fatal: mpsc::UnboundedSender<Fatal>,
 ) {
+    let Front { services, options, leader_known, measured } = front;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    tokio::spawn(health::report(reporter, leader_known));
     let peer = PeerServer::new(services.clone()).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
     let mut server = tonic::transport::Server::builder();
     let ServerOptions { security, limits, .. } = options;
@@ -433,6 +503,7 @@ async fn serve(
         };
     }
     let result = server
+        .layer(option_layer(measured.map(|metrics| MeasureLayer { metrics })))
         .layer(option_layer(security.token.map(|token| TokenLayer { token })))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
@@ -443,6 +514,7 @@ async fn serve(
         .add_service(DataServer::new(services.clone()).max_decoding_message_size(limits.request_bytes))
         .add_service(peer)
         .add_service(AdminServer::new(services))
+        .add_service(health)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
             let _ = shutdown_asked.await;
         })

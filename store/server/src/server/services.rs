@@ -13,6 +13,7 @@ use tracing::warn;
 use super::addresses::Addresses;
 use super::limits::Admission;
 use super::links;
+use super::metrics::Refusals;
 use super::node_loop::NodeHandle;
 use super::replica::{Answer, ClientRequest};
 use crate::api::limits::{check_operation, check_query};
@@ -38,6 +39,7 @@ struct Shared {
     addresses: Addresses,
     defects: Defects,
     admission: Arc<Admission>,
+    refusals: Arc<Refusals>,
     watches: AtomicUsize,
 }
 
@@ -105,8 +107,19 @@ impl Services {
         defects: Defects,
         admission: Arc<Admission>,
     ) -> Services {
-        let watches = AtomicUsize::new(0);
-        Services { shared: Arc::new(Shared { id, handle, addresses, defects, admission, watches }) }
+        let (refusals, watches) = (Arc::default(), AtomicUsize::new(0));
+        Services { shared: Arc::new(Shared { id, handle, addresses, defects, admission, refusals, watches }) }
+    }
+
+    /// How often each refusal was the answer.
+    #[must_use]
+    pub fn refusals(&self) -> Arc<Refusals> {
+        Arc::clone(&self.shared.refusals)
+    }
+
+    /// Counts what is refused on the way.
+    fn counted<T>(&self, result: Result<T, api::Refused>) -> Result<T, api::Refused> {
+        result.inspect_err(|refused| self.shared.refusals.count(refused.code()))
     }
 
     fn address(&self, node: NodeId) -> String {
@@ -119,8 +132,8 @@ impl Services {
         read_mode: i32,
         deadline: Option<Instant>,
     ) -> Result<Reading, Declined> {
-        let bytes = check_query(&query)?;
-        let mode = api::members::read_mode(read_mode)?;
+        let bytes = self.counted(check_query(&query))?;
+        let mode = self.counted(api::members::read_mode(read_mode))?;
         match self.ask(ClientRequest::Read(query, mode), bytes, deadline).await? {
             Answered::Reading(reading) => Ok(reading),
             _ => Err(foreign_answer()),
@@ -133,8 +146,8 @@ impl Services {
         operation: Operation,
         deadline: Option<Instant>,
     ) -> Result<(LogIndex, Revision, Done), Declined> {
-        let placement = Placement::try_from(session)?;
-        let bytes = check_operation(&operation)?;
+        let placement = self.counted(Placement::try_from(session))?;
+        let bytes = self.counted(check_operation(&operation))?;
         let is_swap = matches!(operation, Operation::Step(Step::CompareAndSet { .. }));
         match self.ask(ClientRequest::Write(Command { placement, operation }), bytes, deadline).await? {
             // A comparison that was made at proposal (a defect) is a put in the log.
@@ -152,8 +165,13 @@ impl Services {
         bytes: usize,
         deadline: Option<Instant>,
     ) -> Result<Answered, Declined> {
-        let _admitted = self.shared.admission.admit(bytes)?;
-        self.translate(self.shared.handle.request(request, deadline).await)
+        let _admitted = self.counted(self.shared.admission.admit(bytes))?;
+        let translated = self.translate(self.shared.handle.request(request, deadline).await);
+        translated.inspect_err(|declined| {
+            if let Declined::Refused(refused) = declined {
+                self.shared.refusals.count(refused.code());
+            }
+        })
     }
 
     fn translate(&self, answer: Answer) -> Result<Answered, Declined> {

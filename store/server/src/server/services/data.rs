@@ -16,7 +16,7 @@ impl api::data_server::Data for Services {
         let deadline = deadline(request.metadata(), Instant::now());
         let request = request.into_inner();
         let (request_id, read_mode) = (request.request_id, request.read_mode);
-        let ended = match Query::try_from(request) {
+        let ended = match self.counted(Query::try_from(request)) {
             Ok(query) => Services::read(self, query, read_mode, deadline).await,
             Err(refused) => Err(refused.into()),
         };
@@ -28,7 +28,7 @@ impl api::data_server::Data for Services {
         let deadline = deadline(request.metadata(), Instant::now());
         let api::WriteRequest { request_id, session, operation } = request.into_inner();
         let operation = operation.ok_or_else(|| malformed("a write needs an operation"));
-        let ended = match operation.and_then(Operation::try_from) {
+        let ended = match self.counted(operation.and_then(Operation::try_from)) {
             Ok(operation) => Services::write(self, session, operation, deadline).await,
             Err(refused) => Err(refused.into()),
         };
