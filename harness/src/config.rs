@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::Parser;
 use labrys_nemesis::FaultKind;
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects, ReadMode};
@@ -209,6 +210,8 @@ options! {
     [value_name = "BOOL"] check_quorum: bool = |_| true;
     /// How the reference store answers reads: log, read-index, follower, lease, or local, which is not linearizable
     [value_name = "MODE"] read_mode: ReadMode = |_| ReadMode::ReadIndex;
+    /// A flag of the reference store for all nodes, without its dashes (repeatable): snapshot-entries=50
+    [value_name = "NAME=VALUE"] store_option: Vec<String> = |_| Vec::new();
     /// How long the checker may search before it says unknown
     [value_name = "DURATION", value_parser = humantime::parse_duration]
     check_time_limit: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(120);
@@ -323,9 +326,43 @@ impl TestConfig {
         one_of("--db", &self.db, DATABASES)?;
         let workloads: Vec<&str> = WORKLOADS.iter().map(|entry| entry.name).collect();
         one_of("--workload", &self.workload, &workloads)?;
+        self.store_option.iter().try_for_each(|option| check_store_option(option))?;
         self.defects()?;
         self.fault_kinds().map(drop)
     }
+}
+
+/// Flags of the reference store that the harness gives itself.
+const OWN_STORE_OPTIONS: &[&str] = &[
+    "config",
+    "id",
+    "listen",
+    "peers",
+    "join",
+    "data-dir",
+    "election-timeout-ms",
+    "heartbeat-interval-ms",
+    "pre-vote",
+    "check-quorum",
+    "seed",
+    "defect",
+    "log-format",
+];
+
+/// Whether a flag is one of the reference store's, with a value that it takes, and not the harness's own affair.
+fn check_store_option(option: &str) -> Result<(), ConfigError> {
+    let Some((name, _)) = option.split_once('=') else {
+        return Err(invalid("--store-option", format!("`{option}` is not NAME=VALUE")));
+    };
+    check(!OWN_STORE_OPTIONS.contains(&name), "--store-option", || {
+        format!("`{name}` is set by labrys test itself")
+    })?;
+    let parsed = labrys_store::options::Arguments::try_parse_from(["labrys-store", &format!("--{option}")]);
+    parsed.map(drop).map_err(|error| {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        invalid("--store-option", format!("{first} (labrys-store --help lists its flags)"))
+    })
 }
 
 /// The systems that `--db` can name.
@@ -361,6 +398,21 @@ mod tests {
         let config = flags.or(options("nodes = 7\nrate = 5.0")).resolve(Seed(9)).expect("valid");
         assert_eq!((config.nodes, config.rate, config.key_count), (3, 5.0, 5));
         assert_eq!(config.seed, Seed(9));
+    }
+
+    #[test]
+    fn flags_of_the_store_are_checked_before_anything_is_started() {
+        let good = options("store-option = [\"snapshot-entries=50\", \"segment-bytes=4096\"]");
+        assert_eq!(good.resolve(Seed(1)).expect("valid").store_option.len(), 2);
+        for (option, expected) in [
+            ("snapshot-entries", "is not NAME=VALUE"),
+            ("snapshot-entries=many", "invalid value 'many'"),
+            ("snapshots=1", "unexpected argument '--snapshots'"),
+            ("data-dir=/", "is set by labrys test itself"),
+        ] {
+            let problem = problem(&format!("store-option = [\"{option}\"]"));
+            assert!(problem.starts_with("--store-option: ") && problem.contains(expected), "{problem}");
+        }
     }
 
     #[test]

@@ -194,6 +194,7 @@ impl Rig {
             election_timeout: config.election_timeout,
             pre_vote: config.pre_vote,
             check_quorum: config.check_quorum,
+            flags: config.store_option.clone(),
             seed: config.seed.fork("store"),
             defects: config.defects()?,
         };

@@ -193,6 +193,7 @@ fn store_specs(
         election_timeout: options.election_timeout,
         pre_vote: true,
         check_quorum: true,
+        flags: Vec::new(),
         seed: Seed(1),
         defects: Defects::default(),
     };

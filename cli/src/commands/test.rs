@@ -34,6 +34,7 @@ Examples:
   labrys test --read-mode local                     reads that may be stale: must be found invalid
   labrys test --defect local-leader-read            switch a bug of the store on
   labrys test --time-limit 1h --fail-fast           stop at the first violation
+  labrys test --store-option snapshot-entries=50    a flag of the reference store
 
 Kinds of faults:
 ";

@@ -60,6 +60,7 @@ fn cluster(
     let hosts = testbed.hosts().into_iter().zip(folders).collect();
     let binary = find_store_binary(None).map_err(text)?;
     let options = ReferenceStoreOptions {
+        flags: Vec::new(),
         binary,
         election_timeout: Duration::from_millis(300),
         pre_vote: true,

@@ -46,6 +46,8 @@ pub struct ReferenceStoreOptions {
     pub pre_vote: bool,
     /// Whether a leader that hears no majority steps down.
     pub check_quorum: bool,
+    /// Further flags, `NAME=VALUE` without dashes.
+    pub flags: Vec<String>,
     /// Of the nodes' random choices.
     pub seed: Seed,
     /// Bugs to switch on.
@@ -234,6 +236,7 @@ fn daemon_spec(
         "--seed".to_owned(),
         options.seed.fork("labrys-store").fork_index(node as u64).to_string(),
     ];
+    args.extend(options.flags.iter().map(|flag| format!("--{flag}")));
     args.extend(
         options.defects.iter().flat_map(|defect: Defect| ["--defect".to_owned(), defect.name().to_owned()]),
     );
