@@ -1,7 +1,7 @@
 //! [`FailFast`]: a recorder that judges what it records, and stops the run at the first violation.
 //!
 //! The judging is the checker's [`online`](labrys_checker::online) search, in a thread of its own: whoever records waits for
-//! the recording only. That thread may lag behind, by [`MOST_BEHIND`] events at most; then, or when the search's budget runs
+//! the recording only. That thread may lag behind, by a million events at most; then, or when the search's budget runs
 //! out, it gives up, and the run goes on to its end as if nobody had looked.
 //!
 //! What it is not: a verdict. The history so far is judged as a whole afterwards, with evidence, by all checkers.

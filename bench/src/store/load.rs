@@ -171,8 +171,8 @@ pub(super) async fn fill(cluster: &Cluster, keys: u64, value_bytes: usize) -> an
 pub(super) async fn failover(cluster: &Cluster, round: u64) -> anyhow::Result<Duration> {
     const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
     let leader = cluster.leader().await?;
-    tokio::task::block_in_place(|| cluster.kill(leader))?;
     let killed = Instant::now();
+    tokio::task::block_in_place(|| cluster.kill(leader))?;
     let mut survivors = JoinSet::new();
     for (node, address) in cluster.addresses().iter().enumerate().filter(|(node, _)| *node != leader) {
         let (system, address) = (cluster.system, address.clone());

@@ -2,7 +2,7 @@
 //!
 //! The clusters run on the testbed of the harness (a network namespace per node), one after the other for each figure, on the
 //! same disk; both systems sync every write. The load is closed-loop and talks to the leader without a client library
-//! ([`connection`]). What this is not: a test. However slow the store is, the exit code is 0.
+//! (`connection.rs`). What this is not: a test. However slow the store is, the exit code is 0.
 
 mod connection;
 mod load;
@@ -119,7 +119,7 @@ impl StoreReport {
 /// The clients of the first table.
 const CLIENTS: usize = 64;
 const VALUE_BYTES: usize = 256;
-const KEYS: u64 = 100_000;
+const KEYS: u64 = 10_000;
 const MOST_NODES: usize = 7;
 
 /// Measures, inside the isolation; says on standard error what it is at.
@@ -200,6 +200,10 @@ impl Bench<'_> {
             let mut measured = Vec::new();
             for system in self.systems.clone() {
                 let cluster = self.cluster(system, nodes).await?;
+                if load.reads_percent > 0 {
+                    // What is not there is read faster than it should be.
+                    load::fill(&cluster, load.keys, load.value_bytes).await?;
+                }
                 let figures = load::run(&cluster, load, self.options.seed).await?;
                 eprintln!(
                     "{what}, {nodes} nodes, {} clients, {} B: {} {:.0}/s, median {} µs, 99 % below {} µs",

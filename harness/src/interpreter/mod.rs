@@ -9,7 +9,7 @@
 //!
 //! - an invocation is stamped, under the lock of the sink, immediately before the client is called: nothing of it can have
 //!   reached the system before;
-//! - a completion is stamped immediately after the client has answered, by the same task, whatever other clients, the
+//! - a completion is stamped immediately after the client has answered, by the same task, whatever other clients and the
 //!   scheduler are doing: a slow one cannot delay another's timestamps;
 //! - what a thread waits for (opening a client) lies outside of the operation's interval.
 //!

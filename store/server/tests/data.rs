@@ -133,7 +133,7 @@ fn leases_end_by_themselves_with_their_keys_and_locks_and_fenced_writes_fail() {
     runtime().block_on(async {
         let cluster = Cluster::start(3);
         let mut client = cluster.client(0);
-        let lease = client.grant_lease(300, PATIENCE).await.unwrap().unwrap();
+        let lease = client.grant_lease(3_000, PATIENCE).await.unwrap().unwrap();
         let long = client.grant_lease(3_600_000, PATIENCE).await.unwrap().unwrap();
         assert_eq!(client.put_with_lease("x", "1", lease, PATIENCE).await.unwrap(), Ok(()));
         let acquired = client.acquire_lock("l", lease, PATIENCE).await.unwrap();
@@ -167,7 +167,7 @@ fn a_lease_ends_under_the_next_leader_too() {
     runtime().block_on(async {
         let mut cluster = Cluster::start(3);
         let mut client = cluster.client(0);
-        let lease = client.grant_lease(600, PATIENCE).await.unwrap().unwrap();
+        let lease = client.grant_lease(3_000, PATIENCE).await.unwrap().unwrap();
         client.put_with_lease("x", "1", lease, PATIENCE).await.unwrap().unwrap();
         let leader = cluster.leader().await;
         cluster.kill(leader);

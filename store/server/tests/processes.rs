@@ -150,7 +150,7 @@ fn leases_and_locks_over_a_leader_that_sleeps() {
     block_on(async {
         let processes = Processes::start();
         let mut client = processes.client(0);
-        let lost = client.grant_lease(1500, PATIENCE).await.unwrap().unwrap();
+        let lost = client.grant_lease(4_000, PATIENCE).await.unwrap().unwrap();
         let kept = client.grant_lease(20_000, PATIENCE).await.unwrap().unwrap();
         client.put_with_lease("lost", "1", lost, PATIENCE).await.unwrap().unwrap();
         client.put_with_lease("kept", "1", kept, PATIENCE).await.unwrap().unwrap();

@@ -70,7 +70,7 @@ impl Nodes {
 
 /// How a put ends that has one attempt.
 fn put_once(address: &str, files: &SecurityFiles) -> ClientError {
-    let result = block_on(client(address, files).put("stolen", "x", Duration::from_millis(400)));
+    let result = block_on(client(address, files).put("stolen", "x", Duration::from_secs(2)));
     result.expect_err("the put should be refused")
 }
 

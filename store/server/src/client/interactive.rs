@@ -23,7 +23,8 @@ pub struct InteractiveTransaction<'a> {
 }
 
 impl StoreClient {
-    /// Begins an interactive transaction on the latest state, which a linearizable read finds out.
+    /// Begins an interactive transaction on the latest state, which a read in the client's mode finds out: with the mode `local`
+    /// it may be an earlier one, and a transaction that only reads is then not strict.
     pub async fn begin(&mut self, timeout: Duration) -> Result<InteractiveTransaction<'_>, ClientError> {
         let snapshot = self.read(Query::Revision, timeout).await?.revision;
         Ok(InteractiveTransaction { client: self, snapshot, reads: Vec::new(), writes: BTreeMap::new() })
