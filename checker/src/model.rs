@@ -50,8 +50,9 @@ pub enum Meaning<C> {
 
 /// A sequential specification.
 pub trait Model: Send + Sync {
-    /// The state of the object. Two states that are equal must behave alike for ever.
-    type State: Clone + Eq + Hash + fmt::Debug;
+    /// The state of the object. Two states that are equal must behave alike for ever. Many large ones are dropped by a thread of
+    /// their own.
+    type State: Clone + Eq + Hash + fmt::Debug + Send + 'static;
     /// A call with its arguments and its result.
     type Call: Clone + Eq + Hash + fmt::Debug + Sync;
     /// Why a call is not allowed in a state, in words. Built for every refusal of a search, so keep it small and let its

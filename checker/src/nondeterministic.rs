@@ -87,7 +87,7 @@ use crate::model::{Meaning, Model, ModelError};
 /// A sequential specification with choices that nobody sees. Its methods are those of [`Model`], but for the states.
 pub trait NondeterministicModel: Send + Sync {
     /// A state that the object may be in. States that are equal must behave alike for ever.
-    type State: Clone + Ord + Hash + fmt::Debug + Send + Sync;
+    type State: Clone + Ord + Hash + fmt::Debug + Send + Sync + 'static;
     /// A call with its arguments and its result.
     type Call: Clone + Eq + Hash + fmt::Debug + Sync;
 

@@ -146,6 +146,20 @@ impl<'m, M: Model> Compiled<'m, M> {
     }
 }
 
+/// States that hold more than this are given back by a thread of their own: it takes seconds for millions of small allocations, and a
+/// check whose time has run out is to end. Below a memory limit of less, nothing is held any longer than it was counted.
+const GIVEN_BACK_APART_BYTES: usize = 128 << 20;
+
+impl<M: Model> Drop for Compiled<'_, M> {
+    fn drop(&mut self) {
+        if self.bytes() > GIVEN_BACK_APART_BYTES {
+            let states = std::mem::take(&mut self.states);
+            // Where no thread can be had, the states are dropped here, with the closure.
+            let _ = std::thread::Builder::new().spawn(move || drop(states));
+        }
+    }
+}
+
 /// A [`Compiled`] model with its type erased: for what asks rarely, and need not be compiled anew for each model.
 pub(crate) trait Steps {
     /// [`Compiled::step`].

@@ -211,6 +211,8 @@ impl Node {
     ) -> Result<(), Halted> {
         let last_index = self.log.last_index();
         let RoleState::Leader(leadership) = &mut self.role_state else { return Ok(()) };
+        // Nobody was asked for a later one: nonsense, which must not confirm rounds to come.
+        let round = round.min(leadership.round);
         let rounds = Rounds { answered: round, present: leadership.round };
         let Some(progress) = leadership.progress_of_mut(from) else { return Ok(()) };
         progress.heard(self.now_ms, round);

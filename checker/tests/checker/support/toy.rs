@@ -17,7 +17,7 @@ use super::histories;
 /// An object.
 pub trait Toy: Copy + Send + Sync + 'static {
     type Call: Copy + Eq + Hash + fmt::Debug + Send + Sync;
-    type State: Clone + Eq + Hash + fmt::Debug;
+    type State: Clone + Eq + Hash + fmt::Debug + Send + 'static;
     /// The class that it is of.
     const CLASS: Class;
 
