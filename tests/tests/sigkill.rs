@@ -58,16 +58,18 @@ fn kill_after(victim: Victim, after: Duration, case: &str) -> bool {
     // A run whose nemesis is killed goes on to its end.
     let time_limit = if victim == Victim::Nemesis { "8s" } else { "60s" };
     let args = ["test", "--time-limit", time_limit, "--nemesis-interval", "500ms"];
+    let told = folder.path().join("stderr");
     let mut child = labrys(folder.path(), &args)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(fs::File::create(&told).unwrap())
         .process_group_of_its_own()
         .spawn()
         .unwrap();
     let pid = wait_for(victim, &child, case);
     // Not a wait for a condition: the moment itself is what is random here.
     std::thread::sleep(after);
-    assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success(), "{case}");
+    let killed = Command::new("kill").args(["-KILL", &pid]).status().unwrap().success();
+    assert!(killed, "{case}: {pid} was gone before: {}", fs::read_to_string(&told).unwrap());
     let code = child.wait().unwrap().code();
     let expected = (victim != Victim::Supervisor).then_some(255);
     assert_eq!(code, expected, "{case}: never a verdict");
