@@ -71,7 +71,8 @@ impl Node {
         let until_ms = if self.config.defects.has(Defect::LeaseReadClockSkew) {
             start_ms.saturating_add(4 * timeout_ms) // A clock of its own makes of it.
         } else {
-            start_ms.saturating_add(timeout_ms * 100 / self.config.max_clock_drift_percent.saturating_add(100))
+            start_ms
+                .saturating_add(timeout_ms * 100 / self.config.max_clock_drift_percent.saturating_add(100))
         };
         (self.now_ms < until_ms).then_some(until_ms)
     }
