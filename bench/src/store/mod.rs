@@ -28,16 +28,16 @@ use system::{Cluster, ClusterOptions, find_etcd};
 #[derive(Clone, Debug, clap::Args)]
 pub struct StoreOptions {
     /// How long each load is measured
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_positive)]
     duration: Duration,
     /// How long each load runs before it is measured
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     warm_up: Duration,
     /// Election timeout of both systems
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_positive)]
     election_timeout: Duration,
     /// How often the leader is killed for the time to recovery
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     failovers: u64,
     /// Number of keys that a node is restarted with; 0: leave that out
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
@@ -57,6 +57,12 @@ pub struct StoreOptions {
     /// Print the figures as JSON on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// A duration that something can be done in.
+fn parse_positive(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration < Duration::from_millis(1) { Err("must be at least 1ms".to_owned()) } else { Ok(duration) }
 }
 
 /// What is below the options in `--help`.

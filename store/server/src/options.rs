@@ -49,7 +49,7 @@ pub struct Arguments {
 pub enum Command {
     /// List the defects that can be switched on for testing testers, and what each does wrong.
     Defects,
-    /// Ask a cluster: read, write, watch.
+    /// Ask a cluster: read, write, watch, change its members, move its leadership.
     Ctl(Box<CtlArguments>),
 }
 
