@@ -20,7 +20,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use labrys_history::Value;
 use labrys_seed::Seed;
-use labrys_store::client::{ClientError, ClientOptions, CompareAndSet, StoreClient};
+use labrys_store::client::logic::Request;
+use labrys_store::client::{ClientError, ClientOptions, StoreClient, Success};
+use labrys_store::machine::{Done, Found, Operation, Query, StepResult};
 
 use crate::register::{PRECONDITION_FAILED, RegisterOp};
 use crate::workload::{WorkloadError, WorkloadOptions};
@@ -53,16 +55,23 @@ impl LabrysStore {
         LabrysStore { addresses, options, sessions: seed.fork("labrys-store-sessions"), openings }
     }
 
-    /// The session of the next opening of `process`. The halves are bijections of the process and of the number of the
-    /// opening ([`Seed::fork_index`]), so two sessions of a run never share an id.
+    /// The session of the next opening of `process`.
     fn next_session(&self, process: u64) -> u128 {
         let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
         let opening = openings.entry(process).or_insert(0);
-        let of_process = self.sessions.fork("process").fork_index(process);
-        let of_opening = self.sessions.fork("opening").fork_index(*opening);
+        let session = session_of(self.sessions, process, *opening);
         *opening += 1;
-        u128::from(of_process.0) << 64 | u128::from(of_opening.0)
+        session
     }
+}
+
+/// The session of an opening of a process, counted from 0. The halves are bijections of the two ([`Seed::fork_index`]), so no two
+/// are alike.
+#[must_use]
+pub fn session_of(sessions: Seed, process: u64, opening: u64) -> u128 {
+    let of_process = sessions.fork("process").fork_index(process);
+    let of_opening = sessions.fork("opening").fork_index(opening);
+    u128::from(of_process.0) << 64 | u128::from(of_opening.0)
 }
 
 pub(super) fn factory(options: &WorkloadOptions) -> Result<Arc<dyn ClientFactory>, WorkloadError> {
@@ -100,20 +109,9 @@ struct LabrysStoreClient {
 #[async_trait]
 impl Client for LabrysStoreClient {
     async fn invoke(&mut self, op: &Op, timeout: Duration) -> Outcome {
-        let key = op.key.as_ref().map_or_else(String::new, Value::to_string);
-        match RegisterOp::parse(op) {
-            None => unsent("unsupported-operation", format!("{} {}", op.f, op.value)),
-            Some(RegisterOp::Read) => read_outcome(self.session.get(key, timeout).await),
-            Some(RegisterOp::Write(value)) => match encode(&value) {
-                Err(unsupported) => unsupported,
-                Ok(bytes) => match self.session.put(key, bytes, timeout).await {
-                    Ok(()) => Outcome::Ok(value),
-                    Err(error) => error_outcome(&error),
-                },
-            },
-            Some(RegisterOp::CompareAndSet { expected, new }) => {
-                self.compare_and_set(key, &expected, &new, &op.value, timeout).await
-            }
+        match request_of(op) {
+            Ok(request) => outcome_of(op, self.session.perform(request, timeout).await),
+            Err(unsent) => unsent,
         }
     }
 
@@ -122,33 +120,43 @@ impl Client for LabrysStoreClient {
     }
 }
 
-impl LabrysStoreClient {
-    async fn compare_and_set(
-        &mut self,
-        key: String,
-        expected: &Value,
-        new: &Value,
-        argument: &Value,
-        timeout: Duration,
-    ) -> Outcome {
-        let expected = match expected {
-            Value::Nil => None,
-            value => match encode(value) {
-                Ok(bytes) => Some(bytes),
-                Err(unsupported) => return unsupported,
-            },
-        };
-        let new = match encode(new) {
-            Ok(bytes) => bytes,
-            Err(unsupported) => return unsupported,
-        };
-        match self.session.compare_and_set(key, expected, new, timeout).await {
-            Ok(CompareAndSet::Swapped) => Outcome::Ok(argument.clone()),
-            Ok(CompareAndSet::NotSwapped { .. }) => {
+/// What an operation asks of the store.
+///
+/// # Errors
+/// How it ends if there is nothing to send.
+pub fn request_of(op: &Op) -> Result<Request, Outcome> {
+    let key = op.key.as_ref().map_or_else(String::new, Value::to_string);
+    match RegisterOp::parse(op) {
+        None => Err(unsent("unsupported-operation", format!("{} {}", op.f, op.value))),
+        Some(RegisterOp::Read) => Ok(Request::Read(Query::Get { key: key.into(), revision: None })),
+        Some(RegisterOp::Write(value)) => Ok(Request::Write(Operation::put(key, encode(&value)?))),
+        Some(RegisterOp::CompareAndSet { expected, new }) => {
+            let expected = match &expected {
+                Value::Nil => None,
+                value => Some(encode(value)?),
+            };
+            Ok(Request::Write(Operation::compare_and_set(key, expected, encode(&new)?)))
+        }
+    }
+}
+
+/// How an operation ended, by what came of its request.
+#[must_use]
+pub fn outcome_of(op: &Op, result: Result<Success, ClientError>) -> Outcome {
+    match result {
+        Err(error) => error_outcome(&error),
+        Ok(Success::Read(reading)) => match reading.found {
+            Found::Value(record) => {
+                Outcome::Ok(record.as_ref().map_or(Value::Nil, |record| decode(&record.value)))
+            }
+            other => unreachable!("the client's logic lets no {other:?} through for the latest value"),
+        },
+        Ok(Success::Written(written)) => match written.done {
+            Done::Step(StepResult::NotSwapped { .. }) => {
                 Outcome::Fail { error: Value::keyword(PRECONDITION_FAILED) }
             }
-            Err(error) => error_outcome(&error),
-        }
+            _ => Outcome::Ok(op.value.clone()),
+        },
     }
 }
 
@@ -164,13 +172,6 @@ fn encode(value: &Value) -> Result<Bytes, Outcome> {
 fn decode(bytes: &Bytes) -> Value {
     let text = String::from_utf8_lossy(bytes);
     text.parse().map_or_else(|_| Value::from(text.into_owned()), Value::Int)
-}
-
-fn read_outcome(result: Result<Option<Bytes>, ClientError>) -> Outcome {
-    match result {
-        Ok(value) => Outcome::Ok(value.as_ref().map_or(Value::Nil, decode)),
-        Err(error) => error_outcome(&error),
-    }
 }
 
 /// Nothing has been sent.

@@ -3,6 +3,9 @@
 use labrys_store::client::AttemptError;
 use tokio::io::AsyncReadExt;
 
+use labrys_store::machine::{Reading, Revision};
+use labrys_store::raft::LogIndex;
+
 use super::*;
 
 const TABLE: &str = include_str!("../../docs/client-errors.md");
@@ -59,7 +62,14 @@ fn values_come_back_as_they_were_written_and_others_as_text() {
         assert_eq!(decode(&encode(&Value::Int(number)).expect("an integer")), Value::Int(number));
     }
     assert_eq!(decode(&Bytes::from_static(b"\xff4")), Value::from("\u{fffd}4"));
-    assert_eq!(read_outcome(Ok(None)), Outcome::Ok(Value::Nil));
+    let nothing = Reading {
+        applied: LogIndex(0),
+        revision: Revision(0),
+        compacted: Revision(0),
+        found: Found::Value(None),
+    };
+    let read = Op::new("read", Value::Nil);
+    assert_eq!(outcome_of(&read, Ok(Success::Read(nothing))), Outcome::Ok(Value::Nil));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! - [`errors`]: the one table of what can go wrong with an attempt, and what is known then;
 //! - [`logic`]: which node to ask, when to try again, what to tell the caller: a state machine without I/O;
+//! - [`refusals`]: what a node that refuses says about an attempt;
 //! - [`operations`]: everything that a client can do, as methods;
 //! - [`interactive`]: interactive transactions;
 //! - [`watch`]: watching keys;
@@ -15,6 +16,7 @@ pub mod errors;
 pub mod interactive;
 pub mod logic;
 pub mod operations;
+pub mod refusals;
 pub mod status;
 #[allow(clippy::disallowed_methods)] // It owns a clock.
 pub mod transport;

@@ -17,6 +17,7 @@ use super::logic::{
     Action, Attempt, AttemptBody, ClientLogic, ClientOptions, Event, Reply, Request, RequestId, Success,
     Written,
 };
+use super::refusals::{from_not_leader, from_refusal};
 use crate::api;
 use crate::api::data_client::DataClient;
 use crate::api::replies::Incomplete;
@@ -222,33 +223,6 @@ fn from_status(status: &Status) -> Reply {
         _ => AttemptError::Status,
     };
     failed(error, chain(status))
-}
-
-fn from_refusal(refused: api::Refused) -> Reply {
-    use api::RefusalCode as Code;
-    let error = match refused.code() {
-        Code::Overloaded => AttemptError::Overloaded,
-        Code::Superseded => AttemptError::Superseded,
-        Code::LeadershipLost => AttemptError::LeadershipLost,
-        Code::DeadlineExpired => AttemptError::DeadlineExpired,
-        Code::SessionExpired => AttemptError::SessionExpired,
-        Code::SequencePassed => AttemptError::SequencePassed,
-        Code::ShuttingDown if refused.definite => AttemptError::ShuttingDown,
-        Code::ShuttingDown => AttemptError::ShutDownWhileWaiting,
-        Code::TooLarge => AttemptError::TooLarge,
-        Code::Malformed => AttemptError::Malformed,
-        Code::Transferring => AttemptError::Transferring,
-        Code::LeaseOver => AttemptError::LeaseOver,
-        Code::ChangeRefused | Code::TransferGivenUp | Code::Unspecified => AttemptError::UnknownRefusal,
-    };
-    // The node knows best: its doubt is stronger than the table.
-    let error = if error.is_definite() && !refused.definite { AttemptError::UnknownRefusal } else { error };
-    failed(error, refused.message)
-}
-
-fn from_not_leader(not_leader: api::NotLeader) -> Reply {
-    let address = not_leader.leader_address;
-    Reply::NotLeader { leader_address: (!address.is_empty()).then_some(address) }
 }
 
 fn request_with_deadline<T>(message: T, timeout: Duration) -> tonic::Request<T> {

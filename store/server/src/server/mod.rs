@@ -10,6 +10,7 @@
 //! - [`log_clock`]: with what time the leader stamps commands;
 //! - [`node_loop`]: one thread, one bounded queue;
 //! - [`disk_thread`]: group commit; [`snapshot_thread`]: snapshot files, beside it;
+//! - [`answers`]: what an answer of the replica means to a client;
 //! - [`addresses`]: where the nodes are reached;
 //! - [`limits`]: how much a node takes on at a time;
 //! - [`health`], [`metrics`]: what a node tells its operators;
@@ -19,6 +20,7 @@
 //! - [`run`]: puts these together and takes them apart.
 
 pub mod addresses;
+pub mod answers;
 pub mod data_dir;
 pub mod disk_thread;
 pub mod health;

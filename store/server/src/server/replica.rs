@@ -533,6 +533,24 @@ impl Replica {
         Answer::Refused { definite, code, message }
     }
 
+    /// A look at Raft's part.
+    #[must_use]
+    pub fn raft_status(&self) -> Status {
+        self.node.status()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        self.node.membership()
+    }
+
+    /// The digest of everything applied up to and including `index`; `None` if that is in the future or forgotten.
+    #[must_use]
+    pub fn digest(&self, index: LogIndex) -> Option<u64> {
+        self.machine.digest(index)
+    }
+
     /// A look at it; with the digest at an index, if one is given.
     #[must_use]
     pub fn status(&self, digest_at_index: Option<LogIndex>) -> ReplicaStatus {

@@ -11,16 +11,15 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
 use super::addresses::Addresses;
+use super::answers::{self, Answered, Declined, foreign_answer};
 use super::limits::Admission;
 use super::links;
 use super::metrics::Refusals;
 use super::node_loop::NodeHandle;
-use super::replica::{Answer, ClientRequest};
+use super::replica::ClientRequest;
 use crate::api::limits::{check_operation, check_query};
-use crate::api::{self, NodeRole, RefusalCode};
-use crate::machine::{
-    Command, Done, Operation, Outcome, Placement, Query, Reading, Revision, Step, StepResult,
-};
+use crate::api::{self, NodeRole};
+use crate::machine::{Command, Done, Operation, Placement, Query, Reading, Revision};
 
 mod data;
 mod kv;
@@ -41,39 +40,6 @@ struct Shared {
     admission: Arc<Admission>,
     refusals: Arc<Refusals>,
     watches: AtomicUsize,
-}
-
-/// How a request was answered, if it was.
-enum Answered {
-    /// To a read.
-    Reading(Reading),
-    /// To a write.
-    Done { index: LogIndex, revision: Revision, done: Done },
-    /// To a change of the membership.
-    Changed { index: LogIndex },
-    /// To a transfer of leadership.
-    Transferred { leader: NodeId },
-}
-
-/// Why a request was not carried out, as far as is known.
-enum Declined {
-    NotLeader(api::NotLeader),
-    Refused(api::Refused),
-}
-
-impl From<api::Refused> for Declined {
-    fn from(refused: api::Refused) -> Declined {
-        Declined::Refused(refused)
-    }
-}
-
-fn refused(definite: bool, code: RefusalCode, message: impl Into<String>) -> Declined {
-    Declined::Refused(api::Refused { definite, code: code.into(), message: message.into() })
-}
-
-/// An answer that cannot be one to what was asked: a fault of ours.
-fn foreign_answer() -> Declined {
-    refused(false, RefusalCode::Unspecified, "the answer belongs to another kind of request")
 }
 
 /// The deadline of a request, from the `grpc-timeout` header: up to eight digits and a unit. A header that is none is taken
@@ -148,12 +114,10 @@ impl Services {
     ) -> Result<(LogIndex, Revision, Done), Declined> {
         let placement = self.counted(Placement::try_from(session))?;
         let bytes = self.counted(check_operation(&operation))?;
-        let is_swap = matches!(operation, Operation::Step(Step::CompareAndSet { .. }));
-        match self.ask(ClientRequest::Write(Command { placement, operation }), bytes, deadline).await? {
-            // A comparison that was made at proposal (a defect) is a put in the log.
-            Answered::Done { index, revision, done: Done::Step(StepResult::Put) } if is_swap => {
-                Ok((index, revision, Done::Step(StepResult::Swapped)))
-            }
+        let is_swap = answers::is_swap(&operation);
+        let answered =
+            self.ask(ClientRequest::Write(Command { placement, operation }), bytes, deadline).await?;
+        match answered.of_write(is_swap) {
             Answered::Done { index, revision, done } => Ok((index, revision, done)),
             _ => Err(foreign_answer()),
         }
@@ -166,39 +130,12 @@ impl Services {
         deadline: Option<Instant>,
     ) -> Result<Answered, Declined> {
         let _admitted = self.counted(self.shared.admission.admit(bytes))?;
-        let translated = self.translate(self.shared.handle.request(request, deadline).await);
+        let answer = self.shared.handle.request(request, deadline).await;
+        let translated = answers::translate(answer, |node| self.address(node));
         translated.inspect_err(|declined| {
             if let Declined::Refused(refused) = declined {
                 self.shared.refusals.count(refused.code());
             }
-        })
-    }
-
-    fn translate(&self, answer: Answer) -> Result<Answered, Declined> {
-        Err(match answer {
-            Answer::Reading(reading) => return Ok(Answered::Reading(reading)),
-            Answer::Outcome(Outcome::Done { index, revision, done }) => {
-                return Ok(Answered::Done { index, revision, done });
-            }
-            Answer::Outcome(Outcome::SessionExpired) => {
-                refused(true, RefusalCode::SessionExpired, "the cluster does not know this session any more")
-            }
-            Answer::Outcome(Outcome::SequencePassed) => refused(
-                true,
-                RefusalCode::SequencePassed,
-                "a later write of the session has been carried out",
-            ),
-            Answer::Outcome(Outcome::Malformed) => {
-                refused(true, RefusalCode::Malformed, "the state machine cannot decode the command")
-            }
-            Answer::NotLeader { leader } => Declined::NotLeader(api::NotLeader {
-                leader_id: leader.map_or(0, |leader| leader.0),
-                leader_address: leader.map(|leader| self.address(leader)).unwrap_or_default(),
-            }),
-            Answer::MembershipChanged { index } => return Ok(Answered::Changed { index }),
-            Answer::Transferred { leader } => return Ok(Answered::Transferred { leader }),
-            Answer::ChangeRefused(refusal) => refused(true, RefusalCode::ChangeRefused, refusal.to_string()),
-            Answer::Refused { definite, code, message } => refused(definite, code, message),
         })
     }
 }
@@ -208,10 +145,10 @@ macro_rules! outcome {
     ($ended:expr, $outcome:ident, { $($pattern:pat => $ok:expr),+ $(,)? }) => {
         match $ended {
             $(Ok($pattern) => crate::api::$outcome::Outcome::Ok($ok),)+
-            Err($crate::server::services::Declined::NotLeader(not_leader)) => {
+            Err($crate::server::answers::Declined::NotLeader(not_leader)) => {
                 crate::api::$outcome::Outcome::NotLeader(not_leader)
             }
-            Err($crate::server::services::Declined::Refused(refused)) => {
+            Err($crate::server::answers::Declined::Refused(refused)) => {
                 crate::api::$outcome::Outcome::Refused(refused)
             }
             #[allow(unreachable_patterns, reason = "some methods take every answer")]
@@ -332,6 +269,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::api::RefusalCode;
     use crate::api::admin_server::Admin;
     use crate::api::kv_server::Kv;
     use crate::api::put_reply::Outcome as PutOutcome;

@@ -12,7 +12,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Declined, Services, refused};
+use super::super::answers::refused;
+use super::{Declined, Services};
 use crate::api::limits::check_query;
 use crate::api::{self, RefusalCode, watch_reply};
 use crate::machine::{Query, RangeQuery, Revision};
