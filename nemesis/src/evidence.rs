@@ -65,6 +65,23 @@ pub enum Effect {
     StillKilled,
     /// There was no live process to stop or kill.
     NoProcess,
+    /// The node was up, and lost power.
+    PowerLost {
+        /// What ran on it.
+        process: ProcessIdentity,
+    },
+    /// Messages that were lost, late, doubled or overtaken.
+    MessagesTroubled {
+        /// How many.
+        messages: u64,
+    },
+    /// The node's clock was changed.
+    ClockChanged,
+    /// Operations of the node's disk that went otherwise than they should.
+    DiskTroubled {
+        /// How many.
+        operations: u64,
+    },
 }
 
 impl Effect {
@@ -73,7 +90,12 @@ impl Effect {
     pub fn is_bite(&self) -> bool {
         match self {
             Effect::PacketsDropped { packets, .. } => *packets > 0,
-            Effect::ProcessStopped { .. } | Effect::ProcessKilled { .. } => true,
+            Effect::MessagesTroubled { messages } => *messages > 0,
+            Effect::DiskTroubled { operations } => *operations > 0,
+            Effect::ProcessStopped { .. }
+            | Effect::ProcessKilled { .. }
+            | Effect::PowerLost { .. }
+            | Effect::ClockChanged => true,
             Effect::LinkCut { .. }
             | Effect::PauseEnded { .. }
             | Effect::StillPaused { .. }
@@ -140,11 +162,31 @@ impl fmt::Display for Evidence {
             1 => parts.push("1 packet dropped".to_owned()),
             packets => parts.push(format!("{packets} packets dropped")),
         }
-        for (verb, nodes) in [("stopped", stopped), ("killed", killed)] {
+        let powerless = nodes_where(|effect| matches!(effect, Effect::PowerLost { .. }));
+        let wrong_clocks = nodes_where(|effect| matches!(effect, Effect::ClockChanged));
+        let verbs = [
+            ("stopped", stopped),
+            ("killed", killed),
+            ("cut the power of", powerless),
+            ("changed the clock of", wrong_clocks),
+        ];
+        for (verb, nodes) in verbs {
             if !nodes.is_empty() {
                 parts.push(format!("{verb} {nodes}"));
             }
         }
+        let sum =
+            |count: fn(&Effect) -> u64| self.details.iter().map(|seen| count(&seen.effect)).sum::<u64>();
+        let messages = sum(|effect| match effect {
+            Effect::MessagesTroubled { messages } => *messages,
+            _ => 0,
+        });
+        let operations = sum(|effect| match effect {
+            Effect::DiskTroubled { operations } => *operations,
+            _ => 0,
+        });
+        parts.extend((messages > 0).then(|| format!("{messages} messages in trouble")));
+        parts.extend((operations > 0).then(|| format!("{operations} disk operations in trouble")));
         formatter
             .write_str(if parts.is_empty() { "no effect seen".to_owned() } else { parts.join(", ") }.as_str())
     }

@@ -44,6 +44,48 @@ pub enum PartitionShape {
     MajoritiesRing,
     /// Packets from one random side to the other are lost, those in the other direction arrive.
     OneWay,
+    /// Exactly these links.
+    Links(Vec<Link>),
+}
+
+/// How messages fare on the way. Probabilities in thousandths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct LinkTrouble {
+    /// Lost.
+    pub loss_permille: u16,
+    /// Delivered twice.
+    pub duplicate_permille: u16,
+    /// Held back until others have overtaken it.
+    pub reorder_permille: u16,
+    /// Later by so much, and by a random time up to as much again.
+    pub delay_ms: u64,
+}
+
+/// What becomes of a node's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockChange {
+    /// It runs faster by so many percent, or slower.
+    DriftPercent(i32),
+    /// It leaps ahead by so much, once, as after a suspension.
+    JumpMs(u64),
+    /// It stands still.
+    Freeze,
+}
+
+/// What becomes of a node's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskTrouble {
+    /// Every sync takes so much longer.
+    SlowSyncMs(u64),
+    /// There is no space left.
+    Full,
+    /// The next sync fails; those after it succeed, without having written what that one was to write.
+    SyncFails,
+    /// One bit of one file is flipped.
+    FlipBit,
 }
 
 /// A fault, its targets still symbolic.
@@ -64,6 +106,32 @@ pub enum Fault {
     Kill {
         /// Whose.
         target: Target,
+    },
+    /// Nodes lose power, and with it whatever was not synced; later they are started again.
+    PowerCut {
+        /// Which.
+        target: Target,
+    },
+    /// Messages from and to nodes get into trouble.
+    Network {
+        /// Whose.
+        target: Target,
+        /// Which.
+        trouble: LinkTrouble,
+    },
+    /// Clocks go wrong.
+    Clock {
+        /// Whose.
+        target: Target,
+        /// How.
+        change: ClockChange,
+    },
+    /// Disks go wrong.
+    Disk {
+        /// Whose.
+        target: Target,
+        /// How.
+        trouble: DiskTrouble,
     },
 }
 
@@ -97,6 +165,32 @@ pub enum Resolved {
         /// In order.
         nodes: Vec<String>,
     },
+    /// These nodes lose power.
+    PowerCut {
+        /// In order.
+        nodes: Vec<String>,
+    },
+    /// Messages from and to these nodes get into trouble.
+    Network {
+        /// In order.
+        nodes: Vec<String>,
+        /// Which.
+        trouble: LinkTrouble,
+    },
+    /// These nodes' clocks go wrong.
+    Clock {
+        /// In order.
+        nodes: Vec<String>,
+        /// How.
+        change: ClockChange,
+    },
+    /// These nodes' disks go wrong.
+    Disk {
+        /// In order.
+        nodes: Vec<String>,
+        /// How.
+        trouble: DiskTrouble,
+    },
 }
 
 /// A planned fault.
@@ -127,6 +221,10 @@ impl Fault {
             Fault::Partition { .. } => Family::Partition,
             Fault::Pause { .. } => Family::Pause,
             Fault::Kill { .. } => Family::Kill,
+            Fault::PowerCut { .. } => Family::PowerCut,
+            Fault::Network { .. } => Family::Network,
+            Fault::Clock { .. } => Family::Clock,
+            Fault::Disk { .. } => Family::Disk,
         }
     }
 }
@@ -139,6 +237,10 @@ impl Resolved {
             Resolved::Partition { .. } => Family::Partition,
             Resolved::Pause { .. } => Family::Pause,
             Resolved::Kill { .. } => Family::Kill,
+            Resolved::PowerCut { .. } => Family::PowerCut,
+            Resolved::Network { .. } => Family::Network,
+            Resolved::Clock { .. } => Family::Clock,
+            Resolved::Disk { .. } => Family::Disk,
         }
     }
 
@@ -147,9 +249,12 @@ impl Resolved {
     pub fn nodes(&self) -> Vec<&str> {
         let mut nodes: Vec<&str> = match self {
             Resolved::Partition { links, .. } => links.iter().map(|link| link.to.as_str()).collect(),
-            Resolved::Pause { nodes } | Resolved::Kill { nodes } => {
-                nodes.iter().map(String::as_str).collect()
-            }
+            Resolved::Pause { nodes }
+            | Resolved::Kill { nodes }
+            | Resolved::PowerCut { nodes }
+            | Resolved::Network { nodes, .. }
+            | Resolved::Clock { nodes, .. }
+            | Resolved::Disk { nodes, .. } => nodes.iter().map(String::as_str).collect(),
         };
         nodes.sort_unstable();
         nodes.dedup();
@@ -157,17 +262,69 @@ impl Resolved {
     }
 }
 
-/// One line for people: `partition n1 | n2 n3`, `pause n2`, `kill n1 n3`.
-impl fmt::Display for Resolved {
+impl fmt::Display for LinkTrouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |permille: u16| f64::from(permille) / 10.0;
+        let parts = [
+            (self.loss_permille > 0).then(|| format!("{} % lost", percent(self.loss_permille))),
+            (self.duplicate_permille > 0).then(|| format!("{} % twice", percent(self.duplicate_permille))),
+            (self.reorder_permille > 0).then(|| format!("{} % overtaken", percent(self.reorder_permille))),
+            (self.delay_ms > 0).then(|| format!("{} ms late", self.delay_ms)),
+        ];
+        formatter.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl fmt::Display for ClockChange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Resolved::Partition { description, .. } => write!(formatter, "{} {description}", self.family()),
-            Resolved::Pause { nodes } | Resolved::Kill { nodes } if nodes.is_empty() => {
-                write!(formatter, "{} nobody", self.family())
-            }
-            Resolved::Pause { nodes } | Resolved::Kill { nodes } => {
-                write!(formatter, "{} {}", self.family(), nodes.join(" "))
-            }
+            ClockChange::DriftPercent(percent) => write!(formatter, "{percent:+} %"),
+            ClockChange::JumpMs(ms) => write!(formatter, "{ms} ms ahead"),
+            ClockChange::Freeze => formatter.write_str("frozen"),
+        }
+    }
+}
+
+impl fmt::Display for DiskTrouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DiskTrouble::SlowSyncMs(ms) => write!(formatter, "syncs {ms} ms slower"),
+            DiskTrouble::Full => formatter.write_str("full"),
+            DiskTrouble::SyncFails => formatter.write_str("one sync fails"),
+            DiskTrouble::FlipBit => formatter.write_str("one bit flipped"),
+        }
+    }
+}
+
+/// One line for people: `partition n1 | n2 n3`, `pause n2`, `kill n1 n3`, `clock n2 (frozen)`.
+impl fmt::Display for Resolved {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Resolved::Partition { description, .. } = self {
+            return write!(formatter, "{} {description}", self.family());
+        }
+        let nodes = self.nodes();
+        let nodes = if nodes.is_empty() { "nobody".to_owned() } else { nodes.join(" ") };
+        write!(formatter, "{} {nodes}", self.family())?;
+        match self {
+            Resolved::Network { trouble, .. } => write!(formatter, " ({trouble})"),
+            Resolved::Clock { change, .. } => write!(formatter, " ({change})"),
+            Resolved::Disk { trouble, .. } => write!(formatter, " ({trouble})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The fault that resolves to just this, whoever leads: what a replay and a shrunk schedule are made of.
+impl From<Resolved> for Fault {
+    fn from(resolved: Resolved) -> Fault {
+        match resolved {
+            Resolved::Partition { links, .. } => Fault::Partition { shape: PartitionShape::Links(links) },
+            Resolved::Pause { nodes } => Fault::Pause { target: Target::Named(nodes) },
+            Resolved::Kill { nodes } => Fault::Kill { target: Target::Named(nodes) },
+            Resolved::PowerCut { nodes } => Fault::PowerCut { target: Target::Named(nodes) },
+            Resolved::Network { nodes, trouble } => Fault::Network { target: Target::Named(nodes), trouble },
+            Resolved::Clock { nodes, change } => Fault::Clock { target: Target::Named(nodes), change },
+            Resolved::Disk { nodes, trouble } => Fault::Disk { target: Target::Named(nodes), trouble },
         }
     }
 }

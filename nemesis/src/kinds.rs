@@ -8,11 +8,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use labrys_seed::Rng;
+use rand::Rng as _;
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::fault::{Fault, PartitionShape, Target};
+use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, PartitionShape, Target};
 
 /// Which injector carries a fault out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,6 +25,14 @@ pub enum Family {
     Pause,
     /// Processes are killed.
     Kill,
+    /// Nodes lose what was not synced.
+    PowerCut,
+    /// Messages are late, lost, doubled or overtaken.
+    Network,
+    /// Clocks go wrong.
+    Clock,
+    /// Disks go wrong.
+    Disk,
 }
 
 impl fmt::Display for Family {
@@ -32,6 +41,10 @@ impl fmt::Display for Family {
             Family::Partition => "partition",
             Family::Pause => "pause",
             Family::Kill => "kill",
+            Family::PowerCut => "power-cut",
+            Family::Network => "network",
+            Family::Clock => "clock",
+            Family::Disk => "disk",
         })
     }
 }
@@ -129,6 +142,47 @@ const TABLE: &[Row] = &[
         summary: "kill everybody but the leader",
         generate: |_, nodes| kill(Target::Followers, nodes),
     },
+    Row {
+        name: "power-cut",
+        summary: "lose power and what was not synced, any targets (simulator only)",
+        generate: any_power_cut,
+    },
+    Row {
+        name: "power-cut-one",
+        summary: "one random node loses power (simulator only)",
+        generate: |_, _| Some(Fault::PowerCut { target: Target::One }),
+    },
+    Row {
+        name: "power-cut-all",
+        summary: "every node loses power (simulator only)",
+        generate: |_, _| Some(Fault::PowerCut { target: Target::All }),
+    },
+    Row {
+        name: "network",
+        summary: "messages late, lost, doubled, overtaken (simulator only)",
+        generate: any_network,
+    },
+    Row {
+        name: "clock",
+        summary: "clocks run at rates that differ by less than a tenth (simulator only)",
+        generate: any_clock,
+    },
+    Row {
+        name: "clock-jump",
+        summary: "clocks leap ahead by up to 5 s, which no lease bears (simulator only)",
+        generate: clock_jump,
+    },
+    Row {
+        name: "clock-skew",
+        summary: "the leader's clock runs at half its speed or less, which no lease bears (simulator only)",
+        generate: clock_skew,
+    },
+    Row { name: "disk", summary: "disks slow, full, failing a sync (simulator only)", generate: any_disk },
+    Row {
+        name: "disk-rot",
+        summary: "a bit of one node's disk is flipped (simulator only)",
+        generate: |_, _| Some(Fault::Disk { target: Target::One, trouble: DiskTrouble::FlipBit }),
+    },
 ];
 
 /// A kind of fault that a user can name. Serialised as its name.
@@ -152,6 +206,13 @@ impl FaultKind {
     #[must_use]
     pub fn summary(self) -> &'static str {
         self.0.summary
+    }
+
+    /// Whether only the simulator can have it.
+    #[must_use]
+    pub fn needs_simulator(self) -> bool {
+        let of_simulator = ["power-cut", "network", "clock", "disk"];
+        of_simulator.iter().any(|family| self.name().starts_with(family))
     }
 
     /// A fault of this kind for a cluster of `node_count`; `None` if there can be none (`none` itself; a partition of a
@@ -266,6 +327,61 @@ fn any_pause(rng: &mut Rng, nodes: usize) -> Option<Fault> {
 
 fn any_kill(rng: &mut Rng, nodes: usize) -> Option<Fault> {
     targets(nodes).choose(rng).map(|target| Fault::Kill { target: target.clone() })
+}
+
+fn any_power_cut(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    targets(nodes).choose(rng).map(|target| Fault::PowerCut { target: target.clone() })
+}
+
+fn any_network(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    let target = targets(nodes).choose(rng)?.clone();
+    let mut trouble = LinkTrouble::default();
+    // At least one of them; each of the others in one case of four.
+    let first = rng.random_range(0..4);
+    let mut has = |position: u32| position == first || rng.random_range(0..4) == 0;
+    let kinds = [has(0), has(1), has(2), has(3)];
+    if kinds[0] {
+        trouble.loss_permille = rng.random_range(10..=300);
+    }
+    if kinds[1] {
+        trouble.duplicate_permille = rng.random_range(10..=300);
+    }
+    if kinds[2] {
+        trouble.reorder_permille = rng.random_range(10..=500);
+    }
+    if kinds[3] {
+        trouble.delay_ms = rng.random_range(5..=500);
+    }
+    Some(Fault::Network { target, trouble })
+}
+
+/// Within what a correct store bears with leases on: no two rates differ by a tenth.
+fn any_clock(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    let target = targets(nodes).choose(rng)?.clone();
+    let percent = rng.random_range(1..=4);
+    let change = ClockChange::DriftPercent(if rng.random() { percent } else { -percent });
+    Some(Fault::Clock { target, change })
+}
+
+fn clock_jump(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    let target = targets(nodes).choose(rng)?.clone();
+    Some(Fault::Clock { target, change: ClockChange::JumpMs(rng.random_range(50..=5_000)) })
+}
+
+fn clock_skew(rng: &mut Rng, _: usize) -> Option<Fault> {
+    let change = ClockChange::DriftPercent(-rng.random_range(50..=90));
+    Some(Fault::Clock { target: Target::Leader, change })
+}
+
+/// At most a minority: a correct store ends a node whose disk fails, and needs the others.
+fn any_disk(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    let target = if nodes < 3 { Target::One } else { Target::Minority };
+    let trouble = match rng.random_range(0..3) {
+        0 => DiskTrouble::SlowSyncMs(rng.random_range(5..=300)),
+        1 => DiskTrouble::Full,
+        _ => DiskTrouble::SyncFails,
+    };
+    Some(Fault::Disk { target, trouble })
 }
 
 fn partition(shape: PartitionShape, nodes: usize) -> Option<Fault> {

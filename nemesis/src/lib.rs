@@ -35,7 +35,9 @@ mod resolve;
 
 pub use client::{ClientError, NemesisClient};
 pub use evidence::{Effect, Evidence, NodeFailure, Observation, Step};
-pub use fault::{Fault, Link, PartitionShape, Resolved, Schedule, Scheduled, Target};
+pub use fault::{
+    ClockChange, DiskTrouble, Fault, Link, LinkTrouble, PartitionShape, Resolved, Schedule, Scheduled, Target,
+};
 pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
 pub use injectors::try_partition;

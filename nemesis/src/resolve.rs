@@ -37,14 +37,33 @@ pub struct View {
 #[must_use]
 pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
     match fault {
+        Fault::Partition { shape: PartitionShape::Links(links) } => {
+            let known = |link: &&Link| view.nodes.contains(&link.from) && view.nodes.contains(&link.to);
+            let links: Vec<Link> = links.iter().filter(known).cloned().collect();
+            let words = links.iter().map(|link| format!("{} -x-> {}", link.from, link.to));
+            Resolved::Partition { description: words.collect::<Vec<_>>().join(", "), links }
+        }
         Fault::Partition { shape } => {
             let cut = cut(shape, view, rng);
             let links = cut.links(&view.nodes);
             Resolved::Partition { description: cut.description(&view.nodes), links }
         }
-        Fault::Pause { target } => Resolved::Pause { nodes: names(&targets(target, view, rng), &view.nodes) },
-        Fault::Kill { target } => Resolved::Kill { nodes: names(&targets(target, view, rng), &view.nodes) },
+        Fault::Pause { target } => Resolved::Pause { nodes: hit(target, view, rng) },
+        Fault::Kill { target } => Resolved::Kill { nodes: hit(target, view, rng) },
+        Fault::PowerCut { target } => Resolved::PowerCut { nodes: hit(target, view, rng) },
+        Fault::Network { target, trouble } => {
+            Resolved::Network { nodes: hit(target, view, rng), trouble: *trouble }
+        }
+        Fault::Clock { target, change } => Resolved::Clock { nodes: hit(target, view, rng), change: *change },
+        Fault::Disk { target, trouble } => {
+            Resolved::Disk { nodes: hit(target, view, rng), trouble: *trouble }
+        }
     }
+}
+
+/// The names of the nodes that are hit.
+fn hit(target: &Target, view: &View, rng: &mut Rng) -> Vec<String> {
+    names(&targets(target, view, rng), &view.nodes)
 }
 
 /// Positions of nodes in the view, in its order.
@@ -143,6 +162,7 @@ fn cut(shape: &PartitionShape, view: &View, rng: &mut Rng) -> Cut {
             Cut::Sides(from, to) => Cut::OneWay(from, to),
             other => other,
         },
+        PartitionShape::Links(_) => Cut::Nothing, // Needs no view.
     }
 }
 

@@ -14,6 +14,7 @@ mod chain;
 mod kill;
 mod partition;
 mod pause;
+mod simulated;
 
 pub use partition::try_partition;
 
@@ -83,6 +84,7 @@ pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
         Family::Partition => &partition::Partition,
         Family::Pause => &pause::Pause,
         Family::Kill => &kill::Kill,
+        Family::PowerCut | Family::Network | Family::Clock | Family::Disk => &simulated::SimulatedOnly,
     }
 }
 
