@@ -437,7 +437,8 @@ fn nemesis_event(op: &Op, value: Value, error: Option<Value>) -> Draft {
 }
 
 /// What the history says of a step: the convention that checkers and reports read.
-fn describe(id: u64, action: Action, resolved: &Resolved, report: Option<&FaultReport>) -> Value {
+#[must_use]
+pub fn describe(id: u64, action: Action, resolved: &Resolved, report: Option<&FaultReport>) -> Value {
     let nodes = resolved.nodes().into_iter().map(Value::from).collect();
     let mut fields = vec![
         ("fault", Value::Int(i64::try_from(id).unwrap_or(i64::MAX))),

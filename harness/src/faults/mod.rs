@@ -8,5 +8,5 @@ mod driver;
 mod pipe;
 mod plan;
 
-pub use driver::{ActiveFaults, FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup};
+pub use driver::{ActiveFaults, FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup, describe};
 pub use plan::{Action, PlannedFaults};

@@ -186,6 +186,20 @@ impl SimulatedDisk {
         state.life = Life::Endless;
     }
 
+    /// From now on nothing fails any more.
+    pub fn mend(&self) {
+        let mut state = self.state();
+        (state.fail_append, state.fail_sync, state.fail_next_sync) = (None, None, None);
+    }
+
+    /// The files that processes see and their lengths, in the order of their names.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, usize)> {
+        let state = self.state();
+        let length = |id: &FileId| state.files.get(id).map_or(0, |file| file.volatile.len());
+        state.volatile_names.iter().map(|(name, id)| (name.clone(), length(id))).collect()
+    }
+
     /// From now on appends fail half-way.
     pub fn fail_appends(&self, kind: FailureKind) {
         self.state().fail_append = Some(kind);

@@ -41,4 +41,4 @@ pub mod snapshot_thread;
 
 pub use limits::Limits;
 pub use replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
-pub use run::{Fatal, Server, ServerOptions, StartError};
+pub use run::{Fatal, Restored, Server, ServerOptions, StartError, restore};

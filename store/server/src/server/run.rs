@@ -35,7 +35,7 @@ use crate::api::data_server::DataServer;
 use crate::api::kv_server::KvServer;
 use crate::api::peer_server::PeerServer;
 use crate::client::transport::chain;
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::machine::{Machine, MachineOptions};
 use crate::security::{SecureEndpoint, Security, SecurityError, TokenLayer};
 use crate::snapshots::{SnapshotError, SnapshotStore};
@@ -129,7 +129,9 @@ impl ServerOptions {
         Membership::of_voters(self.peers.keys().copied().map(NodeId)).with_addresses(addresses)
     }
 
-    fn raft_config(&self) -> Config {
+    /// What they are to the Raft core.
+    #[must_use]
+    pub fn raft_config(&self) -> Config {
         Config {
             id: NodeId(self.id),
             initial: self.initial_membership(),
@@ -250,12 +252,14 @@ impl Server {
         let id = NodeId(options.id);
         options.security.check_node(options.join || options.peers.len() > 1)?;
         check_addresses(options)?;
+        let system = |action| move |source| StartError::System { action, source };
         let (real_disk, lock) = data_dir::open(&options.data_dir, id)?;
-        let Restored { wal, replica, store, entries } = restore(real_disk, options)?;
+        let snapshot_disk = RealDisk::open(&options.data_dir).map_err(system("open the data directory"))?;
+        let Restored { wal, replica, store, entries } =
+            restore(Box::new(real_disk), Box::new(snapshot_disk), options)?;
         let term = replica.status(None).raft.term.0;
         let snapshot = replica.status(None).raft.snapshot.0;
 
-        let system = |action| move |source| StartError::System { action, source };
         listener.set_nonblocking(true).map_err(system("use the listening socket"))?;
         let address = listener.local_addr().map_err(system("use the listening socket"))?;
         let listener =
@@ -382,25 +386,33 @@ impl Drop for Server {
     }
 }
 
-/// What is made of a data directory.
-struct Restored {
-    wal: Wal,
-    replica: Replica,
-    store: SnapshotStore,
+/// What is made of what was durable.
+pub struct Restored {
+    /// The log, ready to be written to.
+    pub wal: Wal,
+    /// All that decides, at time 0 of its clock.
+    pub replica: Replica,
+    /// The snapshot files.
+    pub store: SnapshotStore,
     /// How many entries the log holds.
-    entries: usize,
+    pub entries: usize,
 }
 
-/// The log, the newest snapshot, and a replica that begins with both.
-fn restore(log_disk: RealDisk, options: &ServerOptions) -> Result<Restored, StartError> {
+/// The log, the newest snapshot, and a replica that begins with both. The two disks are two hands on one directory.
+///
+/// # Errors
+/// If what is on disk cannot be used, or the options make no sense.
+pub fn restore(
+    log_disk: Box<dyn Disk>,
+    snapshot_disk: Box<dyn Disk>,
+    options: &ServerOptions,
+) -> Result<Restored, StartError> {
     let wal_options = WalOptions { defects: options.defects, ..options.wal };
-    let opened = Wal::open(Box::new(log_disk), NodeId(options.id), wal_options)?;
+    let opened = Wal::open(log_disk, NodeId(options.id), wal_options)?;
     for repair in &opened.repairs {
         warn!(event = "log_repaired", file = repair.file, offset = repair.offset, "{repair}");
     }
-    let disk = RealDisk::open(&options.data_dir);
-    let disk = disk.map_err(|source| StartError::System { action: "open the data directory", source })?;
-    let mut store = SnapshotStore::open(Box::new(disk), options.machine, options.defects)?;
+    let mut store = SnapshotStore::open(snapshot_disk, options.machine, options.defects)?;
     let mut recovered = opened.recovered;
     let found = store.find_newest(&recovered.entries)?;
     for problem in &found.passed_over {
