@@ -18,6 +18,7 @@
 
 use std::process::ExitCode;
 
+use crate::disk::DiskError;
 use crate::server::{Fatal, StartError};
 use crate::snapshots::SnapshotError;
 use crate::wal::WalError;
@@ -60,6 +61,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl From<&DiskError> for Exit {
+    fn from(error: &DiskError) -> Exit {
+        match error {
+            DiskError::Full { .. } => Exit::DiskFull,
+            DiskError::Failed { .. } | DiskError::Sync { .. } => Exit::DiskFailed,
+        }
+    }
+}
+
 impl From<&WalError> for Exit {
     fn from(error: &WalError) -> Exit {
         match error {
@@ -67,8 +77,8 @@ impl From<&WalError> for Exit {
             | WalError::MissingSegment { .. }
             | WalError::UnsupportedVersion { .. } => Exit::Corrupt,
             WalError::OtherNode { .. } => Exit::DataDir,
-            WalError::DiskFull { .. } => Exit::DiskFull,
-            WalError::Io { .. } | WalError::Sync { .. } | WalError::FailedBefore => Exit::DiskFailed,
+            WalError::Disk(error) => Exit::from(error),
+            WalError::FailedBefore => Exit::DiskFailed,
             WalError::TooLarge { .. } => Exit::Other,
         }
     }
@@ -80,8 +90,7 @@ impl From<&SnapshotError> for Exit {
             SnapshotError::Damaged { .. }
             | SnapshotError::Irreplaceable { .. }
             | SnapshotError::Unusable { .. } => Exit::Corrupt,
-            SnapshotError::DiskFull { .. } => Exit::DiskFull,
-            SnapshotError::Io { .. } => Exit::DiskFailed,
+            SnapshotError::Disk(error) => Exit::from(error),
         }
     }
 }

@@ -5,11 +5,13 @@
 //! returned, and a name that was created, renamed or removed may be lost until [`Disk::sync_directory`] has returned. What
 //! is read may be neither: the page cache outlives the process that wrote it.
 
+mod error;
 mod real;
 mod simulated;
 
 use std::io;
 
+pub use error::DiskError;
 pub use real::RealDisk;
 pub use simulated::{FailureKind, PowerLoss, SimulatedDisk};
 

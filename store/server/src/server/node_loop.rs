@@ -4,195 +4,35 @@
 //! before it handles anything that arrived meanwhile, and steps down or refuses instead of answering from the past.
 //! When the queue is full, client requests are refused (definitely: nothing was proposed) and peers' messages are dropped.
 
+mod handle;
+mod status;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
 use std::time::{Duration, Instant};
 
-use labrys_raft::{LogIndex, Message, NodeId, Role, Sequence, Term, Token};
+use labrys_raft::{Message, NodeId, Role, Sequence, Term, Token};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use super::addresses::Addresses;
 use super::disk_thread::DiskQueue;
-use super::health::LeaderKnown;
 use super::links::Link;
-use super::replica::{
-    Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus, SnapshotEvent, SnapshotJob,
-};
+use super::replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, SnapshotJob};
 use crate::api::RefusalCode;
-use crate::machine::{ChangeBatch, RangeQuery, Revision};
+use crate::machine::Revision;
+
+pub use handle::NodeHandle;
+use handle::{AskedChanges, LoopInput};
+pub use status::{LeaderChange, LoopCounters, LoopStatus};
 
 /// Most inputs that wait.
 const QUEUE_INPUTS: usize = 8192;
 /// Most inputs handled as one step.
 const BATCH_INPUTS: usize = 512;
-/// How long a watch waits that finds the queue full.
-const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 /// How many changes of the leader are remembered.
 const KEPT_LEADER_CHANGES: usize = 32;
-
-/// A change of the leader, as this node saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaderChange {
-    /// The term.
-    pub term: Term,
-    /// The leader; `None`: none known.
-    pub leader: Option<NodeId>,
-    /// When, since the node started.
-    pub uptime: Duration,
-}
-
-/// What the status call tells.
-#[derive(Clone, Debug)]
-pub struct LoopStatus {
-    /// The replica's part.
-    pub replica: ReplicaStatus,
-    /// Time since the start.
-    pub uptime: Duration,
-    /// The latest changes of the leader, oldest first.
-    pub leader_changes: Vec<LeaderChange>,
-    /// What the loop has counted.
-    pub counters: LoopCounters,
-}
-
-/// What the loop counts since its start, and what waits in it.
-#[derive(Clone, Debug, Default)]
-pub struct LoopCounters {
-    /// Changes of the leader.
-    pub leader_changes: u64,
-    /// Writes handed to Raft.
-    pub writes: u64,
-    /// Reads handed to Raft.
-    pub reads: u64,
-    /// Requests that are taken and not answered.
-    pub waiting: usize,
-    /// Batches that wait for the disk.
-    pub disk_queue: usize,
-    /// Messages that wait for each peer's link.
-    pub link_queues: Vec<(NodeId, usize)>,
-}
-
-enum LoopInput {
-    Client { request: ClientRequest, deadline: Option<Instant>, reply: oneshot::Sender<Answer> },
-    Peer(Vec<Message>),
-    Status { digest_at_index: Option<LogIndex>, reply: oneshot::Sender<LoopStatus> },
-    WatchFrom { asked: Option<Revision>, reply: oneshot::Sender<Revision> },
-    Changes(AskedChanges),
-    Snapshot(SnapshotEvent),
-    Wake,
-    Stop,
-}
-
-struct AskedChanges {
-    from: Revision,
-    range: RangeQuery,
-    max_revisions: usize,
-    max_bytes: usize,
-    reply: oneshot::Sender<Result<ChangeBatch, Revision>>,
-}
-
-/// The far end of the queue: what services, links and the disk thread hold.
-#[derive(Clone)]
-pub struct NodeHandle {
-    queue: SyncSender<LoopInput>,
-    revisions: watch::Receiver<Revision>,
-    leader_known: LeaderKnown,
-}
-
-impl NodeHandle {
-    /// Hands a request over and waits for its answer. A request whose deadline has passed when the loop comes to it is not
-    /// proposed.
-    pub async fn request(&self, request: ClientRequest, deadline: Option<Instant>) -> Answer {
-        let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(LoopInput::Client { request, deadline, reply }) {
-            Ok(()) => answer.await.unwrap_or(Answer::Refused {
-                definite: false,
-                code: RefusalCode::ShuttingDown,
-                message: "the node shut down while the request waited",
-            }),
-            Err(TrySendError::Full(_)) => Answer::Refused {
-                definite: true,
-                code: RefusalCode::Overloaded,
-                message: "the node's queue is full",
-            },
-            Err(TrySendError::Disconnected(_)) => Answer::Refused {
-                definite: true,
-                code: RefusalCode::ShuttingDown,
-                message: "the node is shutting down",
-            },
-        }
-    }
-
-    /// Hands messages of a peer over, or drops them. False: the node is shutting down.
-    #[must_use]
-    pub fn deliver(&self, messages: Vec<Message>) -> bool {
-        !matches!(self.queue.try_send(LoopInput::Peer(messages)), Err(TrySendError::Disconnected(_)))
-    }
-
-    /// A look at the node; `None` if it is too busy or shutting down.
-    pub async fn status(&self, digest_at_index: Option<LogIndex>) -> Option<LoopStatus> {
-        let (reply, answer) = oneshot::channel();
-        self.queue.try_send(LoopInput::Status { digest_at_index, reply }).ok()?;
-        answer.await.ok()
-    }
-
-    /// The latest revision applied, as it grows. Closed when the loop has ended.
-    #[must_use]
-    pub fn revisions(&self) -> watch::Receiver<Revision> {
-        self.revisions.clone()
-    }
-
-    /// Whether a leader is known. Closed when the loop has ended.
-    #[must_use]
-    pub fn leader_known(&self) -> LeaderKnown {
-        self.leader_known.clone()
-    }
-
-    /// Where a watch begins; `None` if the node is shutting down.
-    pub async fn watch_from(&self, asked: Option<Revision>) -> Option<Revision> {
-        self.ask(|reply| LoopInput::WatchFrom { asked, reply }).await
-    }
-
-    /// What has changed since a revision, see [`Replica::changes`]; `None` if the node is shutting down.
-    pub async fn changes(
-        &self,
-        from: Revision,
-        range: RangeQuery,
-        max_revisions: usize,
-        max_bytes: usize,
-    ) -> Option<Result<ChangeBatch, Revision>> {
-        let asked = |reply| AskedChanges { from, range: range.clone(), max_revisions, max_bytes, reply };
-        self.ask(|reply| LoopInput::Changes(asked(reply))).await
-    }
-
-    /// Asks for something that can wait: while the queue is full, again after a moment.
-    async fn ask<T>(&self, input: impl Fn(oneshot::Sender<T>) -> LoopInput) -> Option<T> {
-        loop {
-            let (reply, answer) = oneshot::channel();
-            match self.queue.try_send(input(reply)) {
-                Ok(()) => return answer.await.ok(),
-                Err(TrySendError::Full(_)) => tokio::time::sleep(FULL_QUEUE_PAUSE).await,
-                Err(TrySendError::Disconnected(_)) => return None,
-            }
-        }
-    }
-
-    /// Tells the loop what came of something done with snapshot files; waits until there is room.
-    pub(super) fn snapshot_event(&self, event: SnapshotEvent) {
-        let _ = self.queue.send(LoopInput::Snapshot(event));
-    }
-
-    /// Makes the loop look at what is durable. If the queue is full, it is awake anyway.
-    pub(super) fn wake(&self) {
-        let _ = self.queue.try_send(LoopInput::Wake);
-    }
-
-    /// Ends the loop, after what waits already.
-    pub(super) fn stop(&self) {
-        let _ = self.queue.send(LoopInput::Stop);
-    }
-}
 
 /// How the loop ended.
 #[derive(Debug, PartialEq, Eq)]

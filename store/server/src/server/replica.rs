@@ -5,187 +5,33 @@
 //! at once, proposals and reads are answered when their effect says so. What is left to the caller: carry out the outputs
 //! in order, and give [`ReplicaInput::Persisted`] after a batch is durable and not before.
 
+mod applying;
+mod defects;
+#[cfg(test)]
+mod disk_tests;
+mod interface;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use labrys_raft::{
-    Change, ChangeRefusal, Config, Defect, Defects, Effect, Entry, Input, LogIndex, Membership, Message,
-    Node, NodeId, Payload, PersistBatch, ReadMode, Recovered, RefusalReason, Role, Sequence, StartError,
-    Status, Term, Token,
+    Config, Defect, Defects, Effect, Input, LogIndex, Membership, Node, Recovered, RefusalReason, Role,
+    StartError, Status, Token,
 };
 
 use super::log_clock::LogClock;
 use crate::api::RefusalCode;
 use crate::machine::{
-    Body, ChangeBatch, Command, Done, LeaseId, Machine, MachineOptions, Operation, Outcome, Query,
-    RangeQuery, Reading, Revision, Stamped, Step, StepResult, Surroundings,
+    Body, ChangeBatch, Command, LeaseId, Machine, MachineOptions, Operation, Query, RangeQuery, Revision,
+    Stamped, Step,
 };
 
+use defects::early_answer;
+pub use interface::{Answer, ClientRequest, ReplicaInput, ReplicaOutput, ReplicaStatus};
 use snapshots::Snapshots;
 pub use snapshots::{SnapshotEvent, SnapshotJob, SnapshotPolicy};
-
-/// What goes in.
-#[derive(Clone, Debug)]
-pub enum ReplicaInput {
-    /// The monotonic clock reads this. To be given first in every batch.
-    Tick {
-        /// Milliseconds since any fixed point.
-        now_ms: u64,
-    },
-    /// A message of a peer.
-    Receive(Message),
-    /// A client's request. Exactly one answer will name `token`, unless the replica is dropped before.
-    Request {
-        /// Names it; never used twice in the life of a replica.
-        token: Token,
-        /// What it wants.
-        request: ClientRequest,
-    },
-    /// Everything up to and including this batch is durable.
-    Persisted {
-        /// The batch.
-        sequence: Sequence,
-    },
-    /// What came of something done with snapshot files.
-    Snapshot(SnapshotEvent),
-}
-
-/// What a client wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientRequest {
-    /// Something of the state, as current as the mode says.
-    Read(Query, ReadMode),
-    /// A change.
-    Write(Command),
-    /// A change of the membership.
-    Change(Change),
-    /// Another leader: this one, or whoever has most of the log.
-    Transfer(Option<NodeId>),
-}
-
-/// What comes out.
-#[derive(Clone, Debug)]
-pub enum ReplicaOutput {
-    /// Make this durable, then say so.
-    Persist(PersistBatch),
-    /// The log up to and including `up_to` may be dropped.
-    CompactLog {
-        /// The last entry not needed.
-        up_to: LogIndex,
-    },
-    /// Do this with snapshot files, in order, beside everything else; then give [`ReplicaInput::Snapshot`].
-    Snapshot(SnapshotJob),
-    /// For the operator: a snapshot from another node has taken the place of the state.
-    SnapshotInstalled {
-        /// Where it stands.
-        index: LogIndex,
-        /// Its size.
-        length_bytes: u64,
-    },
-    /// Give this to the network.
-    Send(Message),
-    /// Tell the client. After an early answer (a defect) a second one for the same token may come, to be ignored.
-    Answer {
-        /// Which request.
-        token: Token,
-        /// The answer.
-        answer: Answer,
-    },
-    /// Read the clock now, and tell the client if it is before `valid_until_ms`; the lease under which this was read is over
-    /// otherwise, and what was read may not be current.
-    AnswerUnderLease {
-        /// Which request.
-        token: Token,
-        /// The answer.
-        answer: Answer,
-        /// On the clock of [`ReplicaInput::Tick`].
-        valid_until_ms: u64,
-    },
-    /// Another configuration is in force: its members may be somewhere new.
-    MembershipChanged {
-        /// The configuration.
-        membership: Box<Membership>,
-    },
-    /// The role, term or leader changed.
-    RoleChanged {
-        /// The new term.
-        term: Term,
-        /// The new role.
-        role: Role,
-        /// Its leader, as far as known.
-        leader: Option<NodeId>,
-    },
-    /// An invariant of Raft is broken: end the process, unless a defect is switched on.
-    InvariantBroken {
-        /// What was violated.
-        what: String,
-    },
-    /// Tell the operator; see [`Effect::FollowerLostLog`].
-    FollowerLostLog {
-        /// Which.
-        follower: NodeId,
-        /// It had acknowledged everything up to here.
-        acknowledged: LogIndex,
-    },
-}
-
-/// The answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// To a read.
-    Reading(Reading),
-    /// To a write that was applied.
-    Outcome(Outcome),
-    /// To a change of the membership that is committed.
-    MembershipChanged {
-        /// Where in the log.
-        index: LogIndex,
-    },
-    /// Definite: the membership cannot be changed so, or not now.
-    ChangeRefused(ChangeRefusal),
-    /// To a transfer of leadership that was carried out.
-    Transferred {
-        /// Who leads now.
-        leader: NodeId,
-    },
-    /// Definite: this node does not lead.
-    NotLeader {
-        /// Who does, as far as known.
-        leader: Option<NodeId>,
-    },
-    /// Anything else.
-    Refused {
-        /// Whether the request is known never to take effect.
-        definite: bool,
-        /// Why.
-        code: RefusalCode,
-        /// In words.
-        message: &'static str,
-    },
-}
-
-/// A look at a replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaStatus {
-    /// Raft's part.
-    pub raft: Status,
-    /// The configuration in force.
-    pub membership: Membership,
-    /// Where its entry is.
-    pub membership_index: LogIndex,
-    /// The digest at `raft.applied`.
-    pub digest: u64,
-    /// The digest at the index asked for.
-    pub digest_at_index: Option<u64>,
-    /// The lowest index whose digest is known.
-    pub first_digest: LogIndex,
-    /// How many keys exist.
-    pub key_count: usize,
-    /// How many sessions are remembered.
-    pub session_count: usize,
-}
 
 /// One server's part in the cluster, without its I/O.
 #[derive(Debug)]
@@ -366,28 +212,6 @@ impl Replica {
         }
     }
 
-    /// A defect: the comparison is made against what is applied now, although other writes may be on their way.
-    fn evaluate_now(&self, operation: Operation) -> Result<Operation, Outcome> {
-        match operation {
-            Operation::Step(Step::CompareAndSet { key, expected, value }) => match self.machine.get(&key) {
-                actual if actual == expected.as_ref() => Ok(Operation::put(key, value)),
-                actual => Err(Outcome::Done {
-                    index: LogIndex(0),
-                    revision: Revision(0),
-                    done: Done::Step(StepResult::NotSwapped { actual: actual.cloned() }),
-                }),
-            },
-            other => Ok(other),
-        }
-    }
-
-    /// A defect: what is only proposed counts as done, in a state that reads are answered from.
-    fn apply_optimistically(&mut self, command: Bytes) {
-        let machine = self.optimistic.get_or_insert_with(|| self.machine.clone());
-        let payload = labrys_raft::Payload::Command(command);
-        machine.apply(&Entry { term: Term(0), index: machine.applied().next(), payload });
-    }
-
     fn carry_out(&mut self, effect: Effect, outputs: &mut Vec<ReplicaOutput>) {
         match effect {
             Effect::Persist(batch) => outputs.push(ReplicaOutput::Persist(batch)),
@@ -428,56 +252,6 @@ impl Replica {
             Effect::FollowerLostLog { follower, acknowledged } => {
                 outputs.push(ReplicaOutput::FollowerLostLog { follower, acknowledged });
             }
-        }
-    }
-
-    fn apply(&mut self, entries: Vec<(Entry, Option<Token>)>, outputs: &mut Vec<ReplicaOutput>) {
-        let entries = self.before_apply(entries);
-        if entries.is_empty() {
-            return;
-        }
-        let leads = self.leads();
-        self.optimistic = None;
-        let (mut tokens, mut outcomes) = (Vec::new(), Vec::new());
-        for (entry, token) in entries {
-            self.machine
-                .set_surroundings(Surroundings { clock_ms: self.now_ms, proposed_here: token.is_some() });
-            let outcome = self.machine.apply(&entry);
-            if let Some(token) = token
-                && let Some(answer) = self.answer_of_entry(&entry, token)
-            {
-                outputs.push(ReplicaOutput::Answer { token, answer });
-            } else if token.is_some() && token == self.tick {
-                self.tick = None;
-                self.overdue.clear();
-            } else if let (Some(token), Some(outcome)) = (token, outcome) {
-                tokens.push(token);
-                outcomes.push(outcome);
-            }
-        }
-        if self.defects.has(Defect::UnackedBatchReorder) {
-            outcomes.reverse();
-        }
-        outputs.extend(
-            tokens
-                .into_iter()
-                .zip(outcomes)
-                .map(|(token, outcome)| ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) }),
-        );
-        self.clock.applied(self.now_ms, self.machine.time_ms(), leads);
-        self.inputs.push(Input::Applied { index: self.machine.applied() });
-    }
-
-    /// What ends with an entry that is none of the state machine's: a change of the membership, or a read through the log,
-    /// which sees what was applied before it.
-    fn answer_of_entry(&mut self, entry: &Entry, token: Token) -> Option<Answer> {
-        match entry.payload {
-            Payload::Membership(_) => Some(Answer::MembershipChanged { index: entry.index }),
-            Payload::Noop => {
-                let query = self.reads.remove(&token)?;
-                Some(Answer::Reading(self.machine.read(&query)))
-            }
-            Payload::Command(_) => None,
         }
     }
 
@@ -566,15 +340,3 @@ impl Replica {
         }
     }
 }
-
-/// A defect: the leader has only appended the write.
-fn early_answer(token: Token) -> ReplicaOutput {
-    let outcome =
-        Outcome::Done { index: LogIndex(0), revision: Revision(0), done: Done::Step(StepResult::Put) };
-    ReplicaOutput::Answer { token, answer: Answer::Outcome(outcome) }
-}
-
-#[cfg(test)]
-mod disk_tests;
-#[cfg(test)]
-mod tests;

@@ -5,6 +5,8 @@ use std::io;
 use labrys_raft::LogIndex;
 use thiserror::Error;
 
+use crate::disk::DiskError;
+
 /// A snapshot cannot be read or written.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
@@ -38,26 +40,9 @@ pub enum SnapshotError {
         /// What is wrong with it.
         detail: String,
     },
-    /// No space is left.
-    #[error("the disk is full: cannot {action} {file}: {source}. Free some space and start the node again")]
-    DiskFull {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        file: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The disk failed.
-    #[error("cannot {action} {file}: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        file: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
 impl SnapshotError {
@@ -66,16 +51,10 @@ impl SnapshotError {
     }
 
     pub(super) fn disk(action: &'static str, file: &str, source: io::Error) -> SnapshotError {
-        let file = file.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                SnapshotError::DiskFull { action, file, source }
-            }
-            _ => SnapshotError::Io { action, file, source },
-        }
+        DiskError::of(action, file, source).into()
     }
 
     pub(super) fn sync(file: &str, source: io::Error) -> SnapshotError {
-        SnapshotError::disk("make durable", file, source)
+        DiskError::of_sync(file, source).into()
     }
 }

@@ -3,7 +3,7 @@
 use labrys_raft::{Membership, NodeId, Payload};
 
 use super::*;
-use crate::disk::{FailureKind, SimulatedDisk};
+use crate::disk::{DiskError, FailureKind, SimulatedDisk};
 
 fn machine(entries: u64) -> Machine {
     let mut machine = Machine::new(MachineOptions::default(), Defects::NONE);
@@ -189,8 +189,10 @@ fn a_full_disk_and_a_failed_sync_are_told_apart() {
             disk.fail_appends(kind)
         }
         match take(&mut store, 3).unwrap_err() {
-            SnapshotError::DiskFull { .. } => assert_eq!(kind, FailureKind::NoSpace),
-            SnapshotError::Io { .. } => assert_eq!(kind, FailureKind::InputOutput),
+            SnapshotError::Disk(DiskError::Full { .. }) => assert_eq!(kind, FailureKind::NoSpace),
+            SnapshotError::Disk(DiskError::Failed { .. } | DiskError::Sync { .. }) => {
+                assert_eq!(kind, FailureKind::InputOutput)
+            }
             other => panic!("{other}"),
         }
     }

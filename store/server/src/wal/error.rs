@@ -5,6 +5,8 @@ use std::io;
 use labrys_raft::NodeId;
 use thiserror::Error;
 
+use crate::disk::DiskError;
+
 /// The log cannot be read or written.
 #[derive(Debug, Error)]
 pub enum WalError {
@@ -54,39 +56,9 @@ pub enum WalError {
         /// What can be read.
         supported: u32,
     },
-    /// No space is left.
-    #[error(
-        "the disk is full: cannot {action} {file}: {source}. Nothing more is acknowledged; free some space and start the node again"
-    )]
-    DiskFull {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        file: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The disk failed.
-    #[error("cannot {action} {file}: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        file: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// `fdatasync` failed.
-    #[error(
-        "cannot make {file} durable: {source}. What the disk holds is unknown now and a second try would prove nothing, \
-         so the node ends"
-    )]
-    Sync {
-        /// On which file.
-        file: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// More in one group than a frame can hold.
     #[error("a group of {length} bytes is too large for the log")]
     TooLarge {
@@ -100,19 +72,10 @@ pub enum WalError {
 
 impl WalError {
     pub(super) fn disk(action: &'static str, file: &str, source: io::Error) -> WalError {
-        let file = file.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                WalError::DiskFull { action, file, source }
-            }
-            _ => WalError::Io { action, file, source },
-        }
+        DiskError::of(action, file, source).into()
     }
 
     pub(super) fn sync(file: &str, source: io::Error) -> WalError {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WalError::disk("sync", file, source),
-            _ => WalError::Sync { file: file.to_owned(), source },
-        }
+        DiskError::of_sync(file, source).into()
     }
 }

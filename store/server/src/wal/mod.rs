@@ -37,7 +37,7 @@ use labrys_raft::{Defect, Defects, HardState, LogIndex, NodeId, PersistBatch, Re
 pub use error::WalError;
 pub use recovery::Repair;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError};
 use frame::{FramePayload, FrameRef};
 
 /// The version of the format, in the head of every segment.
@@ -213,7 +213,8 @@ impl Wal {
         self.buffer = frame::encode(self.next_frame, payload, std::mem::take(&mut self.buffer))?;
         match self.disk.append(name, &self.buffer).map_err(|source| WalError::disk("append to", name, source))
         {
-            Err(WalError::DiskFull { .. }) if self.options.defects.has(Defect::DiskFullSwallowed) => {}
+            Err(WalError::Disk(DiskError::Full { .. }))
+                if self.options.defects.has(Defect::DiskFullSwallowed) => {}
             written => written?,
         }
         let mut synced = self.disk.sync(name);

@@ -190,8 +190,12 @@ fn a_full_disk_and_a_failed_sync_are_told_apart_and_end_the_log() {
         }
         let error = wal.write(&[batch(1, vec![entry(1, 1, 8)])]).unwrap_err();
         match kind {
-            FailureKind::NoSpace => assert!(matches!(error, WalError::DiskFull { .. }), "{error}"),
-            FailureKind::InputOutput => assert!(matches!(error, WalError::Sync { .. }), "{error}"),
+            FailureKind::NoSpace => {
+                assert!(matches!(error, WalError::Disk(DiskError::Full { .. })), "{error}")
+            }
+            FailureKind::InputOutput => {
+                assert!(matches!(error, WalError::Disk(DiskError::Sync { .. })), "{error}")
+            }
         }
         let second = wal.write(&[batch(1, vec![entry(1, 1, 8)])]).unwrap_err();
         assert!(matches!(second, WalError::FailedBefore), "a second try proves nothing: {second}");

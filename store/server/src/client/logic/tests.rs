@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::machine::{Done, Found, Operation, Query, Reading, Revision, StepResult};
 
 const NODES: [&str; 3] = ["a:1", "b:1", "c:1"];
 

@@ -10,13 +10,14 @@
 
 use std::collections::VecDeque;
 
-use labrys_raft::Membership;
+use bytes::Bytes;
+use labrys_raft::{Membership, Message, NodeId, PersistBatch, Status};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::disk::SimulatedDisk;
-use crate::machine::{Placement, SessionId};
+use crate::machine::{Done, Outcome, Placement, SessionId, StepResult};
 use crate::server::snapshot_thread::SnapshotThread;
 use crate::snapshots::SnapshotStore;
 use crate::wal::{Wal, WalOptions};

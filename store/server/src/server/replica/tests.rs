@@ -1,9 +1,10 @@
 //! Three replicas in one thread, with a network that delivers at once and a disk that is always quick.
 
-use labrys_raft::Membership;
+use bytes::Bytes;
+use labrys_raft::{NodeId, ReadMode};
 
 use super::*;
-use crate::machine::{Found, Placement, SessionId};
+use crate::machine::{Done, Found, Outcome, Placement, Reading, SessionId, StepResult};
 
 mod time;
 
