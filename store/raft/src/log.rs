@@ -18,6 +18,8 @@ pub(crate) struct Log {
     base_index: LogIndex,
     base_term: Term,
     entries: VecDeque<Entry>,
+    /// Behind each entry, how many bytes of payload there were up to it, from any beginning on.
+    ends: VecDeque<u64>,
     /// Up to here the entries were put into a [`PersistBatch`].
     handed_out: LogIndex,
     /// Entries from here on that were handed out have been dropped since the last batch.
@@ -36,18 +38,20 @@ impl Log {
             base_index: LogIndex(0),
             base_term: Term(0),
             entries: VecDeque::new(),
+            ends: VecDeque::new(),
             handed_out: LogIndex(0),
             dropped_from: None,
             reset_after: None,
         };
         let first = entries.first().map_or(LogIndex(1), |entry| entry.index);
-        log.entries = entries.into();
+        entries.into_iter().for_each(|entry| log.push(entry));
         if let Some(snapshot) = snapshot {
             if first == snapshot.index().next() {
                 (log.base_index, log.base_term) = (snapshot.index(), snapshot.term());
             } else if first > LogIndex(1) {
                 // What precedes the first entry is not known, so that one becomes the base.
                 let base = log.entries.pop_front();
+                log.ends.pop_front();
                 (log.base_index, log.base_term) = base.map_or_else(Default::default, |e| (e.index, e.term));
             }
             if log.term_at(snapshot.index()) != Some(snapshot.term()) || log.entries.is_empty() {
@@ -61,6 +65,7 @@ impl Log {
     /// Drops everything: a snapshot stands in the place of the log up to and including this position.
     pub(crate) fn reset(&mut self, index: LogIndex, term: Term) {
         self.entries.clear();
+        self.ends.clear();
         (self.base_index, self.base_term) = (index, term);
         self.handed_out = index;
         self.dropped_from = None;
@@ -71,7 +76,9 @@ impl Log {
     pub(crate) fn compact(&mut self, up_to: LogIndex) {
         let Some(term) = self.term_at(up_to) else { return };
         assert!(up_to <= self.handed_out, "what is compacted must be on its way to the disk");
-        self.entries.drain(..(up_to.0 - self.base_index.0) as usize);
+        let dropped = (up_to.0 - self.base_index.0) as usize;
+        self.entries.drain(..dropped);
+        self.ends.drain(..dropped);
         (self.base_index, self.base_term) = (up_to, term);
     }
 
@@ -124,6 +131,19 @@ impl Log {
             .collect()
     }
 
+    /// The lowest index whose following entries up to `end` have at most `max_bytes` of payload; the base if all have. O(log
+    /// length).
+    pub(crate) fn start_of_tail(&self, end: LogIndex, max_bytes: u64) -> LogIndex {
+        let count = (end.0.saturating_sub(self.base_index.0) as usize).min(self.ends.len());
+        let Some(total) = count.checked_sub(1).map(|last| self.ends[last]) else { return self.base_index };
+        let first = self.entries.front().map_or(0, |entry| payload_bytes(entry) as u64);
+        if total - (self.ends[0] - first) <= max_bytes {
+            return self.base_index;
+        }
+        let dropped = self.ends.partition_point(|up_to| total.saturating_sub(*up_to) > max_bytes) as u64;
+        LogIndex(self.base_index.0 + dropped + 1)
+    }
+
     /// The entries after `index`, which is not below the base.
     pub(crate) fn after(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
         self.entries.iter().skip_while(move |entry| entry.index <= index)
@@ -132,7 +152,7 @@ impl Log {
     /// Adds an entry of `term` at the end and returns its index.
     pub(crate) fn append(&mut self, term: Term, payload: Payload) -> LogIndex {
         let index = self.last_index().next();
-        self.entries.push_back(Entry { term, index, payload });
+        self.push(Entry { term, index, payload });
         index
     }
 
@@ -140,14 +160,22 @@ impl Log {
     pub(crate) fn extend(&mut self, entries: impl IntoIterator<Item = Entry>) {
         for entry in entries {
             assert_eq!(entry.index, self.last_index().next(), "an entry must follow the one before it");
-            self.entries.push_back(entry);
+            self.push(entry);
         }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let before = self.ends.back().copied().unwrap_or_default();
+        self.ends.push_back(before + payload_bytes(&entry) as u64);
+        self.entries.push_back(entry);
     }
 
     /// Drops the entry at `from` and all after it.
     pub(crate) fn truncate_from(&mut self, from: LogIndex) {
         assert!(from > self.base_index, "the compacted part of a log cannot be truncated");
-        self.entries.truncate((from.0 - self.base_index.0 - 1) as usize);
+        let left = (from.0 - self.base_index.0 - 1) as usize;
+        self.entries.truncate(left);
+        self.ends.truncate(left);
         if from <= self.handed_out {
             self.handed_out = LogIndex(from.0 - 1);
             self.dropped_from = Some(self.dropped_from.map_or(from, |earlier| earlier.min(from)));
@@ -232,6 +260,29 @@ mod tests {
         assert_eq!(log.slice(LogIndex(3), 100, 1).len(), 1);
         assert_eq!(log.slice(LogIndex(11), 100, 1).len(), 0);
         assert_eq!(log.slice(LogIndex(3), 1, 1)[0].index, LogIndex(3));
+    }
+
+    #[test]
+    fn the_tail_of_so_many_bytes_begins_at_the_same_place_however_the_log_came_about() {
+        // Payloads of 0, 1, 2, … bytes, at indexes 1, 2, 3, …
+        let payload = |bytes: u64| Payload::Command(Bytes::from(vec![0; bytes as usize]));
+        let mut log = log_of(&[]);
+        (0..9).for_each(|bytes| _ = log.append(Term(1), payload(bytes)));
+        handed_out(&mut log);
+        log.truncate_from(LogIndex(8));
+        (7..9).for_each(|bytes| _ = log.append(Term(1), payload(bytes)));
+        handed_out(&mut log);
+        for base in 0..9 {
+            log.compact(LogIndex(base));
+            for end in base..=9 {
+                for max_bytes in 0..40 {
+                    let bytes_after = |index| (index..end).sum::<u64>();
+                    let expected = (base..=end).find(|index| bytes_after(*index) <= max_bytes);
+                    let found = log.start_of_tail(LogIndex(end), max_bytes);
+                    assert_eq!(Some(found.0), expected, "after {base} up to {end}, {max_bytes} bytes");
+                }
+            }
+        }
     }
 
     #[test]

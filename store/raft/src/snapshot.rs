@@ -25,6 +25,10 @@ use crate::node::{Halted, INDEX_LIMIT, Node, RoleState};
 use crate::queue::pop_front_if;
 use crate::types::{Effect, LogIndex, RefusalReason, Snapshot, SnapshotPoint};
 
+/// Most payload bytes of the entries that stay in the log although a snapshot contains them: a follower that is further behind is
+/// sent the snapshot sooner than so much of the log.
+const MAX_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+
 impl Node {
     /// Where a snapshot of the state machine as it is now would stand: what was applied last, as the driver has said. `None`
     /// if nothing was, or nothing since the newest snapshot.
@@ -119,6 +123,7 @@ impl Node {
             _ => None,
         };
         let before_tail = LogIndex(contained.0.saturating_sub(self.config.kept_entries));
+        let before_tail = before_tail.max(self.log.start_of_tail(contained, MAX_KEPT_BYTES));
         let up_to = before_tail.min(self.handed_to_apply).min(on_its_way.unwrap_or(before_tail));
         if up_to > self.log.base_index() {
             self.log.compact(up_to);

@@ -193,7 +193,8 @@ pub struct Config {
     pub max_batch_bytes: usize,
     /// Most append messages on their way to one follower without an answer.
     pub max_inflight_batches: usize,
-    /// How many entries that a snapshot contains stay in the log all the same, for followers that are a little behind.
+    /// How many entries that a snapshot contains stay in the log all the same, for followers that are a little behind; fewer, if
+    /// these have more than 64 MiB.
     pub kept_entries: u64,
     /// Most bytes of a snapshot in one message.
     pub snapshot_chunk_bytes: u64,
