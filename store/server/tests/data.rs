@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Cluster, PATIENCE};
-use labrys_store::api::{self, data_client::DataClient};
+use labrys_store::api::{self, MAX_KEY_BYTES, MAX_REVISION_BYTES, MAX_VALUE_BYTES, data_client::DataClient};
 use labrys_store::client::{
     Acquired, AttemptError, StoreClient, Transacted, Watch, WatchEnd, WatchEvent, prefix,
 };
 use labrys_store::machine::{
-    Condition, Done, Isolation, Operand, RangeQuery, Relation, Revision, RevisionProblem, Step, StepProblem,
-    StepResult, Transaction,
+    Condition, Done, Isolation, Operand, Query, RangeQuery, Relation, Revision, RevisionProblem, Step,
+    StepProblem, StepResult, Transaction,
 };
 use labrys_store::raft::{Defect, Defects};
 
@@ -347,5 +347,77 @@ fn a_watcher_that_is_too_slow_is_told_where_it_can_go_on() {
         };
         assert_eq!(first, Revision(101));
         assert!(expected < 100, "what was on its way is bounded");
+    });
+}
+
+/// The largest revisions that there can be: the most bytes of values, and the most bytes of deleted keys.
+#[test]
+fn the_largest_revision_reaches_a_watch_and_the_largest_transaction_its_client() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(1);
+        let mut client = cluster.client(0);
+        let counted = 1 + 64;
+        let rest = MAX_REVISION_BYTES - 3 * (MAX_VALUE_BYTES + counted) - counted;
+        let keys = [("a", MAX_VALUE_BYTES), ("b", MAX_VALUE_BYTES), ("c", MAX_VALUE_BYTES), ("d", rest)];
+        for (key, bytes) in keys {
+            client.put(key, vec![b'v'; bytes - 1], PATIENCE).await.unwrap();
+        }
+        let append = |key: &str| Step::Append { key: bytes(key), suffix: bytes("1") };
+        let appends = |more: Option<Step>| Transaction {
+            then: keys.iter().map(|(key, _)| append(key)).chain(more).collect(),
+            ..Transaction::default()
+        };
+        let one_more = appends(Some(Step::Delete { key: bytes("e") }));
+        assert_eq!(
+            client.transact(one_more, PATIENCE).await.unwrap(),
+            Transacted::Aborted { held: true, step: 4, problem: StepProblem::WritesTooLarge }
+        );
+        let done = client.transact(appends(None), PATIENCE).await.unwrap();
+        let Transacted::Done { revision, .. } = done else { panic!("{done:?}") };
+        let mut watch = Watch::new(&cluster.addresses(), 0, everything(), Some(revision)).unwrap();
+        let WatchEvent::Changes(seen) = watch.next(PATIENCE).await.unwrap() else { panic!("nothing") };
+        let sizes = seen.changes.iter().map(|change| change.record.as_ref().unwrap().value.len());
+        assert_eq!(sizes.collect::<Vec<_>>(), keys.map(|(_, bytes)| bytes));
+
+        let lease = client.grant_lease(3_600_000, PATIENCE).await.unwrap().expect("there are not many");
+        let key = |number: usize| Bytes::from(format!("{number:0width$}", width = MAX_KEY_BYTES));
+        for first in (0..1024).step_by(128) {
+            let put = |number| Step::Put { key: key(number), value: Bytes::new(), lease: Some(lease) };
+            let then = (first..first + 128).map(put).collect();
+            client.transact(Transaction { then, ..Transaction::default() }, PATIENCE).await.unwrap();
+        }
+        let before = client.read(Query::Revision, PATIENCE).await.unwrap().revision;
+        client.revoke_lease(lease, PATIENCE).await.unwrap();
+        let last = client.read(Query::Revision, PATIENCE).await.unwrap().revision;
+        let mut watch = Watch::new(&cluster.addresses(), 0, everything(), Some(before.next())).unwrap();
+        let ended: Vec<usize> =
+            collect(&mut watch, last).await.iter().map(|(_, changes)| changes.len()).collect();
+        let fit = MAX_REVISION_BYTES / (MAX_KEY_BYTES + 64);
+        assert_eq!(ended, [fit, 1024 - fit]);
+    });
+}
+
+#[test]
+fn a_full_state_refuses_what_makes_it_larger_and_says_what_helps() {
+    runtime().block_on(async {
+        let cluster = Cluster::start_adjusted(3, |options| options.machine.max_state_bytes = 100_000);
+        let mut client = cluster.client(0);
+        client.put("a", vec![1; 60_000], PATIENCE).await.unwrap();
+        let error = client.put("b", vec![1; 60_000], PATIENCE).await.unwrap_err();
+        assert_eq!(
+            (error.error, error.definite, error.attempts),
+            (AttemptError::NoSpace, true, 1),
+            "{error}"
+        );
+        assert!(error.detail.contains("delete keys"), "{error}");
+        assert_eq!(client.get("b", PATIENCE).await.unwrap(), None);
+        assert_eq!(
+            client.append("a", vec![2; 50_000], PATIENCE).await.unwrap_err().error,
+            AttemptError::NoSpace
+        );
+        assert!(client.delete("a", PATIENCE).await.unwrap());
+        client.put("b", vec![1; 60_000], PATIENCE).await.unwrap();
+        let digests: Vec<u64> = cluster.settled().await.iter().map(|status| status.digest).collect();
+        assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
     });
 }

@@ -9,7 +9,7 @@ use crate::machine::{Commit, Condition, Operand, Operation, Query, RangeQuery, R
 pub const MAX_KEY_BYTES: usize = 4 * 1024;
 /// Most bytes in a value.
 pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
-/// Most bytes in the keys and values of one command: less than what a gRPC server takes by default (4 MiB).
+/// Most bytes in the keys and values of one command.
 pub const MAX_COMMAND_BYTES: usize = 3 * 1024 * 1024;
 /// Most conditions of a transaction, and most steps of each of its lists.
 pub const MAX_STEPS: usize = 128;
@@ -19,10 +19,32 @@ pub const MAX_COMMIT_ITEMS: usize = 1024;
 pub const MAX_COMMIT_RANGES: usize = 16;
 /// The longest lease: 30 days.
 pub const MAX_TTL_MS: u64 = 30 * 24 * 3600 * 1000;
-/// Most bytes in what one reply brings back: less than what a gRPC client takes by default (4 MiB), more than a key and a value.
+/// Most bytes in what one reply brings back. More than a key and a value.
 pub const MAX_RESULT_BYTES: usize = 2 * 1024 * 1024;
+/// Most bytes in all that one transaction writes, and so in what a revision tells a watch.
+pub const MAX_REVISION_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes in a gRPC message from a client, unless a node is told otherwise.
+pub const MAX_REQUEST_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes in a gRPC message to a client.
+pub const MAX_REPLY_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Most bytes in one gRPC message between nodes: a Raft batch and what surrounds it.
 pub const MAX_PEER_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+// How the limits hang together.
+const _: () = {
+    /// What an item counts besides its key and value: `machine::outcome::RECORD_BYTES`.
+    const COUNTED: usize = crate::machine::RECORD_BYTES;
+    /// What an item takes on the wire besides its key and value, at most: six numbers and five lengths of nested messages.
+    const ON_THE_WIRE: usize = 6 * 11 + 5 * 6;
+    // Whatever a command says itself can be written in one revision, and a value can be read.
+    assert!(MAX_COMMAND_BYTES + MAX_COMMIT_ITEMS * COUNTED <= MAX_REVISION_BYTES);
+    assert!(MAX_KEY_BYTES + MAX_VALUE_BYTES + COUNTED <= MAX_RESULT_BYTES);
+    // A command fits into a message: 1024 items, each with a few lengths.
+    assert!(MAX_COMMAND_BYTES + 2 * MAX_COMMIT_ITEMS * ON_THE_WIRE <= MAX_REQUEST_MESSAGE_BYTES);
+    // What is counted as so many bytes has at most as many items as fit without any key or value.
+    assert!(MAX_REVISION_BYTES / COUNTED * ON_THE_WIRE + ON_THE_WIRE <= MAX_REPLY_MESSAGE_BYTES);
+    assert!(MAX_RESULT_BYTES <= MAX_REVISION_BYTES);
+};
 
 /// A refusal of a request that can never be carried out: definite.
 pub(crate) fn malformed(message: impl Into<String>) -> Refused {

@@ -15,7 +15,10 @@ mod generated {
 }
 
 pub use generated::*;
-pub use limits::{MAX_KEY_BYTES, MAX_PEER_MESSAGE_BYTES, MAX_RESULT_BYTES, MAX_VALUE_BYTES};
+pub use limits::{
+    MAX_KEY_BYTES, MAX_PEER_MESSAGE_BYTES, MAX_REPLY_MESSAGE_BYTES, MAX_REQUEST_MESSAGE_BYTES,
+    MAX_RESULT_BYTES, MAX_REVISION_BYTES, MAX_VALUE_BYTES,
+};
 
 #[cfg(test)]
 mod tests;

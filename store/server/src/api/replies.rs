@@ -173,6 +173,7 @@ impl From<StepProblem> for api::StepProblem {
             StepProblem::ValueTooLarge => api::StepProblem::ValueTooLarge,
             StepProblem::ResultTooLarge => api::StepProblem::ResultTooLarge,
             StepProblem::LeaseUnknown => api::StepProblem::LeaseUnknown,
+            StepProblem::WritesTooLarge => api::StepProblem::WritesTooLarge,
         }
     }
 }
@@ -184,6 +185,7 @@ fn step_problem(number: i32) -> Result<StepProblem, Incomplete> {
         Ok(api::StepProblem::ValueTooLarge) => Ok(StepProblem::ValueTooLarge),
         Ok(api::StepProblem::ResultTooLarge) => Ok(StepProblem::ResultTooLarge),
         Ok(api::StepProblem::LeaseUnknown) => Ok(StepProblem::LeaseUnknown),
+        Ok(api::StepProblem::WritesTooLarge) => Ok(StepProblem::WritesTooLarge),
         Ok(api::StepProblem::Unspecified) | Err(_) => Err(Incomplete("an unknown problem of a step")),
     }
 }

@@ -17,6 +17,8 @@
 //! | `shut-down-while-waiting` | no | its entry is in the node's log |
 //! | `too-large` | yes | the node refuses before it appends anything |
 //! | `malformed` | yes | neither the node nor the state machine can tell what it should do |
+//! | `no-space` | yes | the state machine refuses it before it changes anything |
+//! | `answer-forgotten` | no | it was carried out by an earlier attempt, whose answer is lost |
 //! | `transferring` | yes | the node refuses before it appends anything |
 //! | `lease-over` | yes | only reads have a lease, and this one was not answered |
 //! | `unknown-refusal` | no | a refusal that this version does not know, and which does not call itself definite |
@@ -84,6 +86,8 @@ table! {
     ShutDownWhileWaiting "shut-down-while-waiting" false "its entry is in the node's log"
     TooLarge "too-large" true "the node refuses before it appends anything"
     Malformed "malformed" true "neither the node nor the state machine can tell what it should do"
+    NoSpace "no-space" true "the state machine refuses it before it changes anything"
+    AnswerForgotten "answer-forgotten" false "it was carried out by an earlier attempt, whose answer is lost"
     Transferring "transferring" true "the node refuses before it appends anything"
     LeaseOver "lease-over" true "only reads have a lease, and this one was not answered"
     UnknownRefusal "unknown-refusal" false "a refusal that this version does not know, and which does not call itself definite"

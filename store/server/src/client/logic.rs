@@ -344,6 +344,8 @@ fn is_final(error: AttemptError) -> bool {
             | AttemptError::SequencePassed
             | AttemptError::TooLarge
             | AttemptError::Malformed
+            | AttemptError::NoSpace
+            | AttemptError::AnswerForgotten
             | AttemptError::Unimplemented
             | AttemptError::Unauthenticated
     )

@@ -19,6 +19,8 @@ pub fn from_refusal(refused: api::Refused) -> Reply {
         Code::ShuttingDown => AttemptError::ShutDownWhileWaiting,
         Code::TooLarge => AttemptError::TooLarge,
         Code::Malformed => AttemptError::Malformed,
+        Code::NoSpace => AttemptError::NoSpace,
+        Code::AnswerForgotten => AttemptError::AnswerForgotten,
         Code::Transferring => AttemptError::Transferring,
         Code::LeaseOver => AttemptError::LeaseOver,
         Code::ChangeRefused | Code::TransferGivenUp | Code::Unspecified => AttemptError::UnknownRefusal,

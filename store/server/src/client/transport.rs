@@ -59,6 +59,11 @@ pub(super) fn endpoint(
     Ok(endpoint.map(|endpoint| endpoint.connect_timeout(connect_timeout).tcp_nodelay(true)))
 }
 
+/// The data of a node: what it says may be as large as a node's reply.
+pub(super) fn data_client(channel: SecureChannel) -> DataClient<SecureChannel> {
+    DataClient::new(channel).max_decoding_message_size(api::MAX_REPLY_MESSAGE_BYTES)
+}
+
 /// 128 bits that no other client has: from the keys that the standard library draws from the system for its hash maps.
 fn random_session() -> u128 {
     let half = |salt: u64| {
@@ -173,7 +178,7 @@ impl StoreClient {
         let link = match &mut self.links[attempt.node] {
             Some(link) => link,
             empty => match self.endpoints[attempt.node].connect().await {
-                Ok(channel) => empty.insert(DataClient::new(channel)),
+                Ok(channel) => empty.insert(data_client(channel)),
                 Err(error) => return failed(AttemptError::CannotConnect, chain(&error)),
             },
         };

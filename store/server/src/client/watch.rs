@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tonic::Streaming;
 
-use super::transport::{AddressError, chain, endpoint};
-use crate::api::data_client::DataClient;
+use super::transport::{AddressError, chain, data_client, endpoint};
 use crate::api::{self, watch_reply};
 use crate::machine::{RangeQuery, Revision, RevisionChanges};
 use crate::security::{SecureEndpoint, Security};
@@ -175,7 +174,7 @@ impl Watch {
                     from_revision: self.next.map(|revision| revision.0),
                     range: Some(self.range.clone().into()),
                 };
-                let reply = DataClient::new(channel).watch(request).await.map_err(|status| lost(&status))?;
+                let reply = data_client(channel).watch(request).await.map_err(|status| lost(&status))?;
                 empty.insert(reply.into_inner())
             }
         };

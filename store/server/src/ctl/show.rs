@@ -119,6 +119,7 @@ fn step_problem(problem: StepProblem) -> &'static str {
         StepProblem::ValueTooLarge => "value-too-large",
         StepProblem::ResultTooLarge => "result-too-large",
         StepProblem::LeaseUnknown => "lease-unknown",
+        StepProblem::WritesTooLarge => "writes-too-large",
     }
 }
 

@@ -12,6 +12,12 @@
 //! revision (it ended at or below the mark), and a deletion its own. So a version is dropped if and only if it ended at or
 //! below the mark: all states from the mark on stay whole.
 //!
+//! # Bytes
+//!
+//! What the keys have now and what is kept of before are counted apart, change by change: the first is held against the quota
+//! of the state, the second is bounded by [`Keys::bound_history`], which moves the mark as far as it must. Both numbers follow
+//! from the maps alone, so they are the same on all replicas, also on one that began with a snapshot.
+//!
 //! Costs, with n keys and versions: O(log n) for a get, a change and each item of a range.
 
 use std::collections::BTreeMap;
@@ -22,10 +28,14 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::outcome::RECORD_BYTES;
 use super::{LeaseId, RangeQuery, RangeResult, Record, Revision, RevisionProblem};
 
 /// Most items in the result of a range.
 pub const MAX_RANGE_ITEMS: usize = 10_000;
+
+/// About what the maps take for one key, besides its bytes and those of its record.
+pub(super) const KEY_OVERHEAD_BYTES: u64 = 64;
 
 /// What a key is to have: a value and its lease, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +80,25 @@ pub(super) struct Keys {
     past: OrdMap<(Bytes, Revision), Option<Arc<Record>>>,
     changes: OrdMap<Revision, Arc<[Bytes]>>,
     at: Summary,
+    /// About what `current` takes.
+    current_bytes: u64,
+    /// About what `past` and `changes` take.
+    history_bytes: u64,
+}
+
+/// About what a key takes with what it has.
+fn current_item_bytes(key: &Bytes, value_bytes: usize) -> u64 {
+    (key.len() + value_bytes + RECORD_BYTES) as u64 + KEY_OVERHEAD_BYTES
+}
+
+/// About what a key takes with what it had.
+fn past_item_bytes(key: &Bytes, record: Option<&Arc<Record>>) -> u64 {
+    key.len() as u64 + record.map_or(0, |record| record.size_bytes() as u64) + KEY_OVERHEAD_BYTES
+}
+
+/// About what the list of a revision's keys takes; the keys themselves are counted where they are.
+fn changed_bytes(keys: &[Bytes]) -> u64 {
+    (keys.len() as u64 + 1) * KEY_OVERHEAD_BYTES
 }
 
 impl Keys {
@@ -170,6 +199,26 @@ impl Keys {
         current.into_iter().chain(past).min().cloned()
     }
 
+    /// About how many bytes the latest state takes.
+    pub(super) fn current_bytes(&self) -> u64 {
+        self.current_bytes
+    }
+
+    /// About how many bytes the states before it take.
+    pub(super) fn history_bytes(&self) -> u64 {
+        self.history_bytes
+    }
+
+    /// About how many bytes the latest state would take after these changes. O(changes log n).
+    pub(super) fn current_bytes_with(&self, writes: &Writes) -> u64 {
+        let old = |key| self.current.get(key).map_or(0, |record| current_item_bytes(key, record.value.len()));
+        let new = |key, value: &Option<NewValue>| {
+            value.as_ref().map_or(0, |value| current_item_bytes(key, value.value.len()))
+        };
+        let added: u64 = writes.iter().map(|(key, value)| new(key, value)).sum();
+        self.current_bytes + added - writes.keys().map(old).sum::<u64>()
+    }
+
     /// Makes the changes as the next revision, at log time `now_ms`. Deleting what is not there is no change; without any
     /// change there is no revision.
     pub(super) fn commit(&mut self, writes: Writes, now_ms: u64) {
@@ -180,22 +229,23 @@ impl Keys {
             match value {
                 Some(value) => {
                     let record = next_record(previous.as_deref(), value, next, now_ms);
-                    self.current.insert(key.clone(), Arc::new(record));
+                    self.restore_current(key.clone(), Arc::new(record));
                 }
                 None if previous.is_none() => continue,
                 None => {
                     self.current.remove(&key);
-                    self.past.insert((key.clone(), next), None);
+                    self.restore_past(key.clone(), next, None);
                 }
             }
             if let Some(previous) = previous {
-                self.past.insert((key.clone(), previous.modified), Some(previous));
+                self.current_bytes -= current_item_bytes(&key, previous.value.len());
+                self.restore_past(key.clone(), previous.modified, Some(previous));
             }
             changed.push(key);
         }
         if !changed.is_empty() {
             self.at.revision = next;
-            self.changes.insert(next, changed.into());
+            self.restore_changed(next, changed.into());
         }
     }
 
@@ -229,18 +279,39 @@ impl Keys {
     pub(super) fn sweep(&mut self, budget: usize) {
         let mut done = 0;
         while done < budget && self.at.swept < self.at.compacted {
-            self.at.swept = self.at.swept.next();
-            let Some(keys) = self.changes.remove(&self.at.swept) else { continue };
-            done += keys.len();
-            for key in keys.iter() {
-                if let Some((at, _)) = self.last_past(key, Revision(self.at.swept.0 - 1)) {
-                    self.past.remove(&(key.clone(), at));
-                }
-                let own = (key.clone(), self.at.swept);
-                if self.past.get(&own).is_some_and(Option::is_none) {
-                    self.past.remove(&own);
-                }
+            done += self.sweep_revision();
+        }
+    }
+
+    /// Drops what can be read only before the revision after the one swept last; how many changes that had.
+    fn sweep_revision(&mut self) -> usize {
+        self.at.swept = self.at.swept.next();
+        let Some(keys) = self.changes.remove(&self.at.swept) else { return 0 };
+        self.history_bytes -= changed_bytes(&keys);
+        for key in keys.iter() {
+            if let Some((at, _)) = self.last_past(key, Revision(self.at.swept.0 - 1)) {
+                self.drop_past(&(key.clone(), at));
             }
+            let own = (key.clone(), self.at.swept);
+            if self.past.get(&own).is_some_and(Option::is_none) {
+                self.drop_past(&own);
+            }
+        }
+        keys.len()
+    }
+
+    fn drop_past(&mut self, version: &(Bytes, Revision)) {
+        if let Some(record) = self.past.remove(version) {
+            self.history_bytes -= past_item_bytes(&version.0, record.as_ref());
+        }
+    }
+
+    /// Forgets and drops as many of the oldest states as it takes for the history to have no more than `max_bytes`. Whatever is
+    /// dropped counts at least [`KEY_OVERHEAD_BYTES`], so what an entry adds is paid for by so many steps at most.
+    pub(super) fn bound_history(&mut self, max_bytes: u64) {
+        while self.history_bytes > max_bytes && self.at.swept < self.at.revision {
+            self.compact(self.at.swept.next());
+            self.sweep_revision();
         }
     }
 
@@ -260,15 +331,21 @@ impl Keys {
         self.at = summary;
     }
 
+    /// Gives a key what it has now, and counts it; what it had is counted until then.
     pub(super) fn restore_current(&mut self, key: Bytes, record: Arc<Record>) {
+        self.current_bytes += current_item_bytes(&key, record.value.len());
         self.current.insert(key, record);
     }
 
+    /// Takes over a version or deletion that is not there yet.
     pub(super) fn restore_past(&mut self, key: Bytes, revision: Revision, record: Option<Arc<Record>>) {
+        self.history_bytes += past_item_bytes(&key, record.as_ref());
         self.past.insert((key, revision), record);
     }
 
+    /// Takes over what a revision changed that is not there yet.
     pub(super) fn restore_changed(&mut self, revision: Revision, keys: Arc<[Bytes]>) {
+        self.history_bytes += changed_bytes(&keys);
         self.changes.insert(revision, keys);
     }
 

@@ -10,6 +10,7 @@
 use bytes::Bytes;
 use imbl::OrdMap;
 
+use super::keys::KEY_OVERHEAD_BYTES;
 use super::{LeaseId, LockHolder, LockToken};
 
 /// The locks that are held.
@@ -17,11 +18,28 @@ use super::{LeaseId, LockHolder, LockToken};
 pub(super) struct Locks {
     held: OrdMap<Bytes, LockHolder>,
     last_token: LockToken,
+    /// About what they take.
+    bytes: u64,
+}
+
+/// About what a held lock takes.
+fn lock_bytes(name: &[u8]) -> u64 {
+    name.len() as u64 + KEY_OVERHEAD_BYTES
 }
 
 impl Locks {
     pub(super) fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// About how many bytes they take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// About how many bytes they would take if this one were held.
+    pub(super) fn bytes_with(&self, name: &[u8]) -> u64 {
+        self.bytes + if self.held.contains_key(name) { 0 } else { lock_bytes(name) }
     }
 
     pub(super) fn holder(&self, name: &[u8]) -> Option<LockHolder> {
@@ -35,7 +53,7 @@ impl Locks {
             Some(holder) => Err(holder),
             None => {
                 self.last_token = self.last_token.next();
-                self.held.insert(name.clone(), LockHolder { lease, token: self.last_token });
+                self.restore(name.clone(), LockHolder { lease, token: self.last_token });
                 Ok(self.last_token)
             }
         }
@@ -43,8 +61,9 @@ impl Locks {
 
     /// Frees a lock that this acquisition holds; who had it then.
     pub(super) fn release(&mut self, name: &[u8], token: LockToken) -> Option<LockHolder> {
-        self.holder(name).filter(|holder| holder.token == token)?;
-        self.held.remove(name)
+        let holder = self.holder(name).filter(|holder| holder.token == token)?;
+        self.free(name);
+        Some(holder)
     }
 
     /// The token given out last.
@@ -56,7 +75,9 @@ impl Locks {
         self.held.iter()
     }
 
+    /// Takes over a lock that is not held yet.
     pub(super) fn restore(&mut self, name: Bytes, holder: LockHolder) {
+        self.bytes += lock_bytes(&name);
         self.held.insert(name, holder);
     }
 
@@ -66,6 +87,8 @@ impl Locks {
 
     /// Frees a lock, whoever has it.
     pub(super) fn free(&mut self, name: &[u8]) {
-        self.held.remove(name);
+        if self.held.remove(name).is_some() {
+            self.bytes -= lock_bytes(name);
+        }
     }
 }

@@ -37,6 +37,7 @@ pub use command::{
 };
 pub use digest::Digests;
 pub use keys::{Change, MAX_RANGE_ITEMS, RevisionChanges};
+pub(crate) use outcome::RECORD_BYTES;
 pub use outcome::{Done, LockHolder, Outcome, RangeResult, Record, RevisionProblem, StepProblem, StepResult};
 pub use query::{ChangeBatch, Found, LeaseView, Query, Reading};
 pub use sessions::{Admission, SessionLimits, Sessions};
@@ -54,6 +55,13 @@ pub struct MachineOptions {
     pub kept_digests: usize,
     /// Older revisions than this many are compacted without being asked.
     pub retained_revisions: u64,
+    /// Older revisions are compacted, too, as far as what is kept of the states before the latest has more bytes than this.
+    pub max_history_bytes: u64,
+    /// Most bytes of the latest state: keys, values and locks, with about what is needed to keep them. What would make it larger
+    /// is not carried out; what makes it smaller is.
+    pub max_state_bytes: u64,
+    /// Most bytes in all that one transaction writes. More than a value and a key.
+    pub max_revision_bytes: usize,
     /// Most leases at a time.
     pub max_leases: usize,
     /// Most bytes in a value.
@@ -65,9 +73,17 @@ pub struct MachineOptions {
 impl Default for MachineOptions {
     fn default() -> Self {
         MachineOptions {
-            sessions: SessionLimits { count: 65_536, bytes: 256 * 1024 * 1024, ttl_ms: 3_600_000 },
+            sessions: SessionLimits {
+                count: 262_144,
+                bytes: 256 * 1024 * 1024,
+                ttl_ms: 3_600_000,
+                first_write_ms: 600_000,
+            },
             kept_digests: 16_384,
             retained_revisions: 100_000,
+            max_history_bytes: 256 * 1024 * 1024,
+            max_state_bytes: 2 * 1024 * 1024 * 1024,
+            max_revision_bytes: crate::api::MAX_REVISION_BYTES,
             max_leases: 65_536,
             max_value_bytes: crate::api::MAX_VALUE_BYTES,
             max_result_bytes: crate::api::MAX_RESULT_BYTES,
@@ -163,6 +179,18 @@ impl Machine {
     #[must_use]
     pub fn key_count(&self) -> usize {
         self.state.keys.len()
+    }
+
+    /// About how many bytes the latest state takes; held against [`MachineOptions::max_state_bytes`].
+    #[must_use]
+    pub fn state_bytes(&self) -> u64 {
+        self.state.size_bytes()
+    }
+
+    /// About how many bytes the states before it take; held against [`MachineOptions::max_history_bytes`].
+    #[must_use]
+    pub fn history_bytes(&self) -> u64 {
+        self.state.keys.history_bytes()
     }
 
     /// How many sessions are remembered.

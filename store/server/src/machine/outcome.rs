@@ -26,6 +26,12 @@ pub enum Outcome {
     SequencePassed,
     /// Not carried out: the command cannot be decoded.
     Malformed,
+    /// Not carried out: the state would grow, and has as many bytes as it may have.
+    NoSpace,
+    /// Not carried out: the session is new, and as many are remembered as may be.
+    TooManySessions,
+    /// Carried out, before; what came of it is not kept any more.
+    AnswerForgotten,
 }
 
 /// What a command that was carried out came to.
@@ -145,6 +151,8 @@ pub enum StepProblem {
     ResultTooLarge,
     /// There is no such lease (any more).
     LeaseUnknown,
+    /// All that the transaction would write is more than a revision may be.
+    WritesTooLarge,
 }
 
 /// Why a state cannot be read.
@@ -161,6 +169,9 @@ pub enum RevisionProblem {
         current: Revision,
     },
 }
+
+/// About what a record takes besides its value.
+pub(crate) const RECORD_BYTES: usize = 64;
 
 /// A value and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,7 +211,7 @@ pub struct LockHolder {
 impl Record {
     /// About what it takes in memory.
     pub(super) fn size_bytes(&self) -> usize {
-        self.value.len() + 64
+        self.value.len() + RECORD_BYTES
     }
 }
 

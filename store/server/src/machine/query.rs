@@ -6,7 +6,7 @@ use bytes::Bytes;
 use labrys_raft::{Defect, LogIndex};
 
 use super::keys::{MAX_RANGE_ITEMS, RevisionChanges};
-use super::outcome::{LockHolder, RangeResult, Record, RevisionProblem};
+use super::outcome::{LockHolder, RECORD_BYTES, RangeResult, Record, RevisionProblem};
 use super::{LeaseId, Machine, RangeQuery, Revision};
 
 /// Something to be read.
@@ -152,7 +152,8 @@ impl Machine {
                 .changes
                 .iter()
                 .map(|change| {
-                    change.key.len() + change.record.as_ref().map_or(0, |record| record.size_bytes())
+                    change.key.len()
+                        + change.record.as_ref().map_or(RECORD_BYTES, |record| record.size_bytes())
                 })
                 .sum::<usize>();
             if bytes > max_bytes && !batch.revisions.is_empty() {

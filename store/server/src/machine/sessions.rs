@@ -13,17 +13,30 @@
 //!
 //! # Forgetting
 //!
-//! A session that was not used for [`SessionLimits::ttl_ms`] of log time is forgotten; so is, beyond the most sessions or the
-//! most bytes of kept outcomes, the one that was used least recently. All of this goes by the log, the same on every node; a
-//! node's own clock would not be.
+//! Forgetting an *established* session is always safe: its writes are refused from then on. Forgetting one that is not would have
+//! a retry of its first write, on its way just then, carried out a second time. So:
 //!
-//! What is left: a write of a session that was never established, retried, while between its two attempts so many other
-//! sessions wrote (65,536 by default) that this one was forgotten. The attempts of an operation end with its deadline, so it
-//! would take that many new clients within one operation's time.
+//! - a session that was not used for [`SessionLimits::ttl_ms`] of log time is forgotten;
+//! - a new session beyond the most sessions takes the place of the one used least recently among those that are established or
+//!   were not used for [`SessionLimits::first_write_ms`]; if there is none, it is refused ([`Admission::Full`]), definitely;
+//! - beyond the most bytes of kept outcomes, it is *outcomes* that are forgotten, those of the sessions used least recently
+//!   first, and not sessions: a retry is then told that it was carried out, and not what came of it
+//!   ([`Outcome::AnswerForgotten`]).
+//!
+//! All of this goes by the log, the same on every node; a node's own clock would not be.
+//!
+//! **A write is never carried out twice** if no two attempts of a session's first write are applied further apart than
+//! `first_write_ms` of log time. For the first of them makes the session known, it can be forgotten only by the first two rules
+//! (`ttl_ms` is not less), and the second attempt finds it. Log time never runs faster than real time (`server/log_clock.rs`), and a
+//! client's attempts end with its operation's deadline: so this fails only if an operation lasts longer than that (ten minutes), or
+//! the network keeps a request for as long. The rest is the rule for established sessions, which has no exception. The property
+//! test is `machine/tests/sessions.rs`.
 //!
 //! Costs: O(log sessions) each.
 
-use imbl::OrdMap;
+use std::cmp::Ordering;
+
+use imbl::{OrdMap, OrdSet};
 use labrys_raft::LogIndex;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +49,15 @@ pub(super) struct Session {
     outcome: Outcome,
     used: LogIndex,
     used_ms: u64,
+    /// A write has said that the client knows that the cluster knows the session.
+    established: bool,
+}
+
+impl Session {
+    /// Whether its outcome takes more than that it was carried out.
+    fn is_large(&self) -> bool {
+        self.outcome.size_bytes() > Outcome::AnswerForgotten.size_bytes()
+    }
 }
 
 /// What is to be done with a write.
@@ -49,6 +71,8 @@ pub enum Admission {
     Passed,
     /// The session was forgotten.
     Expired,
+    /// The session is new, and there is no room for another one.
+    Full,
 }
 
 /// How much is remembered.
@@ -56,10 +80,13 @@ pub enum Admission {
 pub struct SessionLimits {
     /// Most sessions; at least one is kept.
     pub count: usize,
-    /// Most bytes in all kept outcomes; one outcome is kept whatever its size.
+    /// Most bytes in all kept outcomes; one outcome is kept whatever its size, and that each was carried out.
     pub bytes: usize,
     /// How long a session lasts that is not used, in log time.
     pub ttl_ms: u64,
+    /// How long a session lasts that is not used and not established, in log time, whatever there is besides. Not more than
+    /// `ttl_ms`.
+    pub first_write_ms: u64,
 }
 
 /// All sessions of the cluster. Cloning is O(1): the copies share what they have in common.
@@ -68,61 +95,89 @@ pub struct Sessions {
     by_id: OrdMap<SessionId, Session>,
     /// From least to most recently used. No two were used at the same index.
     by_use: OrdMap<LogIndex, SessionId>,
+    /// Those of them that are established.
+    established: OrdSet<LogIndex>,
+    /// Those of them whose outcomes are large.
+    large: OrdSet<LogIndex>,
     bytes: usize,
 }
 
 impl Sessions {
-    /// Whether a write with this placement is to be carried out.
-    #[must_use]
-    pub fn admit(&self, placement: &Placement) -> Admission {
-        match self.by_id.get(&placement.session) {
-            None if placement.established => Admission::Expired,
-            None => Admission::Next,
-            Some(session) if placement.sequence > session.sequence => Admission::Next,
-            Some(session) if placement.sequence == session.sequence => {
-                Admission::Repeated(session.outcome.clone())
-            }
-            Some(_) => Admission::Passed,
+    /// Whether a write with this placement is to be carried out, at log time `now_ms`. Makes room for a new session.
+    pub fn admit(&mut self, placement: &Placement, limits: &SessionLimits, now_ms: u64) -> Admission {
+        if let Some(session) = self.by_id.get(&placement.session) {
+            return match placement.sequence.cmp(&session.sequence) {
+                Ordering::Greater => Admission::Next,
+                Ordering::Equal => Admission::Repeated(session.outcome.clone()),
+                Ordering::Less => Admission::Passed,
+            };
+        }
+        if placement.established {
+            Admission::Expired
+        } else if self.make_room(limits, now_ms) {
+            Admission::Next
+        } else {
+            Admission::Full
         }
     }
 
     /// Remembers the outcome of a write that was carried out at `index` and log time `now_ms`.
     pub fn record(&mut self, placement: &Placement, outcome: Outcome, index: LogIndex, now_ms: u64) {
-        self.forget(placement.session);
-        self.bytes += outcome.size_bytes();
-        let session = Session { sequence: placement.sequence, outcome, used: index, used_ms: now_ms };
-        self.by_id.insert(placement.session, session);
-        self.by_use.insert(index, placement.session);
+        let before = self.forget(placement.session);
+        let established = placement.established || before.is_some_and(|session| session.established);
+        let sequence = placement.sequence;
+        self.restore(
+            placement.session,
+            Session { sequence, outcome, used: index, used_ms: now_ms, established },
+        );
     }
 
     /// Marks a session as used at `index`.
     pub fn touch(&mut self, id: SessionId, index: LogIndex, now_ms: u64) {
-        if let Some(session) = self.by_id.get_mut(&id) {
-            self.by_use.remove(&session.used);
-            session.used = index;
-            session.used_ms = now_ms;
-            self.by_use.insert(index, id);
+        if let Some(session) = self.forget(id) {
+            self.restore(id, Session { used: index, used_ms: now_ms, ..session });
         }
     }
 
-    /// Forgets what is beyond the limits at `now_ms`.
+    /// Forgets what has expired at `now_ms`, and outcomes beyond the most bytes.
     pub fn limit(&mut self, limits: &SessionLimits, now_ms: u64) {
-        while let Some((_, id)) = self.by_use.get_min().copied() {
-            let used_ms = self.by_id.get(&id).map_or(0, |session| session.used_ms);
-            let expired = used_ms.saturating_add(limits.ttl_ms) <= now_ms;
-            let too_many = self.len() > limits.count || self.bytes > limits.bytes;
-            if !(expired || too_many && self.len() > 1) {
-                return;
-            }
+        while let Some(id) = self.least_recent().filter(|id| self.is_unused_for(*id, limits.ttl_ms, now_ms)) {
             self.forget(id);
         }
+        while self.bytes > limits.bytes && self.large.len() > 1 {
+            let oldest = self.large.get_min().and_then(|used| self.by_use.get(used)).copied();
+            let Some((id, session)) = oldest.and_then(|id| Some((id, self.forget(id)?))) else { return };
+            self.restore(id, Session { outcome: Outcome::AnswerForgotten, ..session });
+        }
     }
 
-    fn forget(&mut self, id: SessionId) {
-        if let Some(session) = self.by_id.remove(&id) {
-            self.by_use.remove(&session.used);
-            self.bytes -= session.outcome.size_bytes();
+    /// Makes room for one more session; false: there is none.
+    fn make_room(&mut self, limits: &SessionLimits, now_ms: u64) -> bool {
+        while self.len() >= limits.count.max(1) {
+            let oldest =
+                self.least_recent().filter(|id| self.is_unused_for(*id, limits.first_write_ms, now_ms));
+            let established = || self.established.get_min().and_then(|used| self.by_use.get(used)).copied();
+            let Some(id) = oldest.or_else(established) else { return false };
+            self.forget(id);
         }
+        true
+    }
+
+    fn least_recent(&self) -> Option<SessionId> {
+        self.by_use.get_min().map(|(_, id)| *id)
+    }
+
+    fn is_unused_for(&self, id: SessionId, duration_ms: u64, now_ms: u64) -> bool {
+        self.by_id.get(&id).is_some_and(|session| session.used_ms.saturating_add(duration_ms) <= now_ms)
+    }
+
+    fn forget(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.by_id.remove(&id)?;
+        self.by_use.remove(&session.used);
+        self.established.remove(&session.used);
+        self.large.remove(&session.used);
+        self.bytes -= session.outcome.size_bytes();
+        Some(session)
     }
 
     /// All of them, in the order of their ids, for a snapshot.
@@ -130,10 +185,16 @@ impl Sessions {
         self.by_id.iter()
     }
 
-    /// Takes over a session from a snapshot.
+    /// Takes over a session that is not there.
     pub(super) fn restore(&mut self, id: SessionId, session: Session) {
         self.bytes += session.outcome.size_bytes();
         self.by_use.insert(session.used, id);
+        if session.established {
+            self.established.insert(session.used);
+        }
+        if session.is_large() {
+            self.large.insert(session.used);
+        }
         self.by_id.insert(id, session);
     }
 

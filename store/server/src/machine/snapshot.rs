@@ -28,7 +28,7 @@ use super::state::State;
 use super::{Digests, LeaseId, LockHolder, LockToken, Machine, MachineOptions, Revision, SessionId};
 
 /// The version of the records.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 /// Longer records than this are nonsense: a kept outcome and the keys of a revision with their lengths are far below it.
 const MAX_RECORD_BYTES: u32 = 16 * 1024 * 1024;
 

@@ -20,6 +20,10 @@ const SWEEP_PER_ENTRY: usize = 64;
 /// Most keys that one revision deletes when their lease ends: so that no revision is large.
 const ENDED_KEYS_PER_REVISION: usize = 1024;
 
+/// What a command would write does not fit into the state any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NoSpace;
+
 /// What a replica knows besides the log. A correct machine never looks at it: replicas would differ.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings {
@@ -85,7 +89,7 @@ impl State {
         let now_ms = self.clock_ms(setting, Defect::DedupExpiryClock);
         let remembers =
             setting.surroundings.proposed_here || !setting.defects.has(Defect::DedupNotReplicated);
-        match self.sessions.admit(&command.placement) {
+        match self.sessions.admit(&command.placement, &setting.options.sessions, now_ms) {
             Admission::Next => {}
             // A retry of what is already done gets the first answer and changes nothing (thesis 6.3).
             Admission::Repeated(_) if setting.defects.has(Defect::NoRequestDeduplication) => {}
@@ -96,9 +100,12 @@ impl State {
             Admission::Passed => return Outcome::SequencePassed,
             Admission::Expired if setting.defects.has(Defect::DedupNotReplicated) => {}
             Admission::Expired => return Outcome::SessionExpired,
+            Admission::Full => return Outcome::TooManySessions,
         }
-        let done = self.carry_out(command.operation, setting);
-        let outcome = Outcome::Done { index, revision: self.keys.revision(), done };
+        let outcome = match self.carry_out(command.operation, setting) {
+            Ok(done) => Outcome::Done { index, revision: self.keys.revision(), done },
+            Err(NoSpace) => Outcome::NoSpace,
+        };
         if remembers {
             self.sessions.record(&command.placement, outcome.clone(), index, now_ms);
             self.sessions.limit(&setting.options.sessions, now_ms);
@@ -106,21 +113,21 @@ impl State {
         outcome
     }
 
-    fn carry_out(&mut self, operation: Operation, setting: &Setting) -> Done {
-        match operation {
+    fn carry_out(&mut self, operation: Operation, setting: &Setting) -> Result<Done, NoSpace> {
+        Ok(match operation {
             Operation::Step(step) => {
                 let mut overlay = self.overlay(setting);
                 match overlay.step(step) {
                     Ok(result) => {
                         let writes = overlay.into_writes();
-                        self.commit(writes, setting);
+                        self.commit_if_room(writes, setting)?;
                         Done::Step(result)
                     }
                     Err(problem) => Done::Step(StepResult::Problem(problem)),
                 }
             }
-            Operation::Transaction(transaction) => self.transact(transaction, setting),
-            Operation::Commit(commit) => self.end_interactive(commit, setting),
+            Operation::Transaction(transaction) => self.transact(transaction, setting)?,
+            Operation::Commit(commit) => self.end_interactive(commit, setting)?,
             Operation::Compact { revision } => match self.keys.readable(Some(revision)) {
                 Err(problem @ RevisionProblem::Future { .. }) => Done::Revision(problem),
                 Ok(_) | Err(RevisionProblem::Compacted { .. }) => {
@@ -149,7 +156,13 @@ impl State {
                     Done::LeaseUnknown
                 }
             }
-            Operation::AcquireLock { name, lease } => self.acquire(&name, lease),
+            Operation::AcquireLock { name, lease } => {
+                let locks_bytes = self.locks.bytes_with(&name);
+                if locks_bytes > self.locks.bytes() {
+                    self.check_room(self.keys.current_bytes() + locks_bytes, setting)?;
+                }
+                self.acquire(&name, lease)
+            }
             Operation::ReleaseLock { name, token } => match self.locks.release(&name, token) {
                 Some(holder) => {
                     if let Some(lease) = self.leases.get_mut(holder.lease) {
@@ -159,32 +172,50 @@ impl State {
                 }
                 None => Done::LockNotHeld,
             },
-        }
+        })
+    }
+
+    /// About how many bytes the latest state takes; what the quota is about.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.keys.current_bytes() + self.locks.bytes()
+    }
+
+    /// Whether the state may have so many bytes: it may if it does not grow, or stays within the quota.
+    fn check_room(&self, after_bytes: u64, setting: &Setting) -> Result<(), NoSpace> {
+        let may = after_bytes <= self.size_bytes() || after_bytes <= setting.options.max_state_bytes;
+        if may { Ok(()) } else { Err(NoSpace) }
+    }
+
+    /// As [`State::commit`], if there is room.
+    fn commit_if_room(&mut self, writes: Writes, setting: &Setting) -> Result<(), NoSpace> {
+        self.check_room(self.keys.current_bytes_with(&writes) + self.locks.bytes(), setting)?;
+        self.commit(writes, setting);
+        Ok(())
     }
 
     fn overlay<'a>(&'a self, setting: &'a Setting) -> Overlay<'a> {
         Overlay::new(&self.keys, &self.leases, &setting.options, self.time_ms)
     }
 
-    fn transact(&mut self, transaction: Transaction, setting: &Setting) -> Done {
+    fn transact(&mut self, transaction: Transaction, setting: &Setting) -> Result<Done, NoSpace> {
         let Transaction { conditions, then, otherwise } = transaction;
         let held = conditions
             .iter()
             .all(|condition| transaction::holds(condition, &self.keys, &self.locks, setting.defects));
         let mut overlay = self.overlay(setting);
-        match overlay.all(if held { then } else { otherwise }) {
+        Ok(match overlay.all(if held { then } else { otherwise }) {
             Ok(results) => {
                 let writes = overlay.into_writes();
-                self.commit(writes, setting);
+                self.commit_if_room(writes, setting)?;
                 Done::Transaction { held, results }
             }
             Err((step, problem)) => Done::Aborted { held, step, problem },
-        }
+        })
     }
 
-    fn end_interactive(&mut self, commit: Commit, setting: &Setting) -> Done {
+    fn end_interactive(&mut self, commit: Commit, setting: &Setting) -> Result<Done, NoSpace> {
         if let Some(conflict) = transaction::conflict(&commit, &self.keys, setting.defects) {
-            return conflict;
+            return Ok(conflict);
         }
         let mut writes = Writes::new();
         for (key, value) in commit.writes {
@@ -192,8 +223,8 @@ impl State {
             let lease = self.keys.get(&key).and_then(|record| record.lease);
             writes.insert(key, value.map(|value| super::keys::NewValue { value, lease }));
         }
-        self.commit(writes, setting);
-        Done::Committed
+        self.commit_if_room(writes, setting)?;
+        Ok(Done::Committed)
     }
 
     /// Makes changes take effect together, as one revision.
@@ -236,11 +267,19 @@ impl State {
         for name in &lease.locks {
             self.locks.free(name);
         }
-        let mut keys = lease.keys.into_iter().peekable();
-        while keys.peek().is_some() {
-            let writes = keys.by_ref().take(ENDED_KEYS_PER_REVISION).map(|key| (key, None)).collect();
-            self.commit(writes, setting);
+        let (mut writes, mut bytes) = (Writes::new(), 0);
+        for key in lease.keys {
+            let key_bytes = transaction::write_bytes(key.len(), 0);
+            if writes.len() == ENDED_KEYS_PER_REVISION
+                || bytes + key_bytes > setting.options.max_revision_bytes
+            {
+                self.commit(std::mem::take(&mut writes), setting);
+                bytes = 0;
+            }
+            bytes += key_bytes;
+            writes.insert(key, None);
         }
+        self.commit(writes, setting);
         true
     }
 
@@ -249,5 +288,6 @@ impl State {
         let oldest = self.keys.revision().0.saturating_sub(setting.options.retained_revisions);
         self.keys.compact(Revision(oldest));
         self.keys.sweep(SWEEP_PER_ENTRY);
+        self.keys.bound_history(setting.options.max_history_bytes);
     }
 }

@@ -29,7 +29,7 @@ use labrys_raft::{Defect, Defects};
 use super::keys::{Keys, MAX_RANGE_ITEMS, NewValue, RangeCollector, Writes, next_record};
 use super::leases::Leases;
 use super::locks::Locks;
-use super::outcome::{Done, RangeResult, Record, StepProblem, StepResult};
+use super::outcome::{Done, RECORD_BYTES, RangeResult, Record, StepProblem, StepResult};
 use super::{
     Commit, Condition, Isolation, MachineOptions, Operand, RangeQuery, ReadItem, Relation, Revision, Step,
 };
@@ -45,6 +45,7 @@ pub(super) struct Overlay<'a> {
     now_ms: u64,
     writes: Writes,
     left_result_bytes: usize,
+    left_write_bytes: usize,
 }
 
 impl<'a> Overlay<'a> {
@@ -54,8 +55,9 @@ impl<'a> Overlay<'a> {
         options: &'a MachineOptions,
         now_ms: u64,
     ) -> Overlay<'a> {
-        let left_result_bytes = options.max_result_bytes;
-        Overlay { keys, leases, options, now_ms, writes: BTreeMap::new(), left_result_bytes }
+        let (left_result_bytes, left_write_bytes) = (options.max_result_bytes, options.max_revision_bytes);
+        let writes = BTreeMap::new();
+        Overlay { keys, leases, options, now_ms, writes, left_result_bytes, left_write_bytes }
     }
 
     /// What it has written.
@@ -107,15 +109,14 @@ impl<'a> Overlay<'a> {
             }
             Step::Delete { key } => {
                 let existed = self.get(&key).is_some();
-                self.writes.insert(key, None);
+                self.change(key, None)?;
                 StepResult::Deleted { existed }
             }
             Step::Append { key, suffix } => {
                 let found = self.get(&key);
                 let old = found.as_ref().map_or(&[][..], |record| &record.value);
-                if old.len() + suffix.len() > self.options.max_value_bytes {
-                    return Err(StepProblem::ValueTooLarge);
-                }
+                // Before anything is copied.
+                self.check_write(key.len(), old.len() + suffix.len())?;
                 let value = Bytes::from([old, &suffix].concat());
                 let length_bytes = value.len() as u64;
                 self.write(key, value, found.and_then(|record| record.lease))?;
@@ -133,10 +134,27 @@ impl<'a> Overlay<'a> {
     }
 
     fn write(&mut self, key: Bytes, value: Bytes, lease: Option<super::LeaseId>) -> Result<(), StepProblem> {
-        if value.len() > self.options.max_value_bytes {
+        self.check_write(key.len(), value.len())?;
+        self.change(key, Some(NewValue { value, lease }))
+    }
+
+    fn check_write(&self, key_bytes: usize, value_bytes: usize) -> Result<(), StepProblem> {
+        if value_bytes > self.options.max_value_bytes {
             return Err(StepProblem::ValueTooLarge);
         }
-        self.writes.insert(key, Some(NewValue { value, lease }));
+        if write_bytes(key_bytes, value_bytes) > self.left_write_bytes {
+            return Err(StepProblem::WritesTooLarge);
+        }
+        Ok(())
+    }
+
+    /// Counts a change against the most that a revision may be. Each counts, also one that another takes the place of: so what a
+    /// transaction has a node copy is bounded as well.
+    fn change(&mut self, key: Bytes, value: Option<NewValue>) -> Result<(), StepProblem> {
+        let bytes = write_bytes(key.len(), value.as_ref().map_or(0, |value| value.value.len()));
+        self.left_write_bytes =
+            self.left_write_bytes.checked_sub(bytes).ok_or(StepProblem::WritesTooLarge)?;
+        self.writes.insert(key, value);
         Ok(())
     }
 
@@ -174,6 +192,11 @@ impl<'a> Overlay<'a> {
         }
         collected.result
     }
+}
+
+/// What a change counts of the most that a revision may be.
+pub(super) fn write_bytes(key_bytes: usize, value_bytes: usize) -> usize {
+    key_bytes + value_bytes + RECORD_BYTES
 }
 
 /// The number that a value is.

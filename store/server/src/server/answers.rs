@@ -7,6 +7,10 @@ use super::replica::Answer;
 use crate::api::{self, RefusalCode};
 use crate::machine::{Done, Operation, Outcome, Reading, Revision, Step, StepResult};
 
+/// Why a write is refused that would make the state larger than it may be, and what helps.
+const NO_SPACE: &str = "the state has as many bytes as it may have (labrys_store_state_bytes): delete keys, end leases or release \
+                        locks; these are still taken, and so is every write that makes nothing larger";
+
 /// How a request was answered, if it was.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answered {
@@ -96,6 +100,17 @@ pub fn translate(answer: Answer, address_of: impl Fn(NodeId) -> String) -> Resul
         Answer::Outcome(Outcome::Malformed) => {
             refused(true, RefusalCode::Malformed, "the state machine cannot decode the command")
         }
+        Answer::Outcome(Outcome::NoSpace) => refused(true, RefusalCode::NoSpace, NO_SPACE),
+        Answer::Outcome(Outcome::TooManySessions) => refused(
+            true,
+            RefusalCode::Overloaded,
+            "the cluster remembers as many new sessions as it may; use a session for more than one write",
+        ),
+        Answer::Outcome(Outcome::AnswerForgotten) => refused(
+            false,
+            RefusalCode::AnswerForgotten,
+            "an earlier attempt was carried out; its answer is not kept any more",
+        ),
         Answer::NotLeader { leader } => Declined::NotLeader(api::NotLeader {
             leader_id: leader.map_or(0, |leader| leader.0),
             leader_address: leader.map(address_of).unwrap_or_default(),

@@ -12,7 +12,7 @@ use http::HeaderValue;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use crate::api::{RefusalCode, Refused};
+use crate::api::{MAX_REQUEST_MESSAGE_BYTES, RefusalCode, Refused};
 
 /// The metadata entry of a status that is a definite refusal.
 pub const REFUSAL: &str = "labrys-refusal";
@@ -32,7 +32,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { request_bytes: 4 << 20, inflight_requests: 8192, inflight_bytes: 64 << 20 }
+        Limits { request_bytes: MAX_REQUEST_MESSAGE_BYTES, inflight_requests: 8192, inflight_bytes: 64 << 20 }
     }
 }
 

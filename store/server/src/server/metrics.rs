@@ -156,6 +156,12 @@ fn gauge(registry: &mut Registry, name: &str, meaning: &str, value: u64) {
     registry.register(name, meaning, metric);
 }
 
+fn gauge_of_bytes(registry: &mut Registry, name: &str, meaning: &str, bytes: u64) {
+    let metric: Gauge = Gauge::default();
+    metric.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    registry.register_with_unit(name, meaning, Unit::Bytes, metric);
+}
+
 fn counter(registry: &mut Registry, name: &str, meaning: &str, value: u64) {
     let metric: Counter = Counter::default();
     metric.inc_by(value);
@@ -225,9 +231,7 @@ impl Exporter {
         registry.register("refusals", "Requests that were refused, by refusal code", refusals);
         let (requests, bytes) = self.admission.under_way();
         gauge(registry, "inflight_requests", "Requests that wait for their answer", count(requests));
-        let (held, meaning) = (Gauge::<i64>::default(), "Keys and values of the requests that wait");
-        held.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        registry.register_with_unit("inflight", meaning, Unit::Bytes, held);
+        gauge_of_bytes(registry, "inflight", "Keys and values of the requests that wait", count(bytes));
         gauge(
             registry,
             "waiting_answers",
@@ -248,6 +252,12 @@ impl Exporter {
             "Client sessions that are remembered",
             count(status.replica.session_count),
         );
+        let meaning =
+            "What the latest state takes, of at most 2 GiB: beyond, what would make it larger is refused";
+        gauge_of_bytes(registry, "state", meaning, status.replica.state_bytes);
+        let meaning =
+            "What is kept of the states before it, of at most 256 MiB: beyond, the oldest are compacted";
+        gauge_of_bytes(registry, "history", meaning, status.replica.history_bytes);
         let (uptime, meaning) = (Gauge::<f64, AtomicU64>::default(), "Time since the node started");
         uptime.set(status.uptime.as_secs_f64());
         registry.register_with_unit("uptime", meaning, Unit::Seconds, uptime);

@@ -337,6 +337,8 @@ impl Replica {
             first_digest: self.machine.first_digest(),
             key_count: self.machine.key_count(),
             session_count: self.machine.session_count(),
+            state_bytes: self.machine.state_bytes(),
+            history_bytes: self.machine.history_bytes(),
         }
     }
 }

@@ -3,6 +3,8 @@
 mod defects;
 pub(crate) mod properties;
 mod reference;
+mod sessions;
+mod sizes;
 mod snapshots;
 mod steps;
 
@@ -28,7 +30,7 @@ fn step(result: StepResult) -> Done {
 }
 
 fn options() -> MachineOptions {
-    let sessions = SessionLimits { count: 8, bytes: 1 << 20, ttl_ms: 1_000_000 };
+    let sessions = SessionLimits { count: 8, bytes: 1 << 20, ttl_ms: 1_000_000, first_write_ms: 1_000_000 };
     MachineOptions { sessions, kept_digests: 4, ..MachineOptions::default() }
 }
 
@@ -96,6 +98,12 @@ impl Driver {
         }
     }
 
+    /// Appends one byte to each of these keys, in one transaction.
+    fn append_to(&mut self, keys: &[&str]) -> Done {
+        let steps = keys.iter().map(|key| Step::Append { key: bytes(key), suffix: bytes("1") }).collect();
+        self.transact(Vec::new(), steps, Vec::new())
+    }
+
     fn lease(&mut self, ttl_ms: u64) -> LeaseId {
         match self.done(Operation::GrantLease { ttl_ms }) {
             Done::LeaseGranted { lease } => lease,
@@ -153,49 +161,6 @@ fn a_late_duplicate_of_an_earlier_operation_is_refused() {
     driver.run(1, 2, true, put("x", "2"));
     assert_eq!(driver.run(1, 1, false, put("x", "1")), Outcome::SequencePassed);
     assert_eq!(driver.value("x"), Some(&b"2"[..]));
-}
-
-#[test]
-fn the_session_used_least_recently_is_forgotten_and_its_writes_are_refused() {
-    let mut driver = Driver::new(2, Defects::NONE);
-    driver.run(1, 1, false, put("x", "1"));
-    driver.run(2, 1, false, put("x", "2"));
-    driver.run(1, 1, false, put("x", "1")); // A retry counts as a use.
-    driver.run(3, 1, false, put("x", "3")); // Session 2 goes.
-    assert_eq!(driver.machine.session_count(), 2);
-    assert_eq!(driver.run(2, 2, true, put("x", "again")), Outcome::SessionExpired);
-    assert_eq!(driver.run(1, 2, true, put("x", "4")), done_at(6, 4, step(StepResult::Put)));
-}
-
-#[test]
-fn a_session_is_forgotten_when_log_time_says_so_and_not_before() {
-    let mut options = options();
-    options.sessions.ttl_ms = 100;
-    let mut driver = Driver::with(options, Defects::NONE);
-    driver.run(1, 1, false, put("x", "1"));
-    driver.time_ms = 99;
-    driver.run(1, 1, false, put("x", "1")); // A retry counts as a use.
-    driver.time_ms = 198;
-    assert_eq!(driver.run(1, 2, true, put("x", "2")), done_at(3, 2, step(StepResult::Put)));
-    driver.time_ms = 298;
-    assert_eq!(driver.run(1, 3, true, put("x", "3")), Outcome::SessionExpired);
-    assert_eq!(driver.machine.session_count(), 0);
-}
-
-#[test]
-fn large_kept_outcomes_cost_the_oldest_sessions_and_never_the_last() {
-    let mut options = options();
-    options.sessions.bytes = 2000;
-    let mut driver = Driver::with(options, Defects::NONE);
-    driver.run(9, 1, false, put("x", &"v".repeat(1500)));
-    for session in 1..=4 {
-        driver.run(session, 1, false, cas("x", Some("other"), "new"));
-        assert!(driver.machine.session_count() <= 2);
-    }
-    assert_eq!(
-        driver.run(4, 2, true, Operation::delete("x")),
-        done_at(6, 2, step(StepResult::Deleted { existed: true }))
-    );
 }
 
 #[test]

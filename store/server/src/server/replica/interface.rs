@@ -168,4 +168,8 @@ pub struct ReplicaStatus {
     pub key_count: usize,
     /// How many sessions are remembered.
     pub session_count: usize,
+    /// See [`crate::machine::Machine::state_bytes`].
+    pub state_bytes: u64,
+    /// See [`crate::machine::Machine::history_bytes`].
+    pub history_bytes: u64,
 }

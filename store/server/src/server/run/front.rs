@@ -8,11 +8,11 @@ use tonic::transport::server::TcpIncoming;
 use tower::util::{MapResponseLayer, option_layer};
 
 use super::{Fatal, ServerOptions};
-use crate::api::MAX_PEER_MESSAGE_BYTES;
 use crate::api::admin_server::AdminServer;
 use crate::api::data_server::DataServer;
 use crate::api::kv_server::KvServer;
 use crate::api::peer_server::PeerServer;
+use crate::api::{MAX_PEER_MESSAGE_BYTES, MAX_REPLY_MESSAGE_BYTES};
 use crate::client::transport::chain;
 use crate::security::TokenLayer;
 use crate::server::health::{self, LeaderKnown};
@@ -39,9 +39,15 @@ pub(super) async fn serve(
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     tokio::spawn(health::report(reporter, leader_known));
+    let ServerOptions { security, limits, .. } = options;
+    let kv = KvServer::new(services.clone())
+        .max_decoding_message_size(limits.request_bytes)
+        .max_encoding_message_size(MAX_REPLY_MESSAGE_BYTES);
+    let data = DataServer::new(services.clone())
+        .max_decoding_message_size(limits.request_bytes)
+        .max_encoding_message_size(MAX_REPLY_MESSAGE_BYTES);
     let peer = PeerServer::new(services.clone()).max_decoding_message_size(MAX_PEER_MESSAGE_BYTES);
     let mut server = tonic::transport::Server::builder();
-    let ServerOptions { security, limits, .. } = options;
     if let Some(tls) = &security.tls {
         server = match server.tls_config(tls.server()) {
             Ok(server) => server,
@@ -59,8 +65,8 @@ pub(super) async fn serve(
         .initial_stream_window_size(8 * 1024 * 1024)
         .initial_connection_window_size(8 * 1024 * 1024)
         .layer(MapResponseLayer::new(explain_too_large as fn(_) -> _))
-        .add_service(KvServer::new(services.clone()).max_decoding_message_size(limits.request_bytes))
-        .add_service(DataServer::new(services.clone()).max_decoding_message_size(limits.request_bytes))
+        .add_service(kv)
+        .add_service(data)
         .add_service(peer)
         .add_service(AdminServer::new(services))
         .add_service(health)
