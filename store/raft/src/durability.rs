@@ -21,7 +21,7 @@ use crate::queue::pop_front_if;
 use crate::types::{Effect, LogIndex, Message, MessageBody, NodeId, PersistBatch, Sequence, Term};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Durability {
     /// The last batch handed out.
     handed_out: Sequence,

@@ -7,7 +7,8 @@
 
 use std::mem;
 
-use rand::Rng;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::defects::Defect;
 use crate::membership::Membership;
@@ -17,6 +18,12 @@ use crate::types::{HardState, LogIndex, MessageBody, NodeId, Term};
 
 /// With the defect `unclean-election`: after so many fruitless campaigns a node leads all the same.
 const PATIENT_CAMPAIGNS: u32 = 3;
+/// So many fruitless campaigns in a row are repeated soon: rivals are what most likely stood in the way.
+const QUICK_CAMPAIGNS: u32 = 3;
+/// Luck is drawn in parts of this.
+const MILLION: u32 = 1_000_000;
+/// Of the generator; numbers of different blocks are independent.
+const WORDS_PER_BLOCK: u128 = 16;
 
 impl Node {
     /// Time has passed.
@@ -42,15 +49,18 @@ impl Node {
 
     /// The election timeout has passed without a leader or a granted vote.
     fn campaign(&mut self) {
-        self.reset_election_deadline();
         if !self.may_be_needed_as_leader() && !self.config.defects.has(Defect::RemovedNodeDisrupts) {
             // A learner, one that was removed, or one that does not know its cluster yet: it only knows no leader any more.
+            self.reset_election_deadline();
             return self.become_follower(self.hard_state.term, None);
         }
         if !self.durability.hard_state_is_durable() {
-            return; // A node whose disk is stuck could not vote for itself; it would only fill its queue with terms.
+            // A node whose disk is stuck could not vote for itself; it would only fill its queue with terms.
+            return self.reset_election_deadline();
         }
         self.fruitless_campaigns += 1;
+        self.draw_luck();
+        self.reset_election_deadline();
         if self.config.defects.has(Defect::UncleanElection) && self.fruitless_campaigns > PATIENT_CAMPAIGNS {
             return self.promote_itself();
         }
@@ -77,7 +87,10 @@ impl Node {
     /// Asks whether an election would be won, in the present term.
     fn become_pre_candidate(&mut self) {
         self.leader = None;
-        self.role_state = RoleState::PreCandidate { granted_by: vec![self.config.id] };
+        self.retry_soon();
+        let own = self.membership().is_voter(self.config.id).then_some(self.config.id);
+        let granted_by = own.into_iter().collect();
+        self.role_state = RoleState::PreCandidate { granted_by };
         let (last_index, last_term) = (self.log.last_index(), self.log.last_term());
         for to in self.other_voters() {
             self.send_trial(to, self.hard_state.term.next(), MessageBody::PreVote { last_index, last_term });
@@ -91,6 +104,7 @@ impl Node {
         self.forget_acceptance();
         self.set_hard_state(HardState { term: self.hard_state.term.next(), voted_for: Some(self.config.id) });
         self.role_state = RoleState::Candidate { granted_by: Vec::new() };
+        self.reset_election_deadline();
         let (last_index, last_term) = (self.log.last_index(), self.log.last_term());
         for to in self.other_voters() {
             self.send(to, MessageBody::Vote { last_index, last_term, is_transfer });
@@ -107,7 +121,7 @@ impl Node {
         let leadership = Leadership::new(followers, first_index, self.now_ms);
         self.role_state = RoleState::Leader(leadership);
         self.leader = Some(self.config.id);
-        self.fruitless_campaigns = 0;
+        self.found_a_leader();
         self.open_term(self.hard_state.term);
     }
 
@@ -133,14 +147,56 @@ impl Node {
         }
         self.hard_state = hard_state;
         self.hard_state_changed();
+        self.draw_luck();
     }
 
-    /// Waits for a leader, again, for a random time in `[election timeout, 2 * election timeout)`.
+    /// Draws how lucky this node is with its waiting times until the next draw.
+    ///
+    /// It is a function of the seed, the node, the term and the number of fruitless campaigns, and not the next number of a
+    /// generator: what a node will do is all in its state, of which how often it was reset is no part.
+    pub(crate) fn draw_luck(&mut self) {
+        let node = self.config.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed ^ node);
+        rng.set_stream(self.hard_state.term.0);
+        rng.set_word_pos(u128::from(self.fruitless_campaigns) * WORDS_PER_BLOCK);
+        self.luck_ppm = rng.random_range(0..MILLION);
+    }
+
+    /// A random part of `range_ms`, as drawn.
+    fn random_part_of(&self, range_ms: u64) -> u64 {
+        (u128::from(range_ms) * u128::from(self.luck_ppm) / u128::from(MILLION)) as u64
+    }
+
+    /// Whatever made campaigns fruitless is over.
+    pub(crate) fn found_a_leader(&mut self) {
+        if mem::take(&mut self.fruitless_campaigns) > 0 {
+            self.draw_luck();
+        }
+    }
+
+    /// Waits for a leader, again: an election timeout, a random part of a third of it, and the handicap. The part is of twice
+    /// as much after each campaign that did not find a leader, up to a whole timeout, as in the paper.
+    ///
+    /// Nothing but time hangs on the upper bound. The lower one is what leases and check-quorum count on (see `lease`).
     pub(crate) fn reset_election_deadline(&mut self) {
         let timeout_ms = self.config.election_timeout_ms;
-        let wait_ms = self.rng.random_range(timeout_ms..timeout_ms.saturating_mul(2));
+        let doubled = 1_u64.checked_shl(self.fruitless_campaigns).unwrap_or(u64::MAX);
+        let spread_ms = (timeout_ms / 3).saturating_mul(doubled).clamp(1, timeout_ms);
         let handicap_ms = timeout_ms.saturating_mul(self.config.election_handicap);
-        self.election_deadline_ms = self.now_ms.saturating_add(wait_ms).saturating_add(handicap_ms);
+        let wait_ms = timeout_ms.saturating_add(self.random_part_of(spread_ms)).saturating_add(handicap_ms);
+        self.election_deadline_ms = self.now_ms.saturating_add(wait_ms);
+    }
+
+    /// Waits only as long as a campaign should take: one to two heartbeat intervals. After some fruitless ones it is not rivals
+    /// that stand in the way, and this node waits like everybody else. Never later than it would have campaigned anyway.
+    fn retry_soon(&mut self) {
+        if !self.config.pre_vote || self.fruitless_campaigns > QUICK_CAMPAIGNS {
+            return;
+        }
+        let interval_ms = self.config.heartbeat_interval_ms;
+        let wait_ms = interval_ms.saturating_add(self.random_part_of(interval_ms));
+        let soon_ms = self.now_ms.saturating_add(wait_ms);
+        self.election_deadline_ms = self.election_deadline_ms.min(soon_ms);
     }
 
     /// Whether this node leads or has heard from a leader within the least election timeout.
@@ -189,16 +245,33 @@ impl Node {
         let is_later = term > self.hard_state.term;
         let may_vote = is_later && !self.membership().is_empty() && !self.has_live_leader();
         let granted = may_vote && self.is_up_to_date(last_index, last_term);
+        if granted && self.gives_way_to(from, last_index, last_term) {
+            self.become_follower(self.hard_state.term, None);
+            self.retry_soon();
+        }
         // A grant names the term that it is for; a refusal names this node's, so that a candidate left behind catches up.
         let reply_term = if granted { term } else { self.hard_state.term };
         self.send_trial(from, reply_term, MessageBody::PreVoteReply { granted });
     }
 
+    /// Whether this node tries to be elected as well, and `rival`, who would get its vote, comes first: by its log, or by its id
+    /// if the logs are alike.
+    ///
+    /// Two candidates would take each other's votes away, and all would have to wait once more. One of two that only try
+    /// withdraws, as soon as it hears of the other; the other hears of it as well and goes on. (The paper's authors had rivals
+    /// of a lower rank give way too, and gave it up: section 5.2, last paragraph. There a node refused others its vote. Here
+    /// nobody refuses anything, and one that withdrew in vain tries again soon.)
+    fn gives_way_to(&self, rival: NodeId, last_index: LogIndex, last_term: Term) -> bool {
+        let own = (self.log.last_term(), self.log.last_index(), self.config.id);
+        matches!(self.role_state, RoleState::PreCandidate { .. }) && (last_term, last_index, rival) > own
+    }
+
     /// `from` would vote for this node in `term`.
     pub(crate) fn on_pre_vote_granted(&mut self, from: NodeId, term: Term) {
         let expected = self.hard_state.term.next();
+        let has_vote = self.membership().is_voter(from);
         let RoleState::PreCandidate { granted_by } = &mut self.role_state else { return };
-        if term == expected && !granted_by.contains(&from) {
+        if term == expected && has_vote && !granted_by.contains(&from) {
             granted_by.push(from);
             self.campaign_if_trial_is_won();
         }
@@ -231,13 +304,21 @@ impl Node {
 
     /// `from` voted for this node in the present term.
     pub(crate) fn on_vote_granted(&mut self, from: NodeId) {
+        let has_vote = self.membership().is_voter(from);
         let RoleState::Candidate { granted_by } = &mut self.role_state else { return };
-        if !granted_by.contains(&from) {
+        if has_vote && !granted_by.contains(&from) {
             granted_by.push(from);
         }
         let RoleState::Candidate { granted_by } = &self.role_state else { return };
         if self.quorum().agrees(|id| granted_by.contains(&id)) {
             self.become_leader();
+        }
+    }
+
+    /// `from` has voted for another node in the present term, or its log is ahead: this campaign may be lost.
+    pub(crate) fn on_vote_refused(&mut self) {
+        if matches!(self.role_state, RoleState::Candidate { .. }) {
+            self.retry_soon();
         }
     }
 

@@ -19,6 +19,12 @@ pub enum StartError {
         /// What is wrong.
         detail: &'static str,
     },
+    /// A snapshot without a configuration: whoever begins with it does not know its cluster.
+    #[error("the snapshot of entry {index} has no configuration of the cluster")]
+    NoConfiguration {
+        /// The last entry that it contains.
+        index: LogIndex,
+    },
     /// The initial configuration does not contain the node itself. (A node that is added later has an empty one.)
     #[error("node {id} is not among the voters with which the cluster begins")]
     NotAVoter {
@@ -127,6 +133,9 @@ pub(crate) fn check_recovered(recovered: &Recovered) -> Result<(), StartError> {
     }
     if let Some(snapshot) = &recovered.snapshot {
         check_membership(snapshot.index(), &snapshot.point.membership)?;
+        if snapshot.point.membership.is_empty() {
+            return Err(StartError::NoConfiguration { index: snapshot.index() });
+        }
     }
     for entry in &recovered.entries {
         if entry.index != last.next() {

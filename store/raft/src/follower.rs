@@ -13,7 +13,7 @@ use crate::node::{Halted, Node, RoleState};
 use crate::types::{AppendRejection, Entry, LogIndex, MessageBody, NodeId, Term};
 
 /// What this node has accepted from the leader of its term.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Acceptance {
     /// The log agrees with the leader's up to here.
     matched: LogIndex,
@@ -78,7 +78,7 @@ impl Node {
             self.become_follower(self.hard_state.term, Some(from));
         }
         self.leader_heard_ms = Some(self.now_ms);
-        self.fruitless_campaigns = 0;
+        self.found_a_leader();
         self.reset_election_deadline();
         Ok(())
     }

@@ -9,14 +9,16 @@
 //! Complexity: O(1) amortised per read. Bounds: as for all reads (`max_pending`).
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use crate::defects::Defect;
+use crate::fingerprint::Clock;
 use crate::node::{Node, RoleState};
 use crate::queue::pop_front_if;
 use crate::types::{Effect, LogIndex, MessageBody, NodeId, RefusalReason, Term, Token};
 
 /// A read that waits here.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct ForwardedRead {
     token: Token,
     /// The first request that was sent after it arrived.
@@ -26,7 +28,7 @@ struct ForwardedRead {
 }
 
 /// The reads of this node's own clients, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct FollowerReads {
     waiting: VecDeque<ForwardedRead>,
     /// The last request sent.
@@ -41,6 +43,12 @@ impl FollowerReads {
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// See [`crate::fingerprint`].
+    pub(crate) fn fingerprint(&self, clock: Clock, hasher: &mut impl Hasher) {
+        let FollowerReads { waiting, request, sent_ms, leader } = self;
+        (waiting, request, sent_ms.map(|sent_ms| clock.age_of(sent_ms)), leader).hash(hasher);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::node::{Halted, Node, RoleState};
 use crate::types::{Effect, LogIndex, MessageBody, NodeId, Snapshot, Term, Wanted};
 
 /// A snapshot that this node is being sent.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Incoming {
     snapshot: Snapshot,
     /// The last term whose leader sent a part of it.

@@ -19,13 +19,15 @@
 //! nobody answers steps down.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use crate::defects::Defect;
+use crate::fingerprint::Clock;
 use crate::node::{Node, RoleState};
 use crate::queue::pop_front_if;
 
 /// What a leader remembers of its rounds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lease {
     /// Rounds that no majority has answered yet, and when they began, oldest first.
     begun: VecDeque<(u64, u64)>,
@@ -51,6 +53,14 @@ impl Lease {
     /// Leadership is being handed over.
     pub(crate) fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// See [`crate::fingerprint`].
+    pub(crate) fn fingerprint(&self, clock: Clock, hasher: &mut impl Hasher) {
+        let Lease { begun, confirmed_start_ms, ended } = self;
+        begun.len().hash(hasher);
+        begun.iter().for_each(|(round, start_ms)| (round, clock.age_of(*start_ms)).hash(hasher));
+        (confirmed_start_ms.map(|start_ms| clock.age_of(start_ms)), ended).hash(hasher);
     }
 }
 

@@ -22,6 +22,7 @@
 //! - `read_index`: linearizable reads; `follower_read`: the same at a follower; `lease`: without asking; `apply`: handing committed entries to the state machine
 //! - `membership`: configurations, and which one is in force; `reconfiguration`: how a leader changes them
 //! - `log`, `quorum`: the two data structures
+//! - `fingerprint`: telling the states of a node apart, for explorations
 //!
 //! # Complexity
 //!
@@ -35,6 +36,7 @@ mod defects;
 mod durability;
 mod election;
 mod error;
+mod fingerprint;
 mod follower;
 mod follower_read;
 mod install;

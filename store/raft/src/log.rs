@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use crate::types::{Entry, LogIndex, Payload, PersistBatch, Snapshot, Term};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     base_index: LogIndex,
     base_term: Term,

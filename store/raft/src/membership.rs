@@ -18,6 +18,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -348,7 +349,7 @@ fn take(list: &mut Vec<NodeId>, id: NodeId) -> bool {
 }
 
 /// The configurations that a log holds, and which one is in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Configurations {
     /// By the index of their entry, ascending; the first is the one from before the entries that are kept.
     known: Vec<(LogIndex, Membership)>,
@@ -427,6 +428,12 @@ impl Configurations {
         if self.in_force != after.saturating_sub(1) {
             (self.in_force, self.version) = (after.saturating_sub(1), self.version + 1);
         }
+    }
+
+    /// See [`crate::fingerprint`]. How often something changed is of no consequence.
+    pub(crate) fn fingerprint(&self, hasher: &mut impl Hasher) {
+        let Configurations { known, in_force, version: _ } = self;
+        (known, in_force).hash(hasher);
     }
 
     /// Nobody will ask what was in force before `index` any more, which is applied.

@@ -7,9 +7,6 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
 use crate::defects::Defect;
 use crate::durability::Durability;
 use crate::error::{StartError, check_applied, check_config, check_recovered};
@@ -33,17 +30,18 @@ const TERM_LIMIT: Term = Term(1 << 62);
 pub(crate) const INDEX_LIMIT: LogIndex = LogIndex(1 << 62);
 
 /// One server's part in Raft. See the crate's documentation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     pub(crate) config: Config,
     pub(crate) configurations: Configurations,
-    pub(crate) rng: ChaCha8Rng,
     pub(crate) now_ms: u64,
     pub(crate) hard_state: HardState,
     pub(crate) role_state: RoleState,
     pub(crate) leader: Option<NodeId>,
     pub(crate) leader_heard_ms: Option<u64>,
     pub(crate) election_deadline_ms: u64,
+    /// What the randomised waiting times are computed from, in millionths; see `Node::draw_luck`.
+    pub(crate) luck_ppm: u32,
     pub(crate) log: Log,
     pub(crate) durability: Durability,
     pub(crate) acceptance: Acceptance,
@@ -63,13 +61,13 @@ pub struct Node {
     /// Elections in a row that this node could not win.
     pub(crate) fruitless_campaigns: u32,
     pub(crate) effects: Vec<Effect>,
-    announced: (Term, Role, Option<NodeId>),
-    announced_membership: u64,
-    halted: bool,
+    pub(crate) announced: (Term, Role, Option<NodeId>),
+    pub(crate) announced_membership: u64,
+    pub(crate) halted: bool,
 }
 
 /// The role, with what only that role has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum RoleState {
     Follower,
     PreCandidate { granted_by: Vec<NodeId> },
@@ -78,7 +76,7 @@ pub(crate) enum RoleState {
 }
 
 /// A proposal made here whose entry is not yet handed to the state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct PendingProposal {
     pub(crate) index: LogIndex,
     pub(crate) term: Term,
@@ -113,17 +111,16 @@ impl Node {
             // A batch of which only entries reached the disk. Nothing was promised in that term, so no vote was given.
             hard_state = HardState { term: log.last_term(), voted_for: None };
         }
-        let own_stream = config.seed ^ config.id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut node = Node {
             announced_membership: configurations.version(),
             configurations,
-            rng: ChaCha8Rng::seed_from_u64(own_stream),
             now_ms,
             hard_state,
             role_state: RoleState::Follower,
             leader: None,
             leader_heard_ms: None,
             election_deadline_ms: now_ms,
+            luck_ppm: 0,
             durability: Durability::recovered(log.last_index()),
             log,
             acceptance: Acceptance::default(),
@@ -147,6 +144,7 @@ impl Node {
         if node.has_leases() && node.hard_state.term > Term(0) {
             node.leader_heard_ms = Some(now_ms); // It may have heard from a leader just before it went down.
         }
+        node.draw_luck();
         node.reset_election_deadline();
         if term_was_lost {
             node.hard_state_changed();
@@ -300,6 +298,7 @@ impl Node {
                 self.on_read_index_reply(incarnation, request, index);
             }
             MessageBody::VoteReply { granted: true } => self.on_vote_granted(from),
+            MessageBody::VoteReply { granted: false } => self.on_vote_refused(),
             MessageBody::Append { prev_index, prev_term, entries, commit, round } => {
                 let previous = Previous { index: prev_index, term: prev_term };
                 return self.on_append(from, previous, entries, commit, round);

@@ -22,14 +22,16 @@
 //! Complexity: O(1) amortised per message.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
+use crate::fingerprint::Clock;
 use crate::log::Log;
 use crate::queue::pop_front_if;
 use crate::snapshot_transfer::Transfer;
 use crate::types::{AppendRejection, LogIndex, Snapshot};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     /// The logs agree up to here, durably at the follower.
     pub(crate) matched: LogIndex,
@@ -56,7 +58,7 @@ pub(crate) struct Rounds {
     pub(crate) present: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 enum State {
     /// `ask` is false while the answer to a probe is awaited.
     Probing { ask: bool },
@@ -203,6 +205,14 @@ impl Progress {
         if !matches!(self.state, State::Probing { .. }) {
             self.probe_after(self.matched);
         }
+    }
+
+    /// See [`crate::fingerprint`].
+    pub(crate) fn fingerprint(&self, clock: Clock, hasher: &mut impl Hasher) {
+        let Progress { matched, next, heard_ms, answered_round, matched_in_round, trusted_from_round, state } =
+            self;
+        (matched, next, clock.age_of(*heard_ms)).hash(hasher);
+        (answered_round, matched_in_round, trusted_from_round, state).hash(hasher);
     }
 
     fn probe_after(&mut self, index: LogIndex) {

@@ -19,7 +19,7 @@ use crate::queue::pop_front_if;
 use crate::types::{Effect, LogIndex, MessageBody, NodeId, Payload, ReadMode, RefusalReason, Token};
 
 /// A read that waits.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct WaitingRead {
     token: Token,
     /// What must be applied before it is answered.
@@ -29,7 +29,7 @@ struct WaitingRead {
 }
 
 /// A follower's request that waits. It does not wait for this node's state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct WaitingRequest {
     from: NodeId,
     incarnation: u64,
@@ -39,7 +39,7 @@ struct WaitingRequest {
 }
 
 /// The reads that wait, oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct ReadQueue {
     waiting: VecDeque<WaitingRead>,
     requests: VecDeque<WaitingRequest>,

@@ -5,7 +5,10 @@
 //!
 //! Complexity: O(n) per proposal and per answer, n the number of members; O(1) amortised per entry and follower.
 
+use std::hash::{Hash, Hasher};
+
 use crate::defects::Defect;
+use crate::fingerprint::Clock;
 use crate::lease::Lease;
 use crate::node::{Halted, Node, PendingProposal, RoleState};
 use crate::progress::{Progress, Rounds};
@@ -14,7 +17,7 @@ use crate::types::{
 };
 
 /// What a leader has besides what every node has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leadership {
     /// The entry with which it opened its term.
     pub(crate) first_index: LogIndex,
@@ -97,6 +100,19 @@ impl Leadership {
     /// The lowest index of a snapshot that is on its way to a follower.
     pub(crate) fn lowest_transfer(&self) -> Option<LogIndex> {
         self.followers.iter().filter_map(|(_, progress)| progress.transfer_index()).min()
+    }
+
+    /// See [`crate::fingerprint`].
+    pub(crate) fn fingerprint(&self, clock: Clock, hasher: &mut impl Hasher) {
+        let Leadership { first_index, round, heartbeat_due_ms, followers, leaving, joint_token, lease } =
+            self;
+        (first_index, round, clock.time_until(*heartbeat_due_ms), leaving, joint_token).hash(hasher);
+        followers.len().hash(hasher);
+        for (id, progress) in followers {
+            id.hash(hasher);
+            progress.fingerprint(clock, hasher);
+        }
+        lease.fingerprint(clock, hasher);
     }
 
     pub(crate) fn progress_of_mut(&mut self, id: NodeId) -> Option<&mut Progress> {

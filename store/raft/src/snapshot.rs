@@ -31,7 +31,11 @@ const MAX_KEPT_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Node {
     /// Where a snapshot of the state machine as it is now would stand: what was applied last, as the driver has said. `None`
-    /// if nothing was, or nothing since the newest snapshot.
+    /// if nothing was, or nothing since the newest snapshot; or if this node does not know the configuration in force there.
+    ///
+    /// That is so at a node which was added later and has not applied the entry that adds it: what precedes the first
+    /// configuration in the log is known to those only with whom the cluster began ([`crate::Config::initial`]). A
+    /// snapshot without a configuration would be worth nothing: whoever begins with it would not know its cluster.
     #[must_use]
     pub fn snapshot_point(&self) -> Option<SnapshotPoint> {
         let index = if self.config.defects.has(Defect::SnapshotIndexOffByOne) {
@@ -40,7 +44,8 @@ impl Node {
             self.applied
         };
         let term = self.log.term_at(index).filter(|_| index > self.snapshot_index())?;
-        Some(SnapshotPoint { index, term, membership: self.membership_at(index).clone() })
+        let membership = Some(self.membership_at(index)).filter(|membership| !membership.is_empty())?;
+        Some(SnapshotPoint { index, term, membership: membership.clone() })
     }
 
     /// Index of the newest durable snapshot, or 0.
@@ -61,6 +66,10 @@ impl Node {
                 "the driver says that a snapshot of {} bytes of entry {index} is durable, which nobody took or sent",
                 snapshot.length_bytes
             ));
+        }
+        if snapshot.point.membership.is_empty() {
+            return self
+                .broken(format!("the snapshot of {index} that the driver has stored has no configuration"));
         }
         let differs = |known| known != term && index <= self.commit;
         if self.log.term_at(index).is_some_and(differs) {

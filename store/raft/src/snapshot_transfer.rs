@@ -12,7 +12,7 @@
 use crate::types::{Snapshot, Wanted};
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Transfer {
     /// What is sent: it is kept, and so is the log behind it, as long as the transfer lasts.
     pub(crate) snapshot: Snapshot,
@@ -21,7 +21,7 @@ pub(crate) struct Transfer {
     phase: Phase,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// Where the follower is, is not known; `ask` is false once a question is on its way.
     Asking { ask: bool },

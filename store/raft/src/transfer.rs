@@ -9,13 +9,16 @@
 //!
 //! Complexity: O(members) to choose a target, O(1) per step otherwise.
 
+use std::hash::{Hash, Hasher};
+
 use crate::defects::Defect;
+use crate::fingerprint::Clock;
 use crate::membership::ChangeRefusal;
 use crate::node::{Node, RoleState};
 use crate::types::{Effect, MessageBody, NodeId, RefusalReason, Term, Token};
 
 /// A transfer that has not ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     token: Token,
     target: NodeId,
@@ -24,6 +27,15 @@ pub(crate) struct Transfer {
     deadline_ms: u64,
     /// The target has been told to campaign.
     told: bool,
+}
+
+impl Transfer {
+    /// See [`crate::fingerprint`].
+    pub(crate) fn fingerprint(&self, clock: Clock, patience_ms: u64, hasher: &mut impl Hasher) {
+        let Transfer { token, target, term, deadline_ms, told } = self;
+        let given_up_ms = deadline_ms.saturating_add(patience_ms);
+        (token, target, term, clock.time_until(given_up_ms), told).hash(hasher);
+    }
 }
 
 impl Node {
@@ -87,7 +99,7 @@ impl Node {
     pub(crate) fn continue_transfer(&mut self) {
         let Some(transfer) = &self.transfer else { return };
         let is_later = self.hard_state.term > transfer.term;
-        let patience_ms = 2 * self.config.election_timeout_ms;
+        let patience_ms = self.patience_with_successor_ms();
         match (&self.role_state, self.leader) {
             (_, Some(leader)) if is_later => self.end_transfer(leader),
             (RoleState::Leader(leadership), _) if self.now_ms < transfer.deadline_ms => {
@@ -105,6 +117,11 @@ impl Node {
             _ if self.now_ms < transfer.deadline_ms.saturating_add(patience_ms) => {}
             _ => self.give_transfer_up(RefusalReason::LeadershipLost),
         }
+    }
+
+    /// How long after its deadline a transfer may still succeed, if this node does not lead any more.
+    pub(crate) fn patience_with_successor_ms(&self) -> u64 {
+        2 * self.config.election_timeout_ms
     }
 
     fn end_transfer(&mut self, leader: NodeId) {

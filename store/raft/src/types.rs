@@ -179,11 +179,13 @@ impl Snapshot {
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// The configuration before the first entry of the log, the same for all nodes with which a cluster begins. Empty for a
+    /// The configuration before the first entry of the log, the same for all nodes with which a cluster begins, and the same in
+    /// all lives of a node: the driver keeps it on disk from the first start on, like the hard state. Empty for a
     /// node that is added later: it starts with nothing, learns everything from the log, and waits until then. What the log
-    /// says later wins.
+    /// says later wins; so does the newest snapshot, which carries the configuration in force where it stands.
     pub initial: Membership,
-    /// A follower that hears nothing for a random time in `[election_timeout_ms, 2 * election_timeout_ms)` campaigns.
+    /// A follower that hears nothing for a random time of one to four thirds of this campaigns; of one to two times this after
+    /// campaigns that did not find a leader.
     pub election_timeout_ms: u64,
     /// A leader sends something to every follower at least this often.
     pub heartbeat_interval_ms: u64,
@@ -232,7 +234,9 @@ pub struct Recovered {
     /// All durable entries, without gaps: from index 1, or from some index not above the one after the snapshot.
     pub entries: Vec<Entry>,
     /// How far the state machine that the driver recovered has been applied (0 if it starts empty, at least the snapshot's
-    /// index if there is one); never more than was committed.
+    /// index if there is one); never more than was committed, and never what the log on disk does not have. (A committed entry
+    /// may be handed over before this node's disk has it; if the log that is found then has another entry in its place, that
+    /// one would be taken for committed. A driver whose state machine is durable without snapshots has it wait for the log.)
     pub applied: LogIndex,
 }
 

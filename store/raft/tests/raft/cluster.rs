@@ -12,6 +12,7 @@ use labrys_raft::{
 use crate::disk::{self, Disk, SnapshotJob};
 use crate::oracle::{Oracle, Property, Violation, violated};
 use crate::render;
+use crate::states;
 
 /// What a node hands over to its state machine.
 #[derive(Debug)]
@@ -53,6 +54,9 @@ pub struct Cluster {
     next_token: u64,
     /// How many state machines were replaced by a snapshot that came from another node.
     pub restored: usize,
+    /// If a copy of each node is to take each step as well: the states in which they ended.
+    pub copies: Vec<u64>,
+    pub copies_nodes: bool,
 }
 
 /// The configuration that tests begin with.
@@ -103,6 +107,8 @@ impl Cluster {
             trace: None,
             next_token: 0,
             restored: 0,
+            copies: Vec::new(),
+            copies_nodes: false,
         }
     }
 
@@ -174,11 +180,17 @@ impl Cluster {
         let server = &mut self.servers[place];
         let Some(node) = &mut server.node else { return Ok(()) };
         let was = node.status();
+        let of_copy = self.copies_nodes.then(|| states::of_copy(node, &inputs));
         let mut effects = Vec::new();
         if inputs.len() == 1 {
             inputs.into_iter().for_each(|input| node.step(input, &mut effects));
         } else {
             node.step_all(inputs, &mut effects);
+        }
+        if let Some(of_copy) = of_copy {
+            let of_node = (effects.clone(), states::fingerprint(node));
+            assert_eq!(of_copy, of_node, "a copy of node {} does something else", was.id);
+            self.copies.push(of_node.1);
         }
         let id = was.id;
         if let Some(trace) = &mut self.trace {

@@ -165,14 +165,18 @@ impl Disk {
         Recovered { hard_state: self.hard_state, snapshot, entries: self.entries.clone(), applied }
     }
 
-    /// The lowest and the highest index that a state machine may be found at which was no further than `applied`.
-    pub fn applicable(&self, applied: LogIndex) -> (LogIndex, LogIndex) {
-        let last = LogIndex(self.before.0 + self.entries.len() as u64);
-        let Some((snapshot, _)) = self.snapshots.last() else { return (LogIndex(0), last.min(applied)) };
+    /// The lowest and the highest index that a state machine may be found at which had applied `machine`. It is never found
+    /// ahead of the log: neither beyond its end, nor with another entry than the log has. (Entries may be applied before this
+    /// disk has them; a driver with a durable state machine has to wait, see `Recovered::applied`.)
+    pub fn applicable(&self, machine: &[Entry]) -> (LogIndex, LogIndex) {
+        let last = LogIndex(self.before.0 + self.entries.len() as u64).0.min(machine.len() as u64);
+        let is_in_log =
+            |index: &u64| self.entry_term(LogIndex(*index)) == Some(machine[*index as usize - 1].term);
+        let most = LogIndex((1..=last).rev().find(is_in_log).unwrap_or(0));
+        let Some((snapshot, _)) = self.snapshots.last() else { return (LogIndex(0), most) };
         let index = snapshot.index();
         let agrees = self.before == index || self.entry_term(index) == Some(snapshot.term());
-        let most = if agrees { last.min(applied).max(index) } else { index };
-        (index, most)
+        (index, if agrees { most.max(index) } else { index })
     }
 
     /// The power goes: of what was not synced, some oldest batches are found whole, and of the next perhaps a first part

@@ -144,6 +144,44 @@ fn a_log_is_joined_with_a_snapshot_or_gives_way_to_it() {
 }
 
 #[test]
+fn a_snapshot_always_has_the_configuration_in_force_where_it_stands() {
+    let point_of = |config: Config, entries: Vec<Entry>, applied: u64| {
+        let mut node = start(config, entries.clone(), 0).expect("a good log");
+        let last = entries.len() as u64;
+        step(&mut node, append(1, last, Vec::new(), applied));
+        step(&mut node, Input::Applied { index: LogIndex(applied) });
+        node.snapshot_point().map(|point| point.membership)
+    };
+    let with_fourth = Membership { learners: vec![NodeId(4)], last_id: NodeId(4), ..config(1, 3).initial };
+    let mut entries = log(3);
+    entries[1].payload = Payload::Membership(Box::new(with_fourth.clone()));
+    assert_eq!(
+        point_of(config(1, 3), entries.clone(), 1),
+        Some(config(1, 3).initial),
+        "the first one of all"
+    );
+    assert_eq!(point_of(config(1, 3), entries.clone(), 3), Some(with_fourth.clone()));
+    // A node that was added does not know the first one. It waits for one that it knows.
+    let added = Config { initial: Membership::default(), ..config(1, 3) };
+    assert_eq!(point_of(added.clone(), entries.clone(), 1), None);
+    assert_eq!(point_of(added, entries, 2), Some(with_fourth));
+}
+
+#[test]
+fn a_snapshot_without_a_configuration_is_neither_recovered_nor_taken_from_the_driver() {
+    let mut empty = snapshot(3, 1);
+    empty.point.membership = Membership::default();
+    let hard_state = HardState { term: Term(1), voted_for: None };
+    let recovered =
+        Recovered { hard_state, snapshot: Some(empty.clone()), entries: log(4), applied: LogIndex(3) };
+    let error = Node::new(config(1, 3), recovered, 0).expect_err("worth nothing");
+    assert_eq!(error, StartError::NoConfiguration { index: LogIndex(3) });
+    let mut node = start(config(1, 3), log(4), 4).expect("a good log");
+    let effects = step(&mut node, Input::SnapshotStored { snapshot: empty });
+    assert!(matches!(effects[..], [Effect::InvariantBroken { .. }]), "{effects:?}");
+}
+
+#[test]
 fn a_log_that_does_not_join_its_snapshot_is_refused() {
     let from = |index, term| vec![entry(index, term)];
     let cases = [

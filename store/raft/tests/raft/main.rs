@@ -4,6 +4,7 @@
 //! - `paper`: a test per rule
 //! - `properties`: random schedules under the eye of `oracle`
 //! - `limits`: bad configurations, bad messages, bounds
+//! - `states`: copies of a node, and telling its states apart
 //!
 //! - `defects`: each defect of elections, replication, membership and reads must break a property
 //! - `operators`: what operators and readers add to the schedules: changes of the membership, transfers, all kinds of reads
@@ -21,3 +22,4 @@ mod properties;
 mod render;
 mod scenarios;
 mod simulation;
+mod states;

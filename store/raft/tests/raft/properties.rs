@@ -36,7 +36,7 @@ fn random_schedules_keep_every_property_and_the_healed_cluster_makes_progress() 
 }
 
 /// How many schedules a defect may take to be noticed.
-const DEFECT_BUDGET: u64 = 2000;
+const DEFECT_BUDGET: u64 = 20_000;
 
 /// The first schedule in which `defect` breaks one of `expected`, and which.
 fn first_violation(

@@ -55,6 +55,8 @@ pub struct Setting {
     pub compacts: bool,
     /// Keep a trace.
     pub traces: bool,
+    /// See [`Cluster::copies_nodes`].
+    pub copies_nodes: bool,
 }
 
 /// What a schedule came to, so that a test can insist that schedules exercise something.
@@ -124,6 +126,7 @@ impl Simulation {
         cluster.oracle.watches_disk = !setting.ignores_disk;
         cluster.oracle.trusts_assertions = setting.defects.is_empty();
         cluster.trace = setting.traces.then(Vec::new);
+        cluster.copies_nodes = setting.copies_nodes;
         cluster.servers[0].disk.loses = setting.first_disk_loses;
         for place in 0..cluster.servers.len() {
             cluster.servers[place].clock_ms = rng.random_range(0..1000);
@@ -321,7 +324,7 @@ impl Simulation {
     /// Starts a server. Its state machine has either to be filled anew or kept a part of what it had applied.
     fn start(&mut self, place: usize) -> Result<(), Violation> {
         let server = &self.cluster.servers[place];
-        let (least, most) = server.disk.applicable(LogIndex(server.machine.len() as u64));
+        let (least, most) = server.disk.applicable(&server.machine);
         let applied =
             if self.rng.random_bool(0.5) { least.0 } else { self.rng.random_range(least.0..=most.0) };
         self.cluster.note(|| format!("-- node {} starts", place + 1));

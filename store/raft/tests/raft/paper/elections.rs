@@ -108,11 +108,91 @@ fn election_timeouts_are_random_and_within_their_bounds() {
     for seed in 0..100 {
         let mut solo = Solo::with(Config { seed, ..config(1, 3) }, 1, &[]);
         let fired = (1..=200).find(|_| !sent(&solo.pass(1)).is_empty()).expect("a timeout within 200 ms");
-        assert!((100..200).contains(&fired), "{fired}");
+        assert!((100..=133).contains(&fired), "{fired}");
         timeouts.insert(fired);
     }
-    assert!(timeouts.len() > 30, "too few different timeouts: {timeouts:?}");
+    assert!(timeouts.len() > 20, "too few different timeouts: {timeouts:?}");
     // Reference: section 5.2
+}
+
+/// When a node campaigns again, if nobody answers: after each campaign, how much time passed since the one before.
+fn waits(config: Config, campaigns: usize) -> Vec<u64> {
+    let mut solo = Solo::with(config, 1, &[]);
+    let mut wait_ms = || (1..=1000).find(|_| !sent(&solo.pass(1)).is_empty()).expect("a campaign");
+    (0..campaigns).map(|_| wait_ms()).collect()
+}
+
+#[test]
+fn a_fruitless_campaign_is_repeated_soon_and_then_after_longer_and_longer_ranges_of_timeouts() {
+    let longest = |place: usize, pre_vote: bool| {
+        let of_seed = |seed| waits(Config { seed, pre_vote, ..config(1, 3) }, 6)[place];
+        let all: Vec<u64> = (0..100).map(of_seed).collect();
+        (all.iter().min().copied().unwrap_or(0), all.iter().max().copied().unwrap_or(0))
+    };
+    for retry in 1..=3 {
+        let (least, most) = longest(retry, true);
+        assert!(least >= 20 && most <= 40, "retry {retry} after {least} to {most} ms, the interval is 20 ms");
+    }
+    let (least, most) = longest(4, true);
+    assert!(least >= 100 && (180..200).contains(&most), "then as in the paper: {least} to {most} ms");
+    // Without trial rounds each retry is a new term, which takes others' votes away: none of them comes soon.
+    for (place, limit) in [(0, 134), (1, 167), (2, 200), (5, 200)] {
+        let (least, most) = longest(place, false);
+        assert!(least >= 100 && most <= limit && most > limit - 20, "{place}: {least} to {most} ms");
+    }
+    // Reference: section 5.2 (each candidate restarts its randomised timeout); thesis 9.3
+}
+
+#[test]
+fn of_two_that_try_at_the_same_time_one_withdraws_and_is_not_in_the_way() {
+    for (log, rival_last, withdraws) in
+        [(&[1][..], (1, 1), true), (&[1, 1], (1, 1), false), (&[1], (2, 1), true)]
+    {
+        let mut solo = Solo::new(3, 1, log);
+        solo.pass(200);
+        assert_eq!(solo.node.status().role, Role::PreCandidate);
+        let trial =
+            MessageBody::PreVote { last_index: LogIndex(rival_last.0), last_term: Term(rival_last.1) };
+        let answer = granted(&solo.receive(2, 2, trial));
+        let role = solo.node.status().role;
+        assert_eq!((answer, role == Role::Follower), (Some(withdraws), withdraws), "{log:?} {rival_last:?}");
+        // What it was granted before counts no more; and if nobody is elected, it soon tries again.
+        solo.receive(2, 2, MessageBody::PreVoteReply { granted: true });
+        let expected = if withdraws { Role::Follower } else { Role::Candidate };
+        assert_eq!(solo.node.status().role, expected);
+        if withdraws {
+            solo.pass(40);
+            assert_eq!(solo.node.status().role, Role::PreCandidate);
+        }
+    }
+    // Of equal logs the one with the higher id goes on, and grants the other what it asks for.
+    let mut solo = Solo::with(Config { id: NodeId(1), ..config(1, 3) }, 1, &[1]);
+    solo.pass(200);
+    let trial = MessageBody::PreVote { last_index: LogIndex(1), last_term: Term(1) };
+    let message = Message { from: NodeId(3), to: NodeId(1), term: Term(2), body: trial };
+    solo.step(Input::Receive(message));
+    assert_eq!(solo.node.status().role, Role::Follower);
+    // Reference: thesis 9.6; the paper's section 5.2, last paragraph, on ranks
+}
+
+#[test]
+fn a_grant_of_whoever_has_no_vote_is_not_even_kept() {
+    for pre_vote in [false, true] {
+        let mut solo = Solo::with(Config { pre_vote, ..config(1, 3) }, 1, &[]);
+        solo.pass(200);
+        let term = solo.node.status().term.0 + u64::from(pre_vote);
+        let before = crate::states::fingerprint(&solo.node);
+        for stranger in 4..9 {
+            let body = if pre_vote {
+                MessageBody::PreVoteReply { granted: true }
+            } else {
+                MessageBody::VoteReply { granted: true }
+            };
+            assert_eq!(solo.receive(stranger, term, body), []);
+        }
+        assert_eq!(crate::states::fingerprint(&solo.node), before, "pre-vote {pre_vote}");
+    }
+    // Reference: thesis 4.2.2 (votes are counted by the configuration in force)
 }
 
 #[test]
