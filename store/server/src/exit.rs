@@ -4,9 +4,9 @@
 //! | --- | --- |
 //! | 0 | stopped by SIGTERM or SIGINT, or did what was asked |
 //! | 1 | anything else |
-//! | 2 | wrong flags or configuration |
+//! | 2 | wrong flags or configuration; other first members than those that the node was created with |
 //! | 3 | cannot listen: the address is in use, or not this machine's |
-//! | 4 | the data directory is another node's, in use, or not accessible |
+//! | 4 | the data directory is another node's or another version's, in use, or not accessible |
 //! | 5 | the log or a snapshot is damaged, incomplete, or another version's |
 //! | 6 | the disk is full |
 //! | 7 | the disk failed (`fdatasync` above all) |
@@ -19,6 +19,7 @@
 use std::process::ExitCode;
 
 use crate::disk::DiskError;
+use crate::server::data_dir::DataDirError;
 use crate::server::{Fatal, StartError};
 use crate::snapshots::SnapshotError;
 use crate::wal::WalError;
@@ -98,11 +99,12 @@ impl From<&SnapshotError> for Exit {
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Exit {
         match error {
-            StartError::DataDir(super::server::data_dir::DataDirError::Io { source, .. })
+            StartError::DataDir(DataDirError::Io { source, .. })
                 if source.kind() == std::io::ErrorKind::StorageFull =>
             {
                 Exit::DiskFull
             }
+            StartError::DataDir(DataDirError::OtherMembers { .. }) => Exit::Usage,
             StartError::DataDir(_) => Exit::DataDir,
             StartError::Wal(error) => Exit::from(error),
             StartError::Snapshot(error) => Exit::from(error),

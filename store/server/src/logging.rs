@@ -9,7 +9,9 @@
 //! | `metrics_listening` | `node`, `address` | `/metrics` and `/health` are served there |
 //! | `leader` | `node`, `term` | this node became the leader of `term` |
 //! | `role` | `node`, `term`, `role`, `leader` (absent if none is known) | role, term or leader changed, other than to leader |
-//! | `peer_refused` | `peer`, `error` | a peer answers but will not talk to this node, or this node to it: TLS or token do not fit |
+//! | `peer_refused` | `peer`, `error` | a peer answers but will not talk to this node, or this node to it: TLS, token or cluster do not fit |
+//! | `cluster_joined` | `node`, `cluster`, `peer` | a node that waited to join one has heard from its cluster |
+//! | `peers_give_addresses_only` | `node`, `configuration` | `--peers` names other members than the configuration in the log, which counts |
 //! | `follower_lost_log` | `node`, `follower`, `acknowledged` | a follower lacks what it had acknowledged to this leader |
 //! | `invariant_broken` | `node`, `what`, `fatal` | an invariant of Raft is broken; fatal unless a defect is switched on |
 //! | `log_repaired` | `file`, `offset` | the end of the log was an unfinished write and was cut off |

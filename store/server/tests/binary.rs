@@ -18,6 +18,7 @@ use labrys_store::api::MessageBatch;
 use labrys_store::api::peer_client::PeerClient;
 use labrys_store::client::{ClientOptions, StatusClient, StoreClient};
 use labrys_store::raft::{LogIndex, Message, MessageBody, NodeId, Term};
+use labrys_store::server::cluster::ClusterId;
 use nix::sys::signal::Signal;
 
 fn client(address: &str) -> StoreClient {
@@ -220,9 +221,10 @@ fn a_disk_that_fails_is_exit_code_7_and_loses_nothing_acknowledged() {
 fn a_broken_invariant_is_exit_code_8() {
     let directory = tempfile::tempdir().unwrap();
     let address = free_address();
-    let peers = format!("1={address},2={},3={}", free_address(), free_address());
+    let members = BTreeMap::from([(1, address.clone()), (2, free_address()), (3, free_address())]);
+    let peers: Vec<String> = members.iter().map(|(id, address)| format!("{id}={address}")).collect();
     let data_dir = directory.path().display().to_string();
-    let arguments = ["--id", "1", "--peers", &peers, "--data-dir", &data_dir].map(str::to_owned);
+    let arguments = ["--id", "1", "--peers", &peers.join(","), "--data-dir", &data_dir].map(str::to_owned);
     let mut node = Node::start(&arguments, false);
     node.event("listening");
     let claim = |from| Message {
@@ -241,7 +243,10 @@ fn a_broken_invariant_is_exit_code_8() {
     block_on(async {
         let mut peer = PeerClient::connect(format!("http://{address}")).await.unwrap();
         // The node may end before it answers.
-        let _ = peer.deliver(tokio_stream::once(MessageBatch { messages })).await;
+        let mut request = tonic::Request::new(tokio_stream::once(MessageBatch { messages }));
+        let cluster = ClusterId::of(&members).to_string();
+        request.metadata_mut().insert("labrys-cluster", cluster.parse().unwrap());
+        let _ = peer.deliver(request).await;
     });
     let fatal = node.event("fatal");
     assert!(fatal["error"].as_str().unwrap().contains("term 5 has two leaders"), "{fatal}");

@@ -74,7 +74,9 @@ fn any_bytes_at_the_port_neither_end_a_node_nor_make_it_grow() {
         runtime.block_on(async {
             let mut peer = PeerClient::connect(format!("http://{address}")).await.unwrap();
             // Whatever it says to that: it says something.
-            let _ = peer.deliver(tokio_stream::once(MessageBatch { messages })).await;
+            let mut request = tonic::Request::new(tokio_stream::once(MessageBatch { messages }));
+            request.metadata_mut().insert("labrys-cluster", "joining".parse().unwrap());
+            let _ = peer.deliver(request).await;
         });
     }
     runtime.block_on(async {

@@ -1,27 +1,26 @@
-//! The data directory: whose it is, and that only one process uses it.
+//! The data directory: whose it is, how its cluster began, and that only one process uses it.
 //!
-//! `identity.json` names the node; a directory with another node's identity is refused, because a node that answers with
-//! another's log and votes breaks every promise of both. `lock` is locked (`flock`) while a process uses the directory; the
-//! kernel releases it with the process, however that ends.
+//! `identity.json` ([`Identity`]) names the node; a directory with another node's identity is refused, because a node that answers with
+//! another's log and votes breaks every promise of both. It also holds the members that the cluster began with, and the cluster's id.
+//! `lock` is locked (`flock`) while a process uses the directory; the kernel releases it with the process, however that ends.
 
+mod identity;
+
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use labrys_raft::NodeId;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::cluster::ClusterId;
 use crate::disk::{Disk, RealDisk};
 
-const IDENTITY_FILE: &str = "identity.json";
-const LOCK_FILE: &str = "lock";
+pub use identity::Identity;
+use identity::{IDENTITY_FILE, how_created};
 
-#[derive(Serialize, Deserialize)]
-struct Identity {
-    format: u32,
-    node: NodeId,
-}
+const LOCK_FILE: &str = "lock";
 
 /// The directory cannot be used.
 #[derive(Debug, Error)]
@@ -44,13 +43,44 @@ pub enum DataDirError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The node was created with other members than it is started with, and nothing but that record says who they are.
+    #[error(
+        "this node was created with {recorded}, and is started with {asked}: who the members are does not change by \
+         starting a node otherwise. Members are changed with `labrys-store ctl members`; until one was, start it with the ids that \
+         it was created with (their addresses may differ)"
+    )]
+    OtherMembers {
+        /// How it was created.
+        recorded: String,
+        /// How it is started.
+        asked: String,
+    },
     /// The identity file is damaged.
-    #[error("{file} cannot be understood: {detail}. It should read {{\"format\":1,\"node\":ID}}")]
+    #[error("{file} cannot be understood: {detail}. Restore it from a backup of this node's data directory")]
     BadIdentity {
         /// The file.
         file: PathBuf,
         /// What is wrong.
         detail: String,
+    },
+    /// The identity file is missing.
+    #[error(
+        "{file} is missing, although there is a log beside it: nothing says who the members of the cluster were at its \
+         beginning. Restore it from a backup of this node's data directory"
+    )]
+    NoIdentity {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The directory is another version's.
+    #[error("{file} has format version {found}; this program reads version {supported}")]
+    OtherFormat {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+        /// What can be read.
+        supported: u32,
     },
     /// The system refused.
     #[error("cannot {action} in the data directory {directory}: {source}")]
@@ -68,8 +98,23 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDirLock(#[allow(dead_code)] File);
 
-/// Opens the directory of `node`, which is created if it is missing.
-pub fn open(directory: &Path, node: NodeId) -> Result<(RealDisk, DataDirLock), DataDirError> {
+/// What opening a data directory gave.
+pub struct OpenedDirectory {
+    /// Its files.
+    pub disk: RealDisk,
+    /// What it says of its node.
+    pub identity: Identity,
+    /// To be kept as long as it is used.
+    pub lock: DataDirLock,
+}
+
+/// Opens the directory of `node`, which is created if it is missing, and is then that of a node whose cluster begins with
+/// `members` (none: it waits to join one).
+pub fn open(
+    directory: &Path,
+    node: NodeId,
+    members: &BTreeMap<u64, String>,
+) -> Result<OpenedDirectory, DataDirError> {
     let failed = |action| {
         let directory = directory.to_owned();
         move |source| DataDirError::Io { action, directory, source }
@@ -84,55 +129,47 @@ pub fn open(directory: &Path, node: NodeId) -> Result<(RealDisk, DataDirLock), D
         Err(TryLockError::Error(source)) => return Err(failed("lock the lock file")(source)),
     }
     let names = disk.list().map_err(failed("list the files"))?;
-    if names.iter().any(|name| name == IDENTITY_FILE) {
-        check_identity(&disk, directory, node)?;
+    let identity = if names.iter().any(|name| name == IDENTITY_FILE) {
+        Identity::read(&disk, directory, node)?
+    } else if names.iter().any(|name| name.starts_with("wal-")) {
+        return Err(DataDirError::NoIdentity { file: directory.join(IDENTITY_FILE) });
     } else {
-        write_identity(&mut disk, node).map_err(failed("write the identity file"))?;
-    }
-    Ok((disk, DataDirLock(lock)))
+        let identity = Identity::founding(node, members.clone());
+        identity.write(&mut disk).map_err(failed("write the identity file"))?;
+        identity
+    };
+    Ok(OpenedDirectory { disk, identity, lock: DataDirLock(lock) })
 }
 
-fn check_identity(disk: &dyn Disk, directory: &Path, node: NodeId) -> Result<(), DataDirError> {
-    let bytes = disk.read(IDENTITY_FILE).map_err(|source| DataDirError::Io {
-        action: "read the identity file",
-        directory: directory.to_owned(),
-        source,
-    })?;
-    let bad = |detail| DataDirError::BadIdentity { file: directory.join(IDENTITY_FILE), detail };
-    let identity: Identity = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-    if identity.format != 1 {
-        return Err(bad(format!("format {} is unknown", identity.format)));
-    }
-    if identity.node != node {
-        let directory = directory.to_owned();
-        return Err(DataDirError::OtherNode { directory, found: identity.node, expected: node });
-    }
-    Ok(())
+/// Records that the node of this directory has joined `cluster`; returns when that is durable.
+pub fn record_cluster(directory: &Path, identity: &Identity, cluster: ClusterId) -> io::Result<()> {
+    identity.joined(cluster).write(&mut RealDisk::open(directory)?)
 }
 
-/// By way of a temporary file, so that a crash leaves either nothing or all of it.
-fn write_identity(disk: &mut dyn Disk, node: NodeId) -> io::Result<()> {
-    const TEMPORARY: &str = "identity.json.tmp";
-    if disk.list()?.iter().any(|name| name == TEMPORARY) {
-        disk.remove(TEMPORARY)?;
-    }
-    disk.create(TEMPORARY)?;
-    disk.append(TEMPORARY, &serde_json::to_vec(&Identity { format: 1, node })?)?;
-    disk.sync(TEMPORARY)?;
-    disk.rename(TEMPORARY, IDENTITY_FILE)?;
-    disk.sync_directory()
+/// What is wrong with starting the node of `identity` with these members.
+#[must_use]
+pub fn other_members(identity: &Identity, members: &BTreeMap<u64, String>) -> DataDirError {
+    DataDirError::OtherMembers { recorded: identity.creation(), asked: how_created(members) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn members(ids: &[u64]) -> BTreeMap<u64, String> {
+        ids.iter().map(|id| (*id, format!("node-{id}:7000"))).collect()
+    }
+
+    fn begin(directory: &Path, node: u64) -> Result<OpenedDirectory, DataDirError> {
+        open(directory, NodeId(node), &members(&[1, 2, 3]))
+    }
+
     #[test]
     fn a_directory_belongs_to_the_node_that_began_it() {
         let directory = tempfile::tempdir().unwrap();
-        drop(open(directory.path(), NodeId(1)).unwrap());
-        drop(open(directory.path(), NodeId(1)).unwrap());
-        let error = open(directory.path(), NodeId(2)).err().unwrap();
+        drop(begin(directory.path(), 1).unwrap());
+        drop(begin(directory.path(), 1).unwrap());
+        let error = begin(directory.path(), 2).err().unwrap();
         assert!(
             matches!(error, DataDirError::OtherNode { found: NodeId(1), expected: NodeId(2), .. }),
             "{error}"
@@ -142,17 +179,53 @@ mod tests {
     #[test]
     fn a_directory_is_used_by_one_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
-        let first = open(directory.path(), NodeId(1)).unwrap();
-        assert!(matches!(open(directory.path(), NodeId(1)), Err(DataDirError::InUse { .. })));
+        let first = begin(directory.path(), 1).unwrap();
+        assert!(matches!(begin(directory.path(), 1), Err(DataDirError::InUse { .. })));
         drop(first);
-        assert!(open(directory.path(), NodeId(1)).is_ok());
+        assert!(begin(directory.path(), 1).is_ok());
     }
 
     #[test]
-    fn a_damaged_identity_is_an_error_that_says_what_it_should_be() {
+    fn the_first_members_are_those_of_the_first_start_whatever_later_ones_say() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(IDENTITY_FILE), "{\"format\":1,\"nod").unwrap();
-        let error = open(directory.path(), NodeId(1)).err().unwrap();
-        assert!(error.to_string().contains("{\"format\":1,\"node\":ID}"), "{error}");
+        let first = begin(directory.path(), 1).unwrap().identity;
+        assert_eq!(
+            (&first.members, first.cluster),
+            (&members(&[1, 2, 3]), Some(ClusterId::of(&first.members)))
+        );
+        let second = open(directory.path(), NodeId(1), &members(&[1])).unwrap().identity;
+        assert_eq!(second, first);
+        assert!(second.began_with(&members(&[1, 2, 3])) && !second.began_with(&members(&[1])));
+        let moved = members(&[1, 2, 3]).into_keys().map(|id| (id, "elsewhere:1".to_owned())).collect();
+        assert!(second.began_with(&moved), "addresses may change");
+    }
+
+    #[test]
+    fn the_cluster_that_a_node_joins_is_recorded() {
+        let directory = tempfile::tempdir().unwrap();
+        let joining = open(directory.path(), NodeId(4), &members(&[])).unwrap().identity;
+        assert_eq!((joining.cluster, joining.creation().as_str()), (None, "--join"));
+        let cluster = ClusterId::of(&members(&[1, 2, 3]));
+        record_cluster(directory.path(), &joining, cluster).unwrap();
+        let joined = open(directory.path(), NodeId(4), &members(&[])).unwrap().identity;
+        assert_eq!((joined.cluster, joined.members.len()), (Some(cluster), 0));
+    }
+
+    #[test]
+    fn an_identity_that_is_damaged_missing_or_of_another_version_is_an_error_that_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(IDENTITY_FILE);
+        for (text, expected) in [
+            ("{\"format\":2,\"nod", "cannot be understood"),
+            ("{\"format\":2,\"node\":1}", "missing field"),
+            ("{\"format\":1,\"node\":1}", "has format version 1; this program reads version 2"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = begin(directory.path(), 1).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(directory.path().join("wal-1-1.log"), "").unwrap();
+        assert!(matches!(begin(directory.path(), 1), Err(DataDirError::NoIdentity { .. })));
     }
 }

@@ -6,6 +6,7 @@
 //! through, the connection is given up, and new ones are tried several times a second, each with a short time limit.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use labrys_raft::{Message, MessageBody, NodeId, Payload};
@@ -15,6 +16,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tracing::{debug, warn};
 
+use super::cluster::{Belonging, Claim};
 use crate::api::MessageBatch;
 use crate::api::peer_client::PeerClient;
 use crate::client::transport::chain;
@@ -57,16 +59,20 @@ impl Link {
 /// Names the sender of a stream of messages, and says where it is reached.
 const NODE_HEADER: &str = "labrys-node";
 const ADDRESS_HEADER: &str = "labrys-address";
+/// To which cluster it belongs: a [`Claim`].
+const CLUSTER_HEADER: &str = "labrys-cluster";
 /// Most bytes of an address.
 const MAX_ADDRESS_BYTES: usize = 256;
 
 /// Who a node is and where it is reached, as it introduces itself to its peers.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Introduction {
     /// Its id.
     pub node: NodeId,
     /// Its address.
     pub address: String,
+    /// Its cluster.
+    pub belonging: Arc<Belonging>,
 }
 
 /// What the sender of a stream said about itself, if that makes sense.
@@ -76,6 +82,12 @@ pub fn introduction(metadata: &MetadataMap) -> Option<(NodeId, String)> {
     let node = text(NODE_HEADER)?.parse().ok().map(NodeId)?;
     let address = text(ADDRESS_HEADER)?;
     (node.0 != 0 && address.len() <= MAX_ADDRESS_BYTES).then(|| (node, address.to_owned()))
+}
+
+/// What the sender of a stream said of its cluster, if that makes sense.
+#[must_use]
+pub fn claim(metadata: &MetadataMap) -> Option<Claim> {
+    Claim::parse(metadata.get(CLUSTER_HEADER)?.to_str().ok()?)
 }
 
 /// Starts the task for one peer on the current runtime. It ends when the link is dropped.
@@ -127,10 +139,11 @@ async fn run(
 
 /// A peer that is there and will not talk to this node is worth a line, one for each reason. One that is not there is not.
 fn complain(peer: NodeId, error: &(dyn std::error::Error + 'static), last: &mut String) {
-    let is_unauthenticated =
-        error.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::Unauthenticated);
+    let is_refusal = error
+        .downcast_ref::<Status>()
+        .is_some_and(|status| matches!(status.code(), Code::Unauthenticated | Code::FailedPrecondition));
     let text = chain(error);
-    if (is_unauthenticated || tls::hint(&text).is_some()) && text != *last {
+    if (is_refusal || tls::hint(&text).is_some()) && text != *last {
         warn!(
             event = "peer_refused",
             peer = peer.0,
@@ -149,7 +162,11 @@ async fn forward(
 ) -> ControlFlow<(), Option<Status>> {
     let (batches, stream) = mpsc::channel(4);
     let mut request = tonic::Request::new(ReceiverStream::new(stream));
-    let headers = [(NODE_HEADER, own.node.to_string()), (ADDRESS_HEADER, own.address.clone())];
+    let headers = [
+        (NODE_HEADER, own.node.to_string()),
+        (ADDRESS_HEADER, own.address.clone()),
+        (CLUSTER_HEADER, own.belonging.claim().to_string()),
+    ];
     for (name, value) in headers {
         if let Ok(value) = value.parse() {
             request.metadata_mut().insert(name, value);

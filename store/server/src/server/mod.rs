@@ -12,6 +12,7 @@
 //! - [`disk_thread`]: group commit; [`snapshot_thread`]: snapshot files, beside it;
 //! - [`answers`]: what an answer of the replica means to a client;
 //! - [`addresses`]: where the nodes are reached;
+//! - [`cluster`]: which cluster a node belongs to;
 //! - [`limits`]: how much a node takes on at a time;
 //! - [`health`], [`metrics`]: what a node tells its operators;
 //! - [`links`]: messages to the peers, which may be lost;
@@ -21,6 +22,7 @@
 
 pub mod addresses;
 pub mod answers;
+pub mod cluster;
 pub mod data_dir;
 pub mod disk_thread;
 pub mod health;

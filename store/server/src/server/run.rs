@@ -12,23 +12,26 @@ mod threads;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use labrys_raft::NodeId;
+use labrys_raft::{LogIndex, NodeId};
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use super::addresses::Addresses;
-use super::data_dir::{self, DataDirLock};
+use super::cluster::Belonging;
+use super::data_dir::{self, DataDirLock, Identity, OpenedDirectory};
 use super::disk_thread::{self, DiskQueue};
 use super::limits::Admission;
 use super::links;
 use super::metrics::{self, Exporter, Metrics};
 use super::node_loop::{Connect, LoopEnd, NodeHandle, NodeLoop, NodeLoopParts};
-use super::services::Services;
+use super::replica::Replica;
+use super::services::{ServiceParts, Services};
 use super::snapshot_thread::SnapshotThread;
 use crate::client::transport::chain;
 use crate::disk::RealDisk;
@@ -66,10 +69,13 @@ impl Server {
         options.security.check_node(options.join || options.peers.len() > 1)?;
         check_addresses(options)?;
         let system = |action| move |source| StartError::System { action, source };
-        let (real_disk, lock) = data_dir::open(&options.data_dir, id)?;
+        let opened = data_dir::open(&options.data_dir, id, &options.founding_members())?;
+        let OpenedDirectory { disk: real_disk, identity, lock } = opened;
+        let options = &ServerOptions { first_members: Some(identity.members.clone()), ..options.clone() };
         let snapshot_disk = RealDisk::open(&options.data_dir).map_err(system("open the data directory"))?;
         let Restored { wal, replica, store, entries } =
             restore(Box::new(real_disk), Box::new(snapshot_disk), options)?;
+        check_members(&identity, &replica, options)?;
         let term = replica.status(None).raft.term.0;
         let snapshot = replica.status(None).raft.snapshot.0;
 
@@ -85,6 +91,7 @@ impl Server {
         let peers = options.peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
         let addresses = Addresses::new(peers.collect());
         addresses.learn_members(&replica.status(None).membership);
+        let belonging = Arc::new(belonging(&identity, &options.data_dir));
         let (snapshots, jobs) = std::sync::mpsc::channel();
         let (node_loop, handle) = NodeLoop::new(NodeLoopParts {
             id,
@@ -92,7 +99,7 @@ impl Server {
             disk: Arc::clone(&disk),
             snapshots,
             addresses: addresses.clone(),
-            connect: connector(options),
+            connect: connector(options, &belonging),
             tick_interval: Duration::from_millis((options.heartbeat_interval_ms / 4).max(1)),
             has_defects: !options.defects.is_empty(),
             started,
@@ -115,7 +122,14 @@ impl Server {
         })?);
 
         let admission = Admission::new(options.limits);
-        let services = Services::new(id, handle.clone(), addresses, options.defects, Arc::clone(&admission));
+        let services = Services::new(ServiceParts {
+            id,
+            handle: handle.clone(),
+            addresses,
+            belonging,
+            defects: options.defects,
+            admission: Arc::clone(&admission),
+        });
         let leader_known = handle.leader_known();
         let exporter = |metrics| Exporter {
             metrics,
@@ -210,11 +224,39 @@ fn check_addresses(options: &ServerOptions) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Who is a majority, is said by the log or a snapshot, and else by what was recorded when the node was created; never by the command
+/// line of this start, which may only repeat it.
+fn check_members(identity: &Identity, replica: &Replica, options: &ServerOptions) -> Result<(), StartError> {
+    let asked = options.founding_members();
+    if identity.began_with(&asked) {
+        return Ok(());
+    }
+    let status = replica.status(None);
+    if status.membership_index == LogIndex(0) && status.raft.snapshot == LogIndex(0) {
+        return Err(data_dir::other_members(identity, &asked).into());
+    }
+    info!(
+        event = "peers_give_addresses_only",
+        node = options.id,
+        configuration = %status.membership,
+        "--peers names other members than this node was created with: the members are those of the configuration in the log"
+    );
+    Ok(())
+}
+
+/// The cluster of this node, recorded where its identity is once it joins one.
+fn belonging(identity: &Identity, data_dir: &Path) -> Belonging {
+    let (recorded, data_dir) = (identity.clone(), data_dir.to_owned());
+    let record = move |cluster| data_dir::record_cluster(&data_dir, &recorded, cluster);
+    Belonging::new(identity.cluster, Box::new(record))
+}
+
 /// What begins links, on the current runtime.
-fn connector(options: &ServerOptions) -> Connect {
+fn connector(options: &ServerOptions, belonging: &Arc<Belonging>) -> Connect {
     let runtime = tokio::runtime::Handle::current();
     let address = options.peers.get(&options.id).cloned().unwrap_or_default();
-    let own = links::Introduction { node: NodeId(options.id), address };
+    let belonging = Arc::clone(belonging);
+    let own = links::Introduction { node: NodeId(options.id), address, belonging };
     let security = options.security.clone();
     Box::new(move |peer, address| {
         let _entered = runtime.enter();

@@ -8,10 +8,11 @@ use labrys_raft::{Defects, LogIndex, NodeId, Role};
 use tokio_stream::StreamExt;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::addresses::Addresses;
 use super::answers::{self, Answered, Declined, foreign_answer};
+use super::cluster::Belonging;
 use super::limits::Admission;
 use super::links;
 use super::metrics::Refusals;
@@ -32,12 +33,24 @@ pub struct Services {
     shared: Arc<Shared>,
 }
 
+/// What the services of a node stand on.
+pub struct ServiceParts {
+    /// The node.
+    pub id: NodeId,
+    /// What decides.
+    pub handle: NodeHandle,
+    /// Where the nodes are reached.
+    pub addresses: Addresses,
+    /// Whose messages are taken.
+    pub belonging: Arc<Belonging>,
+    /// Bugs switched on.
+    pub defects: Defects,
+    /// How much is taken on at a time.
+    pub admission: Arc<Admission>,
+}
+
 struct Shared {
-    id: NodeId,
-    handle: NodeHandle,
-    addresses: Addresses,
-    defects: Defects,
-    admission: Arc<Admission>,
+    node: ServiceParts,
     refusals: Arc<Refusals>,
     watches: AtomicUsize,
 }
@@ -64,17 +77,11 @@ fn deadline(metadata: &MetadataMap, arrived: Instant) -> Option<Instant> {
 }
 
 impl Services {
-    /// For the node behind `handle`; `addresses` are those of all nodes.
+    /// Those of a node.
     #[must_use]
-    pub fn new(
-        id: NodeId,
-        handle: NodeHandle,
-        addresses: Addresses,
-        defects: Defects,
-        admission: Arc<Admission>,
-    ) -> Services {
+    pub fn new(node: ServiceParts) -> Services {
         let (refusals, watches) = (Arc::default(), AtomicUsize::new(0));
-        Services { shared: Arc::new(Shared { id, handle, addresses, defects, admission, refusals, watches }) }
+        Services { shared: Arc::new(Shared { node, refusals, watches }) }
     }
 
     /// How often each refusal was the answer.
@@ -89,7 +96,7 @@ impl Services {
     }
 
     fn address(&self, node: NodeId) -> String {
-        self.shared.addresses.of(node).unwrap_or_default()
+        self.shared.node.addresses.of(node).unwrap_or_default()
     }
 
     async fn read(
@@ -129,8 +136,8 @@ impl Services {
         bytes: usize,
         deadline: Option<Instant>,
     ) -> Result<Answered, Declined> {
-        let _admitted = self.counted(self.shared.admission.admit(bytes))?;
-        let answer = self.shared.handle.request(request, deadline).await;
+        let _admitted = self.counted(self.shared.node.admission.admit(bytes))?;
+        let answer = self.shared.node.handle.request(request, deadline).await;
         let translated = answers::translate(answer, |node| self.address(node));
         translated.inspect_err(|declined| {
             if let Declined::Refused(refused) = declined {
@@ -162,23 +169,49 @@ macro_rules! outcome {
 }
 use outcome;
 
+impl Services {
+    /// A peer begins a stream of messages: whether it belongs to this node's cluster. A node that knows no configuration yet learns
+    /// from this where to answer.
+    fn meet(&self, metadata: &MetadataMap) -> Result<(), Status> {
+        let ServiceParts { id, addresses, belonging, .. } = &self.shared.node;
+        let (peer, address) = links::introduction(metadata).unzip();
+        let number = peer.map(|peer| peer.0);
+        match belonging.admit(links::claim(metadata)) {
+            Ok(None) => {}
+            Ok(Some(cluster)) => {
+                info!(event = "cluster_joined", node = id.0, %cluster, peer = number, "a peer's cluster is this node's now");
+            }
+            Err(stranger) => {
+                let error = stranger.to_string();
+                // It will call again and again.
+                if belonging.is_news(number, &error) {
+                    let event = "peer_refused";
+                    warn!(event, peer = number, address, error, "this node refuses to talk to a peer");
+                }
+                return Err(Status::failed_precondition(stranger.to_string()));
+            }
+        }
+        if let (Some(peer), Some(address)) = (peer, address) {
+            addresses.learn(peer, &address);
+        }
+        Ok(())
+    }
+}
+
 #[tonic::async_trait]
 impl api::peer_server::Peer for Services {
     async fn deliver(
         &self,
         request: Request<Streaming<api::MessageBatch>>,
     ) -> Result<Response<api::DeliverReply>, Status> {
-        // A node that knows no configuration yet learns from this where to answer.
-        if let Some((node, address)) = links::introduction(request.metadata()) {
-            self.shared.addresses.learn(node, &address);
-        }
+        self.meet(request.metadata())?;
         let mut batches = request.into_inner();
         while let Some(batch) = batches.next().await {
             let messages = links::decode(&batch?).map_err(|error| {
                 warn!(%error, "a peer sent bytes that are no messages");
                 Status::invalid_argument(format!("not a batch of messages: {error}"))
             })?;
-            if !self.shared.handle.deliver(messages) {
+            if !self.shared.node.handle.deliver(messages) {
                 return Err(Status::unavailable("the node is shutting down"));
             }
         }
@@ -227,7 +260,7 @@ impl api::admin_server::Admin for Services {
         request: Request<api::StatusRequest>,
     ) -> Result<Response<api::StatusReply>, Status> {
         let asked = request.into_inner().digest_at_index.map(LogIndex);
-        let status = self.shared.handle.status(asked).await;
+        let status = self.shared.node.handle.status(asked).await;
         let status = status.ok_or_else(|| Status::unavailable("the node is too busy or shutting down"))?;
         let raft = &status.replica.raft;
         let digest_at_index = asked.zip(status.replica.digest_at_index);
@@ -237,7 +270,7 @@ impl api::admin_server::Admin for Services {
             uptime_ms: milliseconds(change.uptime),
         });
         Ok(Response::new(api::StatusReply {
-            node_id: self.shared.id.0,
+            node_id: self.shared.node.id.0,
             role: role(raft.role).into(),
             term: raft.term.0,
             leader_id: raft.leader.map_or(0, |leader| leader.0),
@@ -249,7 +282,7 @@ impl api::admin_server::Admin for Services {
             digest_at_index: digest_at_index.map(|(index, digest)| api::Digest { index: index.0, digest }),
             first_digest_index: status.replica.first_digest.0,
             uptime_ms: milliseconds(status.uptime),
-            defects: self.shared.defects.iter().map(|defect| defect.name().to_owned()).collect(),
+            defects: self.shared.node.defects.iter().map(|defect| defect.name().to_owned()).collect(),
             leader_changes: changes.collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             key_count: status.replica.key_count as u64,
@@ -340,7 +373,9 @@ mod tests {
         std::thread::spawn(move || disk_thread::run(wal, &disk, || waker.wake()));
         std::thread::spawn(move || node_loop.run());
         let admission = Admission::new(Limits::default());
-        Services::new(NodeId(1), handle, Addresses::default(), Defects::NONE, admission)
+        let belonging = Arc::new(Belonging::new(None, Box::new(|_| Ok(()))));
+        let (id, addresses, defects) = (NodeId(1), Addresses::default(), Defects::NONE);
+        Services::new(ServiceParts { id, handle, addresses, belonging, defects, admission })
     }
 
     async fn put(services: &Services, sequence: u64, timeout: Option<&'static str>) -> PutOutcome {

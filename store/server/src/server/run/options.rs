@@ -19,6 +19,11 @@ pub struct ServerOptions {
     pub id: u64,
     /// The addresses of all nodes, this one included: what peers connect to and clients are redirected to.
     pub peers: BTreeMap<u64, String>,
+    /// The members that the cluster began with, if they are recorded ([`Identity::members`]): who has a vote until the log says
+    /// otherwise. `None`: those of `peers`, or nobody for a node that joins.
+    ///
+    /// [`Identity::members`]: crate::server::data_dir::Identity::members
+    pub first_members: Option<BTreeMap<u64, String>>,
     /// This node does not begin the cluster: it waits to be added to one. Of `peers` only its own address is needed.
     pub join: bool,
     /// Where the log is.
@@ -66,6 +71,7 @@ impl ServerOptions {
         ServerOptions {
             id,
             peers,
+            first_members: None,
             join: false,
             data_dir,
             election_timeout_ms: 300,
@@ -88,13 +94,23 @@ impl ServerOptions {
         }
     }
 
-    /// All nodes at whose addresses the cluster begins have a vote; one that joins knows nothing.
+    /// The members of a cluster that begins now: all nodes of `peers`, or nobody as far as one that joins knows.
+    #[must_use]
+    pub fn founding_members(&self) -> BTreeMap<u64, String> {
+        if self.join { BTreeMap::new() } else { self.peers.clone() }
+    }
+
+    /// Each of the first members has a vote. Where it is reached now says `peers`, if anything does.
     fn initial_membership(&self) -> Membership {
-        if self.join {
-            return Membership::default();
+        let mut first = self.first_members.clone().unwrap_or_else(|| self.founding_members());
+        for (id, address) in &mut first {
+            if let Some(now) = self.peers.get(id) {
+                address.clone_from(now);
+            }
         }
-        let addresses = self.peers.iter().map(|(id, address)| (NodeId(*id), address.clone()));
-        Membership::of_voters(self.peers.keys().copied().map(NodeId)).with_addresses(addresses)
+        let voters: Vec<NodeId> = first.keys().copied().map(NodeId).collect();
+        let addresses = first.into_iter().map(|(id, address)| (NodeId(id), address));
+        Membership::of_voters(voters).with_addresses(addresses)
     }
 
     /// What they are to the Raft core.

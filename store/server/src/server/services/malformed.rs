@@ -77,7 +77,7 @@ async fn any_request_is_answered_and_leaves_nothing_behind() {
         ask(&services, &bytes).await;
     }
     assert!(status().await.last_index > before, "some of it made sense");
-    assert_eq!(services.shared.admission.under_way(), (0, 0));
+    assert_eq!(services.shared.node.admission.under_way(), (0, 0));
     // A watch ends when its task sees that nobody listens.
     while services.shared.watches.load(Ordering::Relaxed) > 0 {
         tokio::task::yield_now().await;

@@ -15,11 +15,11 @@ impl Services {
         &self,
         _request: Request<api::MembersRequest>,
     ) -> Result<Response<api::MembersReply>, Status> {
-        let status = self.shared.handle.status(None).await;
+        let status = self.shared.node.handle.status(None).await;
         let status = status.ok_or_else(|| Status::unavailable("the node is too busy or shutting down"))?;
         let replica = &status.replica;
         Ok(Response::new(api::MembersReply {
-            node_id: self.shared.id.0,
+            node_id: self.shared.node.id.0,
             leader_id: replica.raft.leader.map_or(0, |leader| leader.0),
             members: members::members(&replica.membership),
             joint: replica.membership.is_joint(),

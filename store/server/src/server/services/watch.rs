@@ -85,7 +85,7 @@ impl Services {
         range: RangeQuery,
         sender: &mpsc::Sender<Result<api::WatchReply, Status>>,
     ) -> Option<watch_reply::Outcome> {
-        let mut revisions = self.shared.handle.revisions();
+        let mut revisions = self.shared.node.handle.revisions();
         let ended = || {
             watch_reply::Outcome::Refused(api::Refused {
                 definite: true,
@@ -93,12 +93,12 @@ impl Services {
                 message: "the node is shutting down".to_owned(),
             })
         };
-        let Some(mut next) = self.shared.handle.watch_from(asked).await else { return Some(ended()) };
+        let Some(mut next) = self.shared.node.handle.watch_from(asked).await else { return Some(ended()) };
         // Told at once where it begins, so that it can be resumed from there.
         let mut told = None;
         loop {
             revisions.borrow_and_update();
-            let asking = self.shared.handle.changes(next, range.clone(), BATCH_REVISIONS, BATCH_BYTES);
+            let asking = self.shared.node.handle.changes(next, range.clone(), BATCH_REVISIONS, BATCH_BYTES);
             let batch = match asking.await {
                 None => return Some(ended()),
                 Some(Err(first)) => return Some(watch_reply::Outcome::CompactedFirstRevision(first.0)),
