@@ -191,7 +191,7 @@ fn the_leader_proposes_one_tick_at_a_time_and_none_without_a_lease_that_is_due()
     let followers: Vec<NodeId> =
         (0..3).filter(|node| *node != leader).map(|node| NodeId(node as u64 + 1)).collect();
     // Its tick cannot be committed for a while.
-    cluster.pass(TTL_MS - 600);
+    cluster.pass(TTL_MS - 590);
     cluster.cut = followers;
     cluster.now_ms += 80;
     cluster.pass(15);
