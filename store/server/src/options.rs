@@ -134,6 +134,9 @@ pub struct Flags {
     /// Most bytes in the keys and values of these requests; what goes beyond is refused [default: 67108864].
     #[arg(long, value_name = "BYTES")]
     pub max_inflight_bytes: Option<usize>,
+    /// Most connections at a time, those of peers included; further ones are closed at once [default: 4096].
+    #[arg(long, value_name = "COUNT")]
+    pub max_connections: Option<usize>,
     /// Serve /metrics and /health over plain HTTP at this address [default: not at all].
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics_listen: Option<String>,
@@ -275,6 +278,7 @@ pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Re
         request_bytes: flags.max_request_bytes.unwrap_or(limits.request_bytes),
         inflight_requests: flags.max_inflight_requests.unwrap_or(limits.inflight_requests),
         inflight_bytes: flags.max_inflight_bytes.unwrap_or(limits.inflight_bytes),
+        connections: flags.max_connections.unwrap_or(limits.connections),
     };
     server.metrics_listen = flags.metrics_listen;
     server.security = Security::load(&SecurityFiles {
@@ -326,6 +330,7 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         max_request_bytes: flags.max_request_bytes.or(file.max_request_bytes),
         max_inflight_requests: flags.max_inflight_requests.or(file.max_inflight_requests),
         max_inflight_bytes: flags.max_inflight_bytes.or(file.max_inflight_bytes),
+        max_connections: flags.max_connections.or(file.max_connections),
         metrics_listen: flags.metrics_listen.or(file.metrics_listen),
         log_format: flags.log_format.or(file.log_format),
     }

@@ -4,6 +4,10 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -419,5 +423,55 @@ fn a_full_state_refuses_what_makes_it_larger_and_says_what_helps() {
         client.put("b", vec![1; 60_000], PATIENCE).await.unwrap();
         let digests: Vec<u64> = cluster.settled().await.iter().map(|status| status.digest).collect();
         assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    });
+}
+
+/// Passes connections on to a node, until it is told to swallow whatever comes: as a stopped process, or a network that has gone.
+struct Passage {
+    address: String,
+    is_black_hole: Arc<AtomicBool>,
+}
+
+impl Passage {
+    fn start(to: String) -> Passage {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let is_black_hole = Arc::<AtomicBool>::default();
+        let swallows = Arc::clone(&is_black_hole);
+        std::thread::spawn(move || {
+            while let Ok((near, _)) = listener.accept() {
+                let far = TcpStream::connect(&to).unwrap();
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let swallows = Arc::clone(&swallows);
+                    std::thread::spawn(move || {
+                        let mut buffer = [0; 4096];
+                        while let Ok(count @ 1..) = from.read(&mut buffer) {
+                            if !swallows.load(Ordering::Relaxed) && to.write_all(&buffer[..count]).is_err() {
+                                break;
+                            }
+                        }
+                    });
+                }
+            }
+        });
+        Passage { address, is_black_hole }
+    }
+}
+
+#[test]
+fn a_watch_leaves_a_node_from_which_nothing_comes_any_more() {
+    runtime().block_on(async {
+        let cluster = Cluster::start(3);
+        let mut client = cluster.client(0);
+        client.put("x", "1", PATIENCE).await.unwrap();
+        let passage = Passage::start(cluster.addresses()[0].clone());
+        let nodes = vec![passage.address.clone(), cluster.addresses()[1].clone()];
+        let mut watch = Watch::new(&nodes, 0, everything(), Some(Revision(1))).unwrap();
+        assert_eq!(collect(&mut watch, Revision(1)).await.len(), 1);
+        passage.is_black_hole.store(true, Ordering::Relaxed);
+        client.put("x", "2", PATIENCE).await.unwrap();
+        let seen = collect(&mut watch, Revision(2)).await;
+        assert_eq!(seen, [(2, vec![(bytes("x"), Some(bytes("2")))])]);
     });
 }

@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Cluster, PATIENCE};
+use labrys_store::api::data_client::DataClient;
 use labrys_store::api::kv_client::KvClient;
 use labrys_store::api::put_reply::Outcome;
-use labrys_store::api::{PutRequest, RefusalCode, SessionRequest};
+use labrys_store::api::{
+    PutRequest, RefusalCode, SessionRequest, Step, Transaction, WriteRequest, write_request,
+};
 use labrys_store::client::AttemptError;
 use labrys_store::server::Limits;
+use tokio::io::AsyncReadExt;
 use tonic::transport::Channel;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -113,5 +117,47 @@ fn a_request_that_is_too_large_is_definitely_refused_whatever_its_kind() {
         assert_eq!(cluster.settled().await[0].last_index, before);
         client.put("small", vec![1; 9_000], PATIENCE).await.unwrap();
         assert_eq!(client.get("large", Duration::from_secs(5)).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_request_of_very_many_empty_steps_is_refused_before_it_is_decoded() {
+    block_on(async {
+        let cluster = Cluster::start(1);
+        cluster.leader().await;
+        let channel = Channel::from_shared(format!("http://{}", cluster.addresses()[0])).unwrap();
+        let mut link = DataClient::new(channel.connect().await.unwrap());
+        let then = vec![Step::default(); 100_000];
+        let operation =
+            Some(write_request::Operation::Transaction(Transaction { then, ..Default::default() }));
+        let request = WriteRequest { request_id: 1, operation, ..WriteRequest::default() };
+        let status = link.write(request).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
+        assert_eq!(status.metadata().get("labrys-refusal").unwrap(), "too-large");
+        cluster.client(0).put("x", "1", PATIENCE).await.unwrap();
+    });
+}
+
+#[test]
+fn a_connection_beyond_the_limit_is_closed_at_once_and_its_place_is_free_when_another_ends() {
+    block_on(async {
+        let limits = Limits { connections: 2, ..Limits::default() };
+        let cluster = Cluster::start_adjusted(1, move |options| options.limits = limits);
+        let address = &cluster.addresses()[0];
+        let connect = || async { tokio::net::TcpStream::connect(address).await.unwrap() };
+        let is_open = |mut stream: tokio::net::TcpStream| async move {
+            // A node says its settings first (RFC 9113, section 3.4).
+            let read = stream.read(&mut [0]).await.unwrap_or(0);
+            (read > 0).then_some(stream)
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let (first, second) =
+            (is_open(connect().await).await.unwrap(), is_open(connect().await).await.unwrap());
+        assert!(is_open(connect().await).await.is_none(), "a third one");
+        drop(first);
+        while is_open(connect().await).await.is_none() {
+            assert!(Instant::now() < deadline, "the place is not given back");
+        }
+        drop(second);
     });
 }

@@ -1,9 +1,11 @@
 //! The gRPC types and services, generated from `proto/`, whose comments are the documentation; and what goes with them.
 //!
+//! - [`codec`]: what is looked at before a request is decoded;
 //! - [`limits`]: how large a request may be;
 //! - [`members`]: translation of members, their changes and the modes of reads;
 //! - `requests`, [`replies`]: translation to and from the state machine's types, both ways.
 
+pub mod codec;
 pub mod limits;
 pub mod members;
 pub mod replies;

@@ -118,6 +118,7 @@ impl From<Reading> for ReadOk {
             Found::Revision => Told::Nothing(Nothing {}),
             Found::Value(record) => Told::Record(maybe_record(record)),
             Found::Range(range) => Told::Range(range.into()),
+            Found::NoneBefore { .. } => Told::Range(RangeResult { items: Vec::new(), more: true }.into()),
             Found::Lease(None) => Told::Lease(api::MaybeLease::default()),
             Found::Lease(Some(lease)) => Told::Lease(api::MaybeLease {
                 exists: true,

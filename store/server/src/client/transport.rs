@@ -25,6 +25,12 @@ use crate::machine::{Operation, Placement, Query, Revision, SessionId};
 use crate::security::{SecureChannel, SecureEndpoint, Security, tls};
 use crate::server::limits::is_too_large;
 
+/// A node that says nothing is asked so often whether it is there, and has so long to say so: a watch, which has no deadline, must
+/// not wait for ever for a node that was stopped or cannot be reached any more. Also while a connection is idle, for that is what
+/// one seems to be on which a watch waits.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// An address that cannot be one.
 #[derive(Debug, Error)]
 #[error("`{address}` is not an address of the form host:port: {detail}")]
@@ -56,7 +62,14 @@ pub(super) fn endpoint(
         return Err(bad("no port".to_owned()));
     }
     let endpoint = SecureEndpoint::new(address, security).map_err(|error| bad(chain(&error)))?;
-    Ok(endpoint.map(|endpoint| endpoint.connect_timeout(connect_timeout).tcp_nodelay(true)))
+    Ok(endpoint.map(|endpoint| {
+        endpoint
+            .connect_timeout(connect_timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+    }))
 }
 
 /// The data of a node: what it says may be as large as a node's reply.

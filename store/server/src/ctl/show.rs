@@ -49,6 +49,7 @@ pub(super) fn reading(reading: &Reading) -> Value {
         Found::Revision => ("nothing", Value::Null),
         Found::Value(found) => ("record", found.as_deref().map_or(Value::Null, record)),
         Found::Range(found) => ("range", range(found)),
+        Found::NoneBefore { next } => ("none-before", text(next)),
         Found::Lease(view) => {
             let view = view.as_ref().map(|view| {
                 json!({

@@ -157,30 +157,34 @@ impl Keys {
     }
 
     /// Keys of a range in a state that can be read: as many as `max_items` and `max_bytes` allow, though at least one.
+    ///
+    /// An earlier state has not all keys that are or were there, and those that it does not have are stepped over: after
+    /// `max_visited` keys that is the end, with what was found; the error, if nothing was, is the key from which on to look again.
     pub(super) fn range(
         &self,
         query: &RangeQuery,
         revision: Revision,
         max_items: usize,
         max_bytes: usize,
-    ) -> RangeResult {
+        max_visited: usize,
+    ) -> Result<RangeResult, Bytes> {
         let mut collected = RangeCollector::new(query, max_items, max_bytes);
-        if query.is_empty() {
-            return collected.result;
-        }
         if revision == self.at.revision {
-            for (key, record) in self.current.range::<_, Bytes>((
-                Bound::Included(&query.start),
-                query.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded),
-            )) {
+            for (key, record) in self.current_range(query) {
                 if !collected.add(key, record) {
                     break;
                 }
             }
-            return collected.result;
+            return Ok(collected.result);
         }
+        let mut visited = 0;
         let mut next = self.next_key(&query.start);
         while let Some(key) = next.filter(|key| query.contains(key)) {
+            if visited >= max_visited {
+                collected.result.more = true;
+                return if collected.result.items.is_empty() { Err(key) } else { Ok(collected.result) };
+            }
+            visited += 1;
             if let Some(record) = self.get_at(&key, revision)
                 && !collected.add(&key, record)
             {
@@ -189,7 +193,16 @@ impl Keys {
             // The key after `key` in the order of bytes.
             next = self.next_key(&Bytes::from([&key[..], &[0]].concat()));
         }
-        collected.result
+        Ok(collected.result)
+    }
+
+    /// The keys of a range in the latest state, in order.
+    pub(super) fn current_range(&self, query: &RangeQuery) -> impl Iterator<Item = (&Bytes, &Arc<Record>)> {
+        let bounds = (!query.is_empty()).then(|| {
+            let end = query.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            (Bound::Included(&query.start), end)
+        });
+        bounds.into_iter().flat_map(|bounds| self.current.range::<_, Bytes>(bounds))
     }
 
     /// The first key from `from` on that has or had a value.
@@ -251,10 +264,19 @@ impl Keys {
 
     /// What the revisions from `from` on changed.
     pub(super) fn changes_from(&self, from: Revision) -> impl Iterator<Item = RevisionChanges> + '_ {
-        self.changes.range(from..).map(|(revision, keys)| RevisionChanges {
-            revision: *revision,
-            changes: keys.iter().map(|key| self.change(key, *revision)).collect(),
-        })
+        self.changed_from(from).map(|(revision, keys)| self.changes_of(revision, keys.iter()))
+    }
+
+    /// What a revision did to some of the keys that it changed.
+    pub(super) fn changes_of<'a>(
+        &self,
+        revision: Revision,
+        keys: impl IntoIterator<Item = &'a Bytes>,
+    ) -> RevisionChanges {
+        RevisionChanges {
+            revision,
+            changes: keys.into_iter().map(|key| self.change(key, revision)).collect(),
+        }
     }
 
     /// Which keys the revisions from `from` on changed.

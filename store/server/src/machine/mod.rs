@@ -60,6 +60,10 @@ pub struct MachineOptions {
     /// Most bytes of the latest state: keys, values and locks, with about what is needed to keep them. What would make it larger
     /// is not carried out; what makes it smaller is.
     pub max_state_bytes: u64,
+    /// Most changes that are compared with the ranges that an interactive transaction has read.
+    pub max_compared_changes: usize,
+    /// Most keys or changes that a read looks at without finding anything; not part of the replicated state.
+    pub max_visited: usize,
     /// Most bytes in all that one transaction writes. More than a value and a key.
     pub max_revision_bytes: usize,
     /// Most leases at a time.
@@ -83,6 +87,8 @@ impl Default for MachineOptions {
             retained_revisions: 100_000,
             max_history_bytes: 256 * 1024 * 1024,
             max_state_bytes: 2 * 1024 * 1024 * 1024,
+            max_compared_changes: 100_000,
+            max_visited: 10_000,
             max_revision_bytes: crate::api::MAX_REVISION_BYTES,
             max_leases: 65_536,
             max_value_bytes: crate::api::MAX_VALUE_BYTES,

@@ -195,7 +195,8 @@ pub struct Record {
 pub struct RangeResult {
     /// The keys with what they have.
     pub items: Vec<(Bytes, Arc<Record>)>,
-    /// There are further keys in the range: the limit, or the most that an outcome may be, was reached.
+    /// There may be further keys in the range: the limit, the most that an outcome may be, or the most that is looked at at a
+    /// time was reached.
     pub more: bool,
 }
 

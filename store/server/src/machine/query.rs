@@ -7,7 +7,7 @@ use labrys_raft::{Defect, LogIndex};
 
 use super::keys::{MAX_RANGE_ITEMS, RevisionChanges};
 use super::outcome::{LockHolder, RECORD_BYTES, RangeResult, Record, RevisionProblem};
-use super::{LeaseId, Machine, RangeQuery, Revision};
+use super::{LeaseId, Machine, MachineOptions, RangeQuery, Revision};
 
 /// Something to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,11 @@ pub enum Found {
     Value(Option<Arc<Record>>),
     /// Keys.
     Range(RangeResult),
+    /// None of the first keys of the range is in that state, and no further ones were looked at, for the time being.
+    NoneBefore {
+        /// The key from which on to look.
+        next: Bytes,
+    },
     /// A lease; `None`: it does not exist (any more).
     Lease(Option<LeaseView>),
     /// A lock's holder; `None`: it is free.
@@ -93,7 +98,7 @@ pub struct ChangeBatch {
 }
 
 impl Machine {
-    /// Reads something. O(log n), and O(items) for a range.
+    /// Reads something. O(log n), and O(items) for a range; of an earlier state, O([`MachineOptions::max_visited`]).
     #[must_use]
     pub fn read(&self, query: &Query) -> Reading {
         let keys = &self.state.keys;
@@ -108,8 +113,11 @@ impl Machine {
             },
             Query::Range { range, revision } => match readable(revision) {
                 Ok(revision) => {
-                    let max_bytes = self.setting.options.max_result_bytes;
-                    Found::Range(keys.range(range, revision, MAX_RANGE_ITEMS, max_bytes))
+                    let MachineOptions { max_result_bytes, max_visited, .. } = self.setting.options;
+                    match keys.range(range, revision, MAX_RANGE_ITEMS, max_result_bytes, max_visited) {
+                        Ok(result) => Found::Range(result),
+                        Err(next) => Found::NoneBefore { next },
+                    }
                 }
                 Err(problem) => Found::Problem(problem),
             },
@@ -126,7 +134,8 @@ impl Machine {
     }
 
     /// What the revisions from `from` on changed in `range`, in order, each change once and all of a revision together: as
-    /// many as `max_bytes` of keys and values allow, though at least one revision, and of at most `max_revisions` looked at.
+    /// many as `max_bytes` of keys and values allow, though at least one revision, and of at most `max_revisions` looked at, or
+    /// fewer, if these have more than [`MachineOptions::max_visited`] changes.
     ///
     /// # Errors
     ///
@@ -145,9 +154,13 @@ impl Machine {
             return Err(first);
         }
         let mut batch = ChangeBatch { revisions: Vec::new(), through: Revision(from.0.saturating_sub(1)) };
-        let mut bytes = 0;
-        for mut changed in keys.changes_from(from).take(max_revisions) {
-            changed.changes.retain(|change| range.contains(&change.key));
+        let (mut bytes, mut visited) = (0, 0);
+        for (revision, all) in keys.changed_from(from).take(max_revisions) {
+            visited += all.len();
+            if visited > self.setting.options.max_visited && visited > all.len() {
+                break;
+            }
+            let changed = keys.changes_of(revision, all.iter().filter(|key| range.contains(key)));
             bytes += changed
                 .changes
                 .iter()

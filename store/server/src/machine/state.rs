@@ -214,7 +214,9 @@ impl State {
     }
 
     fn end_interactive(&mut self, commit: Commit, setting: &Setting) -> Result<Done, NoSpace> {
-        if let Some(conflict) = transaction::conflict(&commit, &self.keys, setting.defects) {
+        if let Some(conflict) =
+            transaction::conflict(&commit, &self.keys, setting.defects, setting.options.max_compared_changes)
+        {
             return Ok(conflict);
         }
         let mut writes = Writes::new();

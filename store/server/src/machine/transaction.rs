@@ -166,31 +166,25 @@ impl<'a> Overlay<'a> {
         Ok(result)
     }
 
-    /// The range as the transaction sees it. Of the state, as many items are looked at as there can be wanted ones, and one
-    /// more for each own write, which may delete one: so what is left is in order and complete up to its last key.
+    /// The range as the transaction sees it: what the state has and the transaction has not written, merged with what it has.
+    /// O(what the result may have and what it has written).
     fn range(&self, query: &RangeQuery) -> RangeResult {
-        if query.is_empty() {
-            return RangeResult::default();
-        }
-        let limit =
-            if query.limit == 0 { MAX_RANGE_ITEMS } else { MAX_RANGE_ITEMS.min(query.limit as usize) };
-        let unlimited = RangeQuery { limit: 0, ..query.clone() };
-        let below =
-            self.keys.range(&unlimited, self.keys.revision(), limit + self.writes.len() + 1, usize::MAX);
-        let mut seen: BTreeMap<Bytes, Arc<Record>> = below.items.into_iter().collect();
-        for key in self.writes.keys().filter(|key| query.contains(key)) {
-            match self.get(key) {
-                Some(record) => seen.insert(key.clone(), record),
-                None => seen.remove(key),
+        let below = self.keys.current_range(query).filter(|(key, _)| !self.writes.contains_key(*key));
+        let mut below = below.map(|(key, record)| (key, Arc::clone(record))).peekable();
+        let own = self.writes.keys().filter(|key| query.contains(key));
+        let mut own = own.filter_map(|key| Some((key, self.get(key)?))).peekable();
+        let mut collected = RangeCollector::new(query, MAX_RANGE_ITEMS, self.left_result_bytes);
+        loop {
+            let item = match (below.peek(), own.peek()) {
+                (Some((left, _)), Some((right, _))) if left < right => below.next(),
+                (_, Some(_)) => own.next(),
+                (_, None) => below.next(),
             };
-        }
-        let mut collected = RangeCollector::new(query, limit, self.left_result_bytes);
-        for (key, record) in &seen {
-            if !collected.add(key, record) {
-                break;
+            match item {
+                Some((key, record)) if collected.add(key, &record) => {}
+                _ => return collected.result,
             }
         }
-        collected.result
     }
 }
 
@@ -241,7 +235,7 @@ impl Relation {
 }
 
 /// What stands against a commit, if anything; see the module's documentation.
-pub(super) fn conflict(commit: &Commit, keys: &Keys, defects: Defects) -> Option<Done> {
+pub(super) fn conflict(commit: &Commit, keys: &Keys, defects: Defects, max_compared: usize) -> Option<Done> {
     if let Err(problem) = keys.readable(Some(commit.snapshot)) {
         return Some(Done::Revision(problem));
     }
@@ -254,14 +248,13 @@ pub(super) fn conflict(commit: &Commit, keys: &Keys, defects: Defects) -> Option
     }
     if commit.isolation == Isolation::Serializable && !defects.has(Defect::CommitSkipsReadCheck) {
         for item in &commit.reads {
-            let conflict = match item {
-                ReadItem::Key(key) => changed_since(key, commit.snapshot, keys),
-                ReadItem::Range(query) => range_changed_since(query, commit.snapshot, keys),
-            };
-            if conflict.is_some() {
-                return conflict;
+            if let ReadItem::Key(key) = item
+                && let Some(conflict) = changed_since(key, commit.snapshot, keys)
+            {
+                return Some(conflict);
             }
         }
+        return ranges_changed_since(&commit.reads, commit.snapshot, keys, max_compared);
     }
     None
 }
@@ -271,10 +264,30 @@ fn changed_since(key: &Bytes, snapshot: Revision, keys: &Keys) -> Option<Done> {
     (revision > snapshot).then(|| Done::Conflict { key: key.clone(), revision })
 }
 
-/// O(changes since the snapshot).
-fn range_changed_since(query: &RangeQuery, snapshot: Revision, keys: &Keys) -> Option<Done> {
-    for (revision, changed) in keys.changed_from(snapshot.next()) {
-        if let Some(key) = changed.iter().find(|key| query.contains(key)) {
+/// Whether any of the ranges has changed. After `max_compared` changes since the snapshot no more are looked at, so that an old
+/// snapshot does not hold up the writes: the next one counts as a conflict, whether it is one or not. That is always right: a
+/// transaction may be refused for nothing, it is begun again with a newer snapshot. O(changes looked at × ranges).
+fn ranges_changed_since(
+    reads: &[ReadItem],
+    snapshot: Revision,
+    keys: &Keys,
+    max_compared: usize,
+) -> Option<Done> {
+    let ranges: Vec<&RangeQuery> = reads
+        .iter()
+        .filter_map(|item| match item {
+            ReadItem::Range(query) => Some(query),
+            ReadItem::Key(_) => None,
+        })
+        .collect();
+    if ranges.is_empty() {
+        return None;
+    }
+    let changes = keys
+        .changed_from(snapshot.next())
+        .flat_map(|(revision, changed)| changed.iter().map(move |key| (revision, key)));
+    for (number, (revision, key)) in changes.enumerate() {
+        if number >= max_compared || ranges.iter().any(|query| query.contains(key)) {
             return Some(Done::Conflict { key: key.clone(), revision });
         }
     }

@@ -28,11 +28,18 @@ pub struct Limits {
     pub inflight_requests: usize,
     /// Most bytes in the keys and values of all these.
     pub inflight_bytes: usize,
+    /// Most connections at a time, those of peers included; further ones are closed at once.
+    pub connections: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { request_bytes: MAX_REQUEST_MESSAGE_BYTES, inflight_requests: 8192, inflight_bytes: 64 << 20 }
+        Limits {
+            request_bytes: MAX_REQUEST_MESSAGE_BYTES,
+            inflight_requests: 8192,
+            inflight_bytes: 64 << 20,
+            connections: 4096,
+        }
     }
 }
 
@@ -101,18 +108,21 @@ fn overloaded(message: String) -> Refused {
     Refused { definite: true, code: RefusalCode::Overloaded.into(), message }
 }
 
+/// The status of a request that is refused for its size: definite, by its metadata.
+#[must_use]
+pub fn too_large(message: String) -> Status {
+    let mut status = Status::resource_exhausted(message);
+    status.metadata_mut().insert(REFUSAL, tonic::metadata::MetadataValue::from_static(TOO_LARGE));
+    status
+}
+
 /// Makes a reply that says `OUT_OF_RANGE` say what it means. No method of ours ends so: it comes from the decoder alone, which
 /// has read the length of the request and no more.
 pub fn explain_too_large(reply: http::Response<Body>) -> http::Response<Body> {
     match Status::from_header_map(reply.headers()) {
         Some(status) if status.code() == Code::OutOfRange => {
-            let mut explained = Status::resource_exhausted(format!(
-                "the request is larger than this node takes (--max-request-bytes): {}",
-                status.message()
-            ));
-            let value = tonic::metadata::MetadataValue::from_static(TOO_LARGE);
-            explained.metadata_mut().insert(REFUSAL, value);
-            explained.into_http()
+            let message = "the request is larger than this node takes (--max-request-bytes)";
+            too_large(format!("{message}: {}", status.message())).into_http()
         }
         _ => reply,
     }
@@ -131,7 +141,7 @@ mod tests {
 
     #[test]
     fn each_limit_is_reached_exactly_and_given_back() {
-        let limits = Limits { request_bytes: 0, inflight_requests: 3, inflight_bytes: 100 };
+        let limits = Limits { inflight_requests: 3, inflight_bytes: 100, ..Limits::default() };
         let admission = Admission::new(limits);
         let first = admission.admit(60).unwrap();
         let refusal = admission.admit(41).unwrap_err();

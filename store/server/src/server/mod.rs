@@ -23,6 +23,7 @@
 pub mod addresses;
 pub mod answers;
 pub mod cluster;
+mod connections;
 pub mod data_dir;
 pub mod disk_thread;
 pub mod health;

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
 use std::time::{Duration, Instant};
 
 use labrys_raft::{Message, NodeId, Role, Sequence, Term, Token};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::addresses::Addresses;
@@ -24,7 +24,7 @@ use crate::api::RefusalCode;
 use crate::machine::Revision;
 
 pub use handle::NodeHandle;
-use handle::{AskedChanges, LoopInput};
+use handle::{AskedChanges, LoopInput, Reply};
 pub use status::{LeaderChange, LoopCounters, LoopStatus};
 
 /// Most inputs that wait.
@@ -64,7 +64,7 @@ pub struct NodeLoop {
     started: Instant,
     persisted: Sequence,
     next_token: u64,
-    waiting: HashMap<Token, oneshot::Sender<Answer>>,
+    waiting: HashMap<Token, Reply>,
     revisions: watch::Sender<Revision>,
     leader_known: watch::Sender<bool>,
     counters: LoopCounters,
@@ -178,7 +178,7 @@ impl NodeLoop {
     fn take(&mut self, input: LoopInput, now: Instant) -> bool {
         match input {
             LoopInput::Client { deadline, reply, .. } if deadline.is_some_and(has_passed) => {
-                let _ = reply.send(Answer::Refused {
+                reply.send(Answer::Refused {
                     definite: true,
                     code: RefusalCode::DeadlineExpired,
                     message: "its deadline had passed when the node came to it",
@@ -227,7 +227,7 @@ impl NodeLoop {
     /// Nobody waits if the client has hung up, or after an early answer.
     fn answer(&mut self, token: Token, answer: Answer) {
         if let Some(reply) = self.waiting.remove(&token) {
-            let _ = reply.send(answer);
+            reply.send(answer);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use labrys_raft::{Defects, LogIndex, NodeId, Role};
+use labrys_raft::{Defects, LogIndex, NodeId, ReadMode, Role};
 use tokio_stream::StreamExt;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -20,7 +20,7 @@ use super::node_loop::NodeHandle;
 use super::replica::ClientRequest;
 use crate::api::limits::{check_operation, check_query};
 use crate::api::{self, NodeRole};
-use crate::machine::{Command, Done, Operation, Placement, Query, Reading, Revision};
+use crate::machine::{Command, Done, Found, Operation, Placement, Query, Reading, Revision};
 
 mod data;
 mod kv;
@@ -107,9 +107,19 @@ impl Services {
     ) -> Result<Reading, Declined> {
         let bytes = self.counted(check_query(&query))?;
         let mode = self.counted(api::members::read_mode(read_mode))?;
-        match self.ask(ClientRequest::Read(query, mode), bytes, deadline).await? {
-            Answered::Reading(reading) => Ok(reading),
-            _ => Err(foreign_answer()),
+        let (mut query, mut mode) = (query, mode);
+        loop {
+            match self.ask(ClientRequest::Read(query.clone(), mode), bytes, deadline).await? {
+                Answered::Reading(Reading { found: Found::NoneBefore { next }, .. }) => {
+                    // A state that is there does not change, and this node has it: from here on any of its answers will do. Between
+                    // them it does what else is to be done.
+                    let Query::Range { range, .. } = &mut query else { return Err(foreign_answer()) };
+                    range.start = next;
+                    mode = ReadMode::Local;
+                }
+                Answered::Reading(reading) => return Ok(reading),
+                _ => return Err(foreign_answer()),
+            }
         }
     }
 
@@ -136,8 +146,8 @@ impl Services {
         bytes: usize,
         deadline: Option<Instant>,
     ) -> Result<Answered, Declined> {
-        let _admitted = self.counted(self.shared.node.admission.admit(bytes))?;
-        let answer = self.shared.node.handle.request(request, deadline).await;
+        let admitted = self.counted(self.shared.node.admission.admit(bytes))?;
+        let answer = self.shared.node.handle.request(request, deadline, admitted).await;
         let translated = answers::translate(answer, |node| self.address(node));
         translated.inspect_err(|declined| {
             if let Declined::Refused(refused) = declined {
@@ -335,6 +345,10 @@ mod tests {
     /// A single node whose disk is always quick, behind its services; its loop and its disk run on threads of their own and
     /// end with it.
     pub(super) fn single_node() -> Services {
+        single_node_and_its_disk().0
+    }
+
+    fn single_node_and_its_disk() -> (Services, Arc<DiskQueue>) {
         let config = labrys_raft::Config {
             id: NodeId(1),
             initial: Membership::of_voters([NodeId(1)]),
@@ -370,12 +384,13 @@ mod tests {
             started: Instant::now(),
         });
         let waker = handle.clone();
-        std::thread::spawn(move || disk_thread::run(wal, &disk, || waker.wake()));
+        let queue = Arc::clone(&disk);
+        std::thread::spawn(move || disk_thread::run(wal, &queue, || waker.wake()));
         std::thread::spawn(move || node_loop.run());
         let admission = Admission::new(Limits::default());
         let belonging = Arc::new(Belonging::new(None, Box::new(|_| Ok(()))));
         let (id, addresses, defects) = (NodeId(1), Addresses::default(), Defects::NONE);
-        Services::new(ServiceParts { id, handle, addresses, belonging, defects, admission })
+        (Services::new(ServiceParts { id, handle, addresses, belonging, defects, admission }), disk)
     }
 
     async fn put(services: &Services, sequence: u64, timeout: Option<&'static str>) -> PutOutcome {
@@ -413,6 +428,32 @@ mod tests {
         // The same write in time takes the very next place, by its first proposal.
         let second = put(&services, 2, Some("60S")).await;
         assert_eq!(second, PutOutcome::Ok(api::PutOk { index: first.index + 1 }));
+    }
+
+    #[tokio::test]
+    async fn what_a_client_that_hung_up_has_asked_for_counts_as_long_as_it_waits() {
+        let (services, disk) = single_node_and_its_disk();
+        let status = || async {
+            services.status(Request::new(api::StatusRequest::default())).await.unwrap().into_inner()
+        };
+        while status().await.role != i32::from(NodeRole::Leader) {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(put(&services, 1, None).await, PutOutcome::Ok(_)));
+        let before = status().await.last_index;
+        disk.abandon();
+        let caller = services.clone();
+        let call = tokio::spawn(async move { put(&caller, 2, None).await });
+        while status().await.last_index == before {
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+        assert!(call.await.is_err_and(|error| error.is_cancelled()));
+        assert_eq!(services.shared.node.admission.under_way(), (1, 2), "the write waits for the disk");
+        services.shared.node.handle.stop();
+        while services.shared.node.admission.under_way() != (0, 0) {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[test]

@@ -119,6 +119,106 @@ fn the_end_of_a_lease_is_cut_into_revisions_that_are_not_too_large() {
     assert_eq!(driver.machine.key_count(), 0);
 }
 
+fn whole_range(revision: u64) -> Query {
+    let range = RangeQuery { start: Bytes::new(), end: None, limit: 0 };
+    Query::Range { range, revision: Some(Revision(revision)) }
+}
+
+#[test]
+fn a_range_of_an_earlier_state_looks_at_so_many_later_keys_at_a_time_and_says_where_it_stopped() {
+    let mut driver = with(|options| options.max_visited = 10);
+    driver.done(put("m", "1"));
+    driver.done(put("z", "2"));
+    for number in 0..25 {
+        driver.done(put(&format!("a{number:02}"), "new"));
+        driver.done(put(&format!("n{number:02}"), "new"));
+    }
+    let mut found = Vec::new();
+    let mut next = Bytes::new();
+    let mut calls = 0;
+    loop {
+        calls += 1;
+        let range = RangeQuery { start: next.clone(), end: None, limit: 0 };
+        let more = match driver.machine.read(&Query::Range { range, revision: Some(Revision(2)) }).found {
+            Found::NoneBefore { next: key } => {
+                next = key;
+                continue;
+            }
+            Found::Range(result) => {
+                next = result.items.last().map_or(next, |(key, _)| Bytes::from([key, &b"\0"[..]].concat()));
+                found.extend(result.items.into_iter().map(|(key, _)| key));
+                result.more
+            }
+            other => panic!("{other:?}"),
+        };
+        if !more {
+            break;
+        }
+    }
+    assert_eq!((found, calls), (vec![bytes("m"), bytes("z")], 6), "52 keys, ten at a time");
+    let latest = driver.machine.read(&whole_range(driver.machine.revision().0)).found;
+    assert!(matches!(latest, Found::Range(result) if result.items.len() == 52 && !result.more));
+}
+
+#[test]
+fn changes_that_a_watch_does_not_want_are_looked_at_so_many_at_a_time_as_well() {
+    let mut driver = with(|options| options.max_visited = 10);
+    for _ in 0..10 {
+        let steps =
+            (0..4).map(|key| Step::Put { key: bytes(&format!("{key}")), value: bytes(""), lease: None });
+        driver.transact(Vec::new(), steps.collect(), Vec::new());
+    }
+    let nothing = RangeQuery { start: bytes("x"), end: None, limit: 0 };
+    let through = |driver: &Driver, from| {
+        driver.machine.changes(Revision(from), &nothing, usize::MAX, usize::MAX).unwrap().through.0
+    };
+    assert_eq!(through(&driver, 1), 2, "a third revision would make twelve");
+    driver.machine.setting.options.max_visited = 1;
+    assert_eq!(through(&driver, 1), 1, "one revision is always looked at");
+}
+
+#[test]
+fn a_commit_whose_snapshot_is_older_than_what_is_compared_is_refused() {
+    let mut driver = with(|options| options.max_compared_changes = 5);
+    let commit = |snapshot, written, reads| {
+        let writes = vec![(bytes(written), Some(bytes("1")))];
+        let isolation = Isolation::Serializable;
+        Operation::Commit(Commit { snapshot: Revision(snapshot), isolation, reads, writes })
+    };
+    let range = || vec![ReadItem::Range(RangeQuery { start: bytes("r"), end: Some(bytes("s")), limit: 0 })];
+    driver.done(put("a", "0"));
+    for number in 1..=5 {
+        driver.done(put("a", &format!("{number}")));
+    }
+    assert_eq!(driver.done(commit(1, "first", range())), Done::Committed, "five changes, none in the range");
+    let refused = driver.done(commit(1, "second", range()));
+    let Done::Conflict { revision, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!(revision, Revision(7), "`first`, the first change that was not compared");
+    let keys = vec![ReadItem::Key(bytes("r"))];
+    assert_eq!(
+        driver.done(commit(1, "third", keys)),
+        Done::Committed,
+        "keys are looked up and need no comparison"
+    );
+}
+
+#[test]
+fn ranges_of_a_transaction_stop_where_its_result_is_full() {
+    let mut driver = with(|options| options.max_result_bytes = 1_000);
+    for number in 0..50 {
+        driver.done(put(&format!("{number:02}"), "v"));
+    }
+    let all = || Step::Range(RangeQuery { start: Bytes::new(), end: None, limit: 0 });
+    let done = driver.transact(Vec::new(), vec![Step::Delete { key: bytes("01") }, all()], Vec::new());
+    let Done::Transaction { results, .. } = done else { panic!("{done:?}") };
+    let StepResult::Range(range) = &results[1] else { panic!("{results:?}") };
+    let keys: Vec<&[u8]> = range.items.iter().take(3).map(|(key, _)| &key[..]).collect();
+    assert_eq!(keys, [b"00", b"02", b"03"]);
+    assert!(range.more && range.items.len() < 20, "{}", range.items.len());
+    let twice = driver.transact(Vec::new(), vec![all(), all()], Vec::new());
+    assert_eq!(twice, Done::Aborted { held: true, step: 1, problem: StepProblem::ResultTooLarge });
+}
+
 proptest! {
     /// However the state came about, and however little of its history is kept: its bytes are those of what is in it.
     #[test]

@@ -10,13 +10,14 @@ use super::LoopStatus;
 use crate::api::RefusalCode;
 use crate::machine::{ChangeBatch, RangeQuery, Revision};
 use crate::server::health::LeaderKnown;
+use crate::server::limits::Admitted;
 use crate::server::replica::{Answer, ClientRequest, SnapshotEvent};
 
 /// How long a watch waits that finds the queue full.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) enum LoopInput {
-    Client { request: ClientRequest, deadline: Option<Instant>, reply: oneshot::Sender<Answer> },
+    Client { request: ClientRequest, deadline: Option<Instant>, reply: Reply },
     Peer(Vec<Message>),
     Status { digest_at_index: Option<LogIndex>, reply: oneshot::Sender<LoopStatus> },
     WatchFrom { asked: Option<Revision>, reply: oneshot::Sender<Revision> },
@@ -24,6 +25,26 @@ pub(super) enum LoopInput {
     Snapshot(SnapshotEvent),
     Wake,
     Stop,
+}
+
+/// Where an answer goes. What was taken on for the request is given back when it is dropped: when the request is answered, or
+/// refused, and not before, also if the client has hung up and what it wants waits for a majority.
+pub(super) struct Reply {
+    answer: oneshot::Sender<Answer>,
+    admitted: Admitted,
+}
+
+impl Reply {
+    /// Whether nobody waits for an answer any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    /// Answers, if somebody waits.
+    pub(super) fn send(self, answer: Answer) {
+        drop(self.admitted);
+        let _ = self.answer.send(answer);
+    }
 }
 
 pub(super) struct AskedChanges {
@@ -45,8 +66,14 @@ pub struct NodeHandle {
 impl NodeHandle {
     /// Hands a request over and waits for its answer. A request whose deadline has passed when the loop comes to it is not
     /// proposed.
-    pub async fn request(&self, request: ClientRequest, deadline: Option<Instant>) -> Answer {
-        let (reply, answer) = oneshot::channel();
+    pub async fn request(
+        &self,
+        request: ClientRequest,
+        deadline: Option<Instant>,
+        admitted: Admitted,
+    ) -> Answer {
+        let (sender, answer) = oneshot::channel();
+        let reply = Reply { answer: sender, admitted };
         match self.queue.try_send(LoopInput::Client { request, deadline, reply }) {
             Ok(()) => answer.await.unwrap_or(Answer::Refused {
                 definite: false,

@@ -15,10 +15,16 @@ use crate::api::peer_server::PeerServer;
 use crate::api::{MAX_PEER_MESSAGE_BYTES, MAX_REPLY_MESSAGE_BYTES};
 use crate::client::transport::chain;
 use crate::security::TokenLayer;
+use crate::server::connections::limited;
 use crate::server::health::{self, LeaderKnown};
 use crate::server::limits::explain_too_large;
 use crate::server::metrics::{MeasureLayer, Metrics};
 use crate::server::services::Services;
+
+/// Most calls of one connection at a time; further ones wait at the client.
+const MAX_STREAMS: u32 = 1024;
+/// Most bytes in an administrator's request: a few members with their addresses.
+const MAX_ADMIN_BYTES: usize = 64 * 1024;
 
 /// What stands behind the port.
 pub(super) struct Front {
@@ -57,9 +63,11 @@ pub(super) async fn serve(
             }
         };
     }
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let result = server
         .layer(option_layer(measured.map(|metrics| MeasureLayer { metrics })))
         .layer(option_layer(security.token.map(|token| TokenLayer { token })))
+        .max_concurrent_streams(Some(MAX_STREAMS))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .initial_stream_window_size(8 * 1024 * 1024)
@@ -68,9 +76,9 @@ pub(super) async fn serve(
         .add_service(kv)
         .add_service(data)
         .add_service(peer)
-        .add_service(AdminServer::new(services))
+        .add_service(AdminServer::new(services).max_decoding_message_size(MAX_ADMIN_BYTES))
         .add_service(health)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+        .serve_with_incoming_shutdown(limited(incoming, limits.connections), async {
             let _ = shutdown_asked.await;
         })
         .await;
