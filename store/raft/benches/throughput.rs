@@ -61,7 +61,9 @@ impl Cluster {
                     | Effect::DropSnapshots { .. }) => panic!("nobody took a snapshot: {other:?}"),
                     Effect::InvariantBroken { what } => panic!("{what}"),
                     Effect::FollowerLostLog { follower, .. } => panic!("node {follower} lost its log"),
-                    Effect::MembershipChanged { .. } | Effect::TransferDone { .. } => {
+                    Effect::MembershipChanged { .. }
+                    | Effect::TransferDone { .. }
+                    | Effect::RemovedFromCluster => {
                         panic!("nobody asked for a change")
                     }
                 }

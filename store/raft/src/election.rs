@@ -14,7 +14,7 @@ use crate::defects::Defect;
 use crate::membership::Membership;
 use crate::node::{Node, RoleState};
 use crate::replication::Leadership;
-use crate::types::{HardState, LogIndex, MessageBody, NodeId, Term};
+use crate::types::{Effect, HardState, LogIndex, MessageBody, NodeId, Term};
 
 /// With the defect `unclean-election`: after so many fruitless campaigns a node leads all the same.
 const PATIENT_CAMPAIGNS: u32 = 3;
@@ -49,7 +49,8 @@ impl Node {
 
     /// The election timeout has passed without a leader or a granted vote.
     fn campaign(&mut self) {
-        if !self.may_be_needed_as_leader() && !self.config.defects.has(Defect::RemovedNodeDisrupts) {
+        let has_no_vote = self.was_removed || !self.may_be_needed_as_leader();
+        if has_no_vote && !self.config.defects.has(Defect::RemovedNodeDisrupts) {
             // A learner, one that was removed, or one that does not know its cluster yet: it only knows no leader any more.
             self.reset_election_deadline();
             return self.become_follower(self.hard_state.term, None);
@@ -117,9 +118,12 @@ impl Node {
     /// Leads the present term.
     fn become_leader(&mut self) {
         let first_index = self.log.last_index().next();
-        let followers = self.membership().members().into_iter().filter(|id| *id != self.config.id);
-        let leadership = Leadership::new(followers, first_index, self.now_ms);
+        // Whom the leader before has removed may not know it yet.
+        let known = self.configurations.present_and_former_members();
+        let others = known.into_iter().filter(|id| *id != self.config.id);
+        let leadership = Leadership::new(others, first_index, self.now_ms);
         self.role_state = RoleState::Leader(leadership);
+        self.follow_members();
         self.leader = Some(self.config.id);
         self.found_a_leader();
         self.open_term(self.hard_state.term);
@@ -238,6 +242,31 @@ impl Node {
             return last_index >= self.log.last_index();
         }
         (last_term, last_index) >= (self.log.last_term(), self.log.last_index())
+    }
+
+    /// Tells a candidate that it was removed, if it was by a configuration that is committed: no later one has it again, because
+    /// ids are never used twice, and nobody needs its vote or its log (see `may_be_needed_as_leader`). Whether it was; then its
+    /// request is not looked at any further.
+    ///
+    /// With trial rounds and check-quorum a removed node does no harm (thesis 4.2.3), but it would ask for ever. It may have been
+    /// cut off while it was removed, and the leader does not try for ever to tell it.
+    pub(crate) fn tells_removed(&mut self, from: NodeId) -> bool {
+        let committed = self.configurations.at(self.commit);
+        let is_removed = !committed.is_empty() && from <= committed.last_id && !committed.contains(from);
+        if !is_removed || self.config.defects.has(Defect::RemovedNodeDisrupts) {
+            return false;
+        }
+        self.send(from, MessageBody::Removed);
+        true
+    }
+
+    /// This node is a member no more, says one that knows.
+    pub(crate) fn on_removed(&mut self) {
+        if matches!(self.role_state, RoleState::Leader(_)) || mem::replace(&mut self.was_removed, true) {
+            return;
+        }
+        self.become_follower(self.hard_state.term, None);
+        self.effects.push(Effect::RemovedFromCluster);
     }
 
     /// `from` asks whether it would be elected in `term`.

@@ -62,6 +62,7 @@ impl Node {
             follower_reads,
             transfer,
             fruitless_campaigns,
+            was_removed,
             effects,
             announced,
             announced_membership,
@@ -75,8 +76,9 @@ impl Node {
         configurations.fingerprint(hasher);
         (announced, *announced_membership == configurations.version(), halted).hash(hasher);
         (hard_state, leader, leader_heard_ms.map(|heard_ms| clock.age_of(heard_ms))).hash(hasher);
-        (clock.time_until(*election_deadline_ms), luck_ppm, fruitless_campaigns).hash(hasher);
-        (log, durability, acceptance).hash(hasher);
+        (clock.time_until(*election_deadline_ms), luck_ppm, fruitless_campaigns, was_removed).hash(hasher);
+        log.fingerprint(hasher);
+        (durability, acceptance).hash(hasher);
         (snapshot, incoming, snapshots_needed_from).hash(hasher);
         (commit, handed_to_apply, applied, pending, reads).hash(hasher);
         follower_reads.fingerprint(clock, hasher);

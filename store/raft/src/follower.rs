@@ -79,6 +79,7 @@ impl Node {
         }
         self.leader_heard_ms = Some(self.now_ms);
         self.found_a_leader();
+        self.was_removed = false; // Whoever is told so again, is so for good.
         self.reset_election_deadline();
         Ok(())
     }

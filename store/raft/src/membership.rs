@@ -16,7 +16,7 @@
 //!
 //! Complexity: a change costs O(members); asking costs O(log members).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -375,6 +375,13 @@ impl Configurations {
     /// The one in force.
     pub(crate) fn current(&self) -> &Membership {
         &self.known[self.in_force].1
+    }
+
+    /// All who are members of it or of one before it that is still known, in ascending order.
+    pub(crate) fn present_and_former_members(&self) -> Vec<NodeId> {
+        let known = self.known[..=self.in_force].iter();
+        let members: BTreeSet<NodeId> = known.flat_map(|(_, membership)| membership.members()).collect();
+        members.into_iter().collect()
     }
 
     /// Where its entry is.

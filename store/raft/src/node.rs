@@ -60,6 +60,8 @@ pub struct Node {
     pub(crate) transfer: Option<Transfer>,
     /// Elections in a row that this node could not win.
     pub(crate) fruitless_campaigns: u32,
+    /// It was told so, and has heard from no leader since: it does not campaign.
+    pub(crate) was_removed: bool,
     pub(crate) effects: Vec<Effect>,
     pub(crate) announced: (Term, Role, Option<NodeId>),
     pub(crate) announced_membership: u64,
@@ -135,6 +137,7 @@ impl Node {
             follower_reads: FollowerReads::default(),
             transfer: None,
             fruitless_campaigns: 0,
+            was_removed: false,
             effects: Vec::new(),
             announced: (hard_state.term, Role::Follower, None),
             halted: false,
@@ -268,6 +271,13 @@ impl Node {
         }
         let Message { from, term, body, .. } = message;
         match body {
+            MessageBody::Removed => {
+                self.on_removed();
+                return Ok(());
+            }
+            MessageBody::PreVote { .. } | MessageBody::Vote { .. } if self.tells_removed(from) => {
+                return Ok(());
+            }
             MessageBody::PreVote { last_index, last_term } => {
                 self.on_pre_vote(from, term, last_index, last_term);
                 return Ok(());

@@ -47,6 +47,8 @@ pub(crate) struct Progress {
     trusted_from_round: u64,
     /// What kind of message comes next.
     state: State,
+    /// It was sent a snapshot and has not caught up since: what it needs next stays in the log.
+    is_catching_up: bool,
 }
 
 /// When an answer was asked for, and when it is handled, counted in the leader's rounds.
@@ -80,6 +82,7 @@ impl Progress {
             matched_in_round: 0,
             trusted_from_round: 0,
             state,
+            is_catching_up: false,
         }
     }
 
@@ -109,6 +112,16 @@ impl Progress {
         match &self.state {
             State::Installing(transfer) => Some(transfer.snapshot.index()),
             _ => None,
+        }
+    }
+
+    /// From where on the log is to be kept for this follower: what follows the snapshot that it is being sent, or was, until it has
+    /// caught up. Otherwise the next snapshot, taken while this one was on its way, would be the next thing that it needs, and
+    /// under load so for ever.
+    pub(crate) fn held_from(&self) -> Option<LogIndex> {
+        match &self.state {
+            State::Installing(transfer) => Some(transfer.snapshot.index()),
+            _ => self.is_catching_up.then_some(self.matched),
         }
     }
 
@@ -155,10 +168,12 @@ impl Progress {
             }
             State::Installing(_) if log.term_at(self.matched).is_some() => {
                 self.next = self.matched.next();
+                self.is_catching_up = true;
                 self.state = State::Streaming { inflight: VecDeque::new() };
             }
             State::Installing(_) => {}
         }
+        self.is_catching_up &= self.matched < log.last_index();
         is_news
     }
 
@@ -189,6 +204,7 @@ impl Progress {
         if lost.is_some() {
             self.matched = LogIndex(0);
             self.trusted_from_round = rounds.present + 1;
+            self.is_catching_up = false;
         }
         let before_rejected = LogIndex(rejection.rejected.0 - 1);
         let candidate = if rejection.hint_index < log.base_index() {
@@ -202,6 +218,7 @@ impl Progress {
 
     /// The follower was silent for too long: forget what was on its way.
     pub(crate) fn became_unreachable(&mut self) {
+        self.is_catching_up = false;
         if !matches!(self.state, State::Probing { .. }) {
             self.probe_after(self.matched);
         }
@@ -209,10 +226,18 @@ impl Progress {
 
     /// See [`crate::fingerprint`].
     pub(crate) fn fingerprint(&self, clock: Clock, hasher: &mut impl Hasher) {
-        let Progress { matched, next, heard_ms, answered_round, matched_in_round, trusted_from_round, state } =
-            self;
+        let Progress {
+            matched,
+            next,
+            heard_ms,
+            answered_round,
+            matched_in_round,
+            trusted_from_round,
+            state,
+            is_catching_up,
+        } = self;
         (matched, next, clock.age_of(*heard_ms)).hash(hasher);
-        (answered_round, matched_in_round, trusted_from_round, state).hash(hasher);
+        (answered_round, matched_in_round, trusted_from_round, state, is_catching_up).hash(hasher);
     }
 
     fn probe_after(&mut self, index: LogIndex) {

@@ -89,12 +89,18 @@ impl Node {
         if self.configurations.version() == before {
             return;
         }
-        if let RoleState::Leader(leadership) = &mut self.role_state {
-            let mut members = self.configurations.current().members();
-            members.retain(|id| *id != self.config.id);
-            let next = self.log.last_index().next();
-            leadership.follow(&members, self.configurations.current_index(), next, self.now_ms);
-        }
+        self.follow_members();
+    }
+
+    /// The leader follows whoever is a member now.
+    pub(crate) fn follow_members(&mut self) {
+        let until_ms = self.goodbye_until_ms();
+        let RoleState::Leader(leadership) = &mut self.role_state else { return };
+        let mut members = self.configurations.current().members();
+        members.retain(|id| *id != self.config.id);
+        let next = self.log.last_index().next();
+        let index = self.configurations.current_index();
+        leadership.follow(&members, index, next, (self.now_ms, until_ms));
     }
 
     /// Does what follows by itself from a configuration that is committed.

@@ -16,6 +16,21 @@ use crate::types::{
     AppendRejection, Effect, LogIndex, MessageBody, NodeId, Payload, RefusalReason, Term, Token,
 };
 
+/// A node that is to hear that it is a member no more.
+#[derive(Clone, Debug)]
+struct Leaving {
+    id: NodeId,
+    /// The entry that removes it.
+    index: LogIndex,
+    /// When the leader has tried for long enough.
+    until_ms: u64,
+    /// Whoever answers this round knows it.
+    told_in_round: Option<u64>,
+}
+
+/// For so many election timeouts a leader tries to tell a node that it was removed. Later it is told when it asks for votes.
+const GOODBYE_ELECTION_TIMEOUTS: u64 = 10;
+
 /// What a leader has besides what every node has.
 #[derive(Clone, Debug)]
 pub(crate) struct Leadership {
@@ -27,9 +42,8 @@ pub(crate) struct Leadership {
     heartbeat_due_ms: u64,
     /// One for every other member, in ascending order; and for those that are on their way out.
     followers: Vec<(NodeId, Progress)>,
-    /// Members no more, by the entry at this index, which they should still hear of: who knows that it was removed does not
-    /// campaign.
-    leaving: Vec<(NodeId, LogIndex)>,
+    /// Members no more, who should still hear of it: who knows that it was removed does not campaign.
+    leaving: Vec<Leaving>,
     /// The change that ends when the joint configuration, which this leader has entered, is left.
     pub(crate) joint_token: Option<Token>,
     /// How long nobody else can lead.
@@ -55,32 +69,45 @@ impl Leadership {
         }
     }
 
-    /// Another configuration is in force, by the entry at `index`: `members` (in ascending order) are followed. O(members).
-    pub(crate) fn follow(&mut self, members: &[NodeId], index: LogIndex, next: LogIndex, now_ms: u64) {
+    /// Another configuration is in force, by the entry at `index`: `members` (in ascending order) are followed; those who are
+    /// none any more are told so, until `until_ms` at the latest. O(members).
+    pub(crate) fn follow(
+        &mut self,
+        members: &[NodeId],
+        index: LogIndex,
+        next: LogIndex,
+        (now_ms, until_ms): (u64, u64),
+    ) {
         for id in members {
             if let Err(position) = self.followers.binary_search_by_key(id, |(follower, _)| *follower) {
                 self.followers.insert(position, (*id, Progress::probing(next, now_ms)));
             }
         }
-        self.leaving.retain(|(id, _)| members.binary_search(id).is_err());
+        self.leaving.retain(|leaving| members.binary_search(&leaving.id).is_err());
         for (id, _) in &self.followers {
             let stays = members.binary_search(id).is_ok();
-            if !stays && !self.leaving.iter().any(|(leaving, _)| leaving == id) {
-                self.leaving.push((*id, index));
+            if !stays && !self.leaving.iter().any(|leaving| leaving.id == *id) {
+                self.leaving.push(Leaving { id: *id, index, until_ms, told_in_round: None });
             }
         }
     }
 
-    /// Drops those on their way out that have the entry which says so, or have been silent for `patience_ms`.
-    fn let_go(&mut self, now_ms: u64, patience_ms: u64) {
-        for (id, index) in std::mem::take(&mut self.leaving) {
-            let knows = self.progress_of(id).is_none_or(|progress| {
-                progress.matched >= index || now_ms - progress.heard_ms >= patience_ms
-            });
-            if knows {
-                self.followers.retain(|(follower, _)| *follower != id);
+    /// Drops those on their way out that know it, or have had time enough. Called before a round begins.
+    ///
+    /// A follower knows it when it knows that the entry which removes it is committed: when it has that entry, and has answered a
+    /// round that began when the entry was committed and acknowledged, so that the append told it both.
+    fn let_go(&mut self, now_ms: u64, commit: LogIndex) {
+        let next_round = self.round + 1;
+        for mut leaving in std::mem::take(&mut self.leaving) {
+            let Some(progress) = self.progress_of(leaving.id) else { continue };
+            if leaving.told_in_round.is_none() && leaving.index <= progress.matched.min(commit) {
+                leaving.told_in_round = Some(next_round);
+            }
+            let knows = leaving.told_in_round.is_some_and(|round| progress.answered_round >= round);
+            if knows || now_ms >= leaving.until_ms {
+                self.followers.retain(|(follower, _)| *follower != leaving.id);
             } else {
-                self.leaving.push((id, index));
+                self.leaving.push(leaving);
             }
         }
     }
@@ -97,6 +124,11 @@ impl Leadership {
         (*id, progress)
     }
 
+    /// From where on followers need the log that are sent a snapshot and have not caught up.
+    pub(crate) fn held_from(&self) -> Option<LogIndex> {
+        self.followers.iter().filter_map(|(_, progress)| progress.held_from()).min()
+    }
+
     /// The lowest index of a snapshot that is on its way to a follower.
     pub(crate) fn lowest_transfer(&self) -> Option<LogIndex> {
         self.followers.iter().filter_map(|(_, progress)| progress.transfer_index()).min()
@@ -106,7 +138,11 @@ impl Leadership {
     pub(crate) fn fingerprint(&self, clock: Clock, hasher: &mut impl Hasher) {
         let Leadership { first_index, round, heartbeat_due_ms, followers, leaving, joint_token, lease } =
             self;
-        (first_index, round, clock.time_until(*heartbeat_due_ms), leaving, joint_token).hash(hasher);
+        (first_index, round, clock.time_until(*heartbeat_due_ms), joint_token).hash(hasher);
+        leaving.len().hash(hasher);
+        for Leaving { id, index, until_ms, told_in_round } in leaving {
+            (id, index, clock.time_until(*until_ms), told_in_round).hash(hasher);
+        }
         followers.len().hash(hasher);
         for (id, progress) in followers {
             id.hash(hasher);
@@ -122,6 +158,12 @@ impl Leadership {
 }
 
 impl Node {
+    /// How long whoever is removed now is told so.
+    pub(crate) fn goodbye_until_ms(&self) -> u64 {
+        let patience_ms = self.config.election_timeout_ms.saturating_mul(GOODBYE_ELECTION_TIMEOUTS);
+        self.now_ms.saturating_add(patience_ms)
+    }
+
     /// A client wants `command` in the log.
     pub(crate) fn on_propose(&mut self, token: Token, command: bytes::Bytes) {
         self.propose_payload(token, Payload::Command(command));
@@ -160,7 +202,7 @@ impl Node {
         let begins_round = heartbeat_is_due || self.reads.wants_round_after(leadership.round);
         if heartbeat_is_due {
             leadership.heartbeat_due_ms = self.now_ms.saturating_add(self.config.heartbeat_interval_ms);
-            leadership.let_go(self.now_ms, self.config.election_timeout_ms);
+            leadership.let_go(self.now_ms, self.commit);
             for (_, progress) in &mut leadership.followers {
                 if self.now_ms - progress.heard_ms >= self.config.election_timeout_ms {
                     progress.became_unreachable();

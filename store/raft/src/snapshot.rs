@@ -16,7 +16,7 @@
 //! # What stays in the log
 //!
 //! A tail of entries that the snapshot contains, for followers that are a little behind; all entries behind a snapshot that
-//! is on its way to a follower, which will need them next; and everything that was not yet handed to the state machine.
+//! is on its way to a follower, which will need them next, until that has caught up (within [`MAX_HELD_BYTES`]); and everything that was not yet handed to the state machine.
 //!
 //! Complexity: O(1) per step, plus O(entries dropped).
 
@@ -28,6 +28,11 @@ use crate::types::{Effect, LogIndex, RefusalReason, Snapshot, SnapshotPoint};
 /// Most payload bytes of the entries that stay in the log although a snapshot contains them: a follower that is further behind is
 /// sent the snapshot sooner than so much of the log.
 const MAX_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+/// Most payload bytes of the entries that stay in the log for followers that are sent a snapshot and have not caught up. One that is
+/// slower than that is sent a newer snapshot.
+const MAX_HELD_BYTES: u64 = 256 * 1024 * 1024;
+/// The same in entries, many of which may be empty.
+const MAX_HELD_ENTRIES: u64 = 1024 * 1024;
 
 impl Node {
     /// Where a snapshot of the state machine as it is now would stand: what was applied last, as the driver has said. `None`
@@ -118,6 +123,13 @@ impl Node {
         Ok(())
     }
 
+    /// Before this the log is not kept for anybody who is being sent a snapshot.
+    fn start_of_what_may_be_held(&self) -> LogIndex {
+        let last = self.log.last_index();
+        let by_count = LogIndex(last.0.saturating_sub(MAX_HELD_ENTRIES));
+        by_count.max(self.log.start_of_tail(last, MAX_HELD_BYTES))
+    }
+
     /// Drops what is not needed any more from the front of the log, and lets the driver drop it and older snapshots.
     pub(crate) fn compact(&mut self) {
         let Some(snapshot) = &self.snapshot else { return };
@@ -127,13 +139,14 @@ impl Node {
             snapshot.index()
         };
         let newest = snapshot.index();
-        let on_its_way = match &self.role_state {
-            RoleState::Leader(leadership) => leadership.lowest_transfer(),
-            _ => None,
+        let (on_its_way, held_from) = match &self.role_state {
+            RoleState::Leader(leadership) => (leadership.lowest_transfer(), leadership.held_from()),
+            _ => (None, None),
         };
         let before_tail = LogIndex(contained.0.saturating_sub(self.config.kept_entries));
         let before_tail = before_tail.max(self.log.start_of_tail(contained, MAX_KEPT_BYTES));
-        let up_to = before_tail.min(self.handed_to_apply).min(on_its_way.unwrap_or(before_tail));
+        let held = held_from.map_or(before_tail, |from| from.max(self.start_of_what_may_be_held()));
+        let up_to = before_tail.min(self.handed_to_apply).min(held);
         if up_to > self.log.base_index() {
             self.log.compact(up_to);
             self.effects.push(Effect::CompactLog { up_to });

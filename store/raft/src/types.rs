@@ -447,6 +447,9 @@ pub enum Effect {
         /// The configuration.
         membership: Box<Membership>,
     },
+    /// Another node says that this one is a member of the cluster no more. It does not campaign from now on, unless a leader is
+    /// heard from after all. The driver tells the operator.
+    RemovedFromCluster,
     /// An invariant of Raft is broken. Without defects this cannot happen: the driver ends the process. With a defect
     /// switched on the node carries on as a system without the assertion would, and the driver logs it.
     InvariantBroken {
@@ -551,6 +554,9 @@ pub enum MessageBody {
         /// The leader itself has asked the candidate to take over: the request is heeded although that leader lives.
         is_transfer: bool,
     },
+    /// Answer to a request for a vote, of a trial round or not: the sender of that is a member no more, by a configuration that is
+    /// committed. Of any term.
+    Removed,
     /// Answer to a vote request.
     VoteReply {
         /// Yes or no.

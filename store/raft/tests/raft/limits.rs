@@ -356,6 +356,7 @@ fn any_body() -> impl Strategy<Value = MessageBody> {
             is_transfer: index % 2 == 0,
         }),
         Just(MessageBody::TimeoutNow),
+        Just(MessageBody::Removed),
         number().prop_map(|request| MessageBody::ReadIndex { incarnation: 0, request }),
         (number(), number()).prop_map(|(request, index)| MessageBody::ReadIndexReply {
             incarnation: 0,

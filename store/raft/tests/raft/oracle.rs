@@ -405,6 +405,18 @@ impl Oracle {
                 Ok(())
             }
             Effect::TransferDone { token, .. } => self.ended(*token).map(drop),
+            Effect::RemovedFromCluster => {
+                let configuration = self.committed.iter().rev().find_map(|(entry, _)| match &entry.payload {
+                    Payload::Membership(membership) => Some(membership),
+                    _ => None,
+                });
+                if self.trusts_assertions && configuration.is_none_or(|membership| membership.contains(id)) {
+                    let what =
+                        format!("node {id} is told that it was removed, but it is in {configuration:?}");
+                    return violated(Property::OwnAssertions, what);
+                }
+                Ok(())
+            }
             // Its own proof must be one: nothing else may look like it.
             Effect::FollowerLostLog { follower, .. } if self.trusts_assertions && !self.has_lost_logs => {
                 violated(

@@ -34,6 +34,7 @@ pub fn message(message: &Message) -> String {
             format!("vote last={last_index}/{last_term}{}", if *is_transfer { " transfer" } else { "" })
         }
         MessageBody::TimeoutNow => "timeout-now".to_owned(),
+        MessageBody::Removed => "you were removed".to_owned(),
         MessageBody::ReadIndex { request, .. } => format!("read-index request={request}"),
         MessageBody::ReadIndexReply { request, index, .. } => {
             format!("read-index-reply request={request} index={index}")
@@ -74,6 +75,7 @@ pub fn kind(message: &Message) -> &'static str {
         MessageBody::PreVote { .. } => "pre-vote",
         MessageBody::PreVoteReply { .. } => "pre-vote-reply",
         MessageBody::TimeoutNow => "timeout-now",
+        MessageBody::Removed => "removed",
         MessageBody::ReadIndex { .. } => "read-index",
         MessageBody::ReadIndexReply { .. } => "read-index-reply",
         MessageBody::Vote { .. } => "vote",
@@ -137,6 +139,7 @@ pub fn effect(node: NodeId, effect: &Effect) -> String {
             let leader = leader.map_or("unknown".to_owned(), |leader| leader.to_string());
             format!("{node} is {} in term {term}, leader {leader}", role(*new_role))
         }
+        Effect::RemovedFromCluster => format!("{node} is told that it was removed"),
         Effect::FollowerLostLog { follower, acknowledged } => {
             format!("{node} sees that {follower} has lost its log, acknowledged up to {acknowledged}")
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use labrys_raft::{Message, NodeId, Role, Sequence, Term, Token};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::addresses::Addresses;
 use super::disk_thread::DiskQueue;
@@ -281,6 +281,9 @@ impl NodeLoop {
                 }
                 ReplicaOutput::Answer { token, answer } => self.answer(token, answer),
                 ReplicaOutput::RoleChanged { term, role, leader } => self.role_changed(term, role, leader),
+                ReplicaOutput::RemovedFromCluster => warn!(
+                    "this node is a member of the cluster no more: it can be stopped and its data directory deleted"
+                ),
                 ReplicaOutput::FollowerLostLog { follower, acknowledged } => error!(
                     event = "follower_lost_log",
                     node = self.id.0,

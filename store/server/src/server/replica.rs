@@ -249,6 +249,7 @@ impl Replica {
                 outputs.push(ReplicaOutput::RoleChanged { term, role, leader });
             }
             Effect::InvariantBroken { what } => outputs.push(ReplicaOutput::InvariantBroken { what }),
+            Effect::RemovedFromCluster => outputs.push(ReplicaOutput::RemovedFromCluster),
             Effect::FollowerLostLog { follower, acknowledged } => {
                 outputs.push(ReplicaOutput::FollowerLostLog { follower, acknowledged });
             }

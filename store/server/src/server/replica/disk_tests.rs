@@ -236,6 +236,7 @@ impl Schedule {
                 ReplicaOutput::RoleChanged { .. }
                 | ReplicaOutput::MembershipChanged { .. }
                 | ReplicaOutput::AnswerUnderLease { .. } => {}
+                ReplicaOutput::RemovedFromCluster => return Err("nobody removes a node here".to_owned()),
                 ReplicaOutput::InvariantBroken { what } => return Err(what),
                 ReplicaOutput::FollowerLostLog { follower, .. } => {
                     return Err(format!("node {follower} lost its log"));

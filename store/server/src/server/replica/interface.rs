@@ -105,6 +105,8 @@ pub enum ReplicaOutput {
         /// What was violated.
         what: String,
     },
+    /// Tell the operator; see [`labrys_raft::Effect::RemovedFromCluster`].
+    RemovedFromCluster,
     /// Tell the operator; see [`labrys_raft::Effect::FollowerLostLog`].
     FollowerLostLog {
         /// Which.
