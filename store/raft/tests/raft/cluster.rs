@@ -237,14 +237,14 @@ impl Cluster {
                         trace.push(format!("-- node {id} gives read {token} up"));
                     }
                 }
-                Effect::ReadReady { token, index, .. } => {
+                Effect::ReadReady { token, index, valid_until_ms } => {
                     let applied = LogIndex(server.machine.len() as u64);
-                    self.oracle.on_read_ready(token, index, applied)?;
+                    self.oracle.on_read_ready(token, index, applied, valid_until_ms.is_some())?;
                 }
                 other => self.oracle.on_other(id, &other)?,
             }
         }
-        self.check_quorum_of_commit(place, was.commit)
+        self.check_quorum_of_commit(place, &was)
     }
 
     /// Time passes for one server.

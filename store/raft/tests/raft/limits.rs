@@ -1,12 +1,16 @@
 //! What comes from outside may be nonsense, and every buffer has an end.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use labrys_raft::{
     AppendRejection, Change, Config, Defect, Defects, Effect, Entry, HardState, Input, LogIndex, Membership,
-    Message, MessageBody, Node, NodeId, Payload, ReadMode, Recovered, Sequence, Snapshot, SnapshotPoint,
-    StartError, Term, Token, Wanted,
+    Message, MessageBody, Node, NodeId, Payload, ReadMode, Recovered, RefusalReason, Sequence, Snapshot,
+    SnapshotPoint, StartError, Term, Token, Wanted,
 };
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 use crate::cluster::config;
 
@@ -392,16 +396,23 @@ fn any_body() -> impl Strategy<Value = MessageBody> {
 }
 
 fn any_snapshot() -> impl Strategy<Value = Snapshot> {
-    (number(), number(), number())
-        .prop_map(|(index, term, length_bytes)| Snapshot { length_bytes, ..snapshot(index, term) })
+    let voters = prop::sample::select(vec![vec![1], vec![1, 2, 3], vec![2, 3, 4], Vec::new()]);
+    (number(), number(), number(), voters).prop_map(|(index, term, length_bytes, voters)| {
+        let mut snapshot = Snapshot { length_bytes, ..snapshot(index, term) };
+        snapshot.point.membership = Membership::of_voters(voters.into_iter().map(NodeId));
+        snapshot
+    })
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
-    let receive = (0..5_u64, 0..3_u64, number(), any_body()).prop_map(|(from, to, term, body)| {
-        Input::Receive(Message { from: NodeId(from), to: NodeId(to), term: Term(term), body })
-    });
+    let term = prop_oneof![2 => 1..4_u64, 1 => number()];
+    let receive = (0..5_u64, prop_oneof![9 => Just(1), 1 => 0..3_u64], term, any_body()).prop_map(
+        |(from, to, term, body)| {
+            Input::Receive(Message { from: NodeId(from), to: NodeId(to), term: Term(term), body })
+        },
+    );
     prop_oneof![
-        1 => prop_oneof![8 => 0..1000_u64, 1 => number()].prop_map(|now_ms| Input::Tick { now_ms }),
+        1 => prop_oneof![6 => 300..500_u64, 3 => 0..1000_u64, 1 => number()].prop_map(|now_ms| Input::Tick { now_ms }),
         6 => receive,
         1 => any::<u64>().prop_map(|token| Input::Propose { token: Token(token), command: Bytes::new() }),
         1 => (any::<u64>(), read_mode()).prop_map(|(token, mode)| Input::Read { token: Token(token), mode }),
@@ -415,6 +426,14 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => number().prop_map(|index| Input::SnapshotDamaged { index: LogIndex(index) }),
         1 => (number(), number())
             .prop_map(|(index, end)| Input::SnapshotChunkWritten { index: LogIndex(index), end }),
+        1 => (1..4_u64, 0..4_u64, 1..4_u64).prop_map(|(index, offset, round)| {
+            let wanted = Wanted::From(offset);
+            message(3, 2, MessageBody::SnapshotReply { round, index: LogIndex(index), wanted })
+        }),
+        2 => (3..4_u64, 1..4_u64, 0..2_u64, 1..3_usize).prop_map(|(to, index, offset, bytes)| {
+            let data = vec![0; bytes].into();
+            Input::SnapshotChunkRead { to: NodeId(to), index: LogIndex(index), offset, data }
+        }),
         1 => (0..5_u64, number(), number(), 0..6_usize).prop_map(|(to, index, offset, bytes)| {
             let data = vec![0; bytes].into();
             Input::SnapshotChunkRead { to: NodeId(to), index: LogIndex(index), offset, data }
@@ -422,20 +441,139 @@ fn any_input() -> impl Strategy<Value = Input> {
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
+/// What a node under random inputs is, and how it begins.
+#[derive(Clone, Debug)]
+struct Beginning {
+    config: Config,
+    recovered: Recovered,
+    leads: bool,
+    /// As a leader: node 2 follows, and node 3 needs what is no longer in the log.
+    is_followed: bool,
+}
 
-    #[test]
-    fn no_sequence_of_inputs_makes_a_node_panic(
-        inputs in prop::collection::vec(any_input(), 1..60),
-        all_defects in any::<bool>(),
-        pre_vote in any::<bool>(),
-    ) {
+fn beginning() -> impl Strategy<Value = Beginning> {
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 0..3_u64, any::<bool>());
+    let found = (0..4_u64, any::<bool>(), any::<bool>(), any::<bool>());
+    (switches, found).prop_map(|(switches, (snapshot_at, is_learner, leads, is_followed))| {
+        let (all_defects, pre_vote, check_quorum, lease_reads, kept_entries, election_handicap) = switches;
         // With defects the node goes on after a broken invariant, and gets into states that it never sees without.
         let defects = if all_defects { Defect::ALL.iter().copied().collect() } else { Defects::NONE };
-        let mut node = start(Config { defects, pre_vote, ..config(1, 3) }, log(3), 0).expect("a good configuration");
-        for input in inputs {
-            step(&mut node, input);
+        let of_three = Membership { last_id: NodeId(4), ..config(1, 3).initial };
+        let initial = if is_learner { Membership::default() } else { of_three.clone() };
+        let config = Config {
+            defects,
+            initial,
+            pre_vote,
+            check_quorum,
+            lease_reads,
+            kept_entries,
+            snapshot_chunk_bytes: 2,
+            election_handicap: u64::from(election_handicap),
+            ..config(1, 3)
+        };
+        let point = SnapshotPoint { index: LogIndex(snapshot_at), term: Term(1), membership: of_three };
+        let snapshot = Snapshot { point, length_bytes: 4, checksum: 0 };
+        let recovered = Recovered {
+            hard_state: HardState { term: Term(1), voted_for: None },
+            snapshot: (snapshot_at > 0).then_some(snapshot),
+            entries: log(3).split_off(snapshot_at as usize),
+            applied: LogIndex(snapshot_at),
+        };
+        Beginning { config, recovered, leads: leads && !is_learner, is_followed }
+    })
+}
+
+impl Beginning {
+    fn node(self) -> Node {
+        let mut node = Node::new(self.config, self.recovered, 0).expect("a good configuration");
+        let inputs = [
+            Input::Tick { now_ms: 300 },
+            message(2, 2, MessageBody::PreVoteReply { granted: true }),
+            Input::Persisted { sequence: Sequence(1) },
+            message(2, 2, MessageBody::VoteReply { granted: true }),
+            Input::Persisted { sequence: Sequence(2) },
+        ];
+        let hint = AppendRejection { rejected: LogIndex(3), hint_index: LogIndex(0), hint_term: Term(0) };
+        let answers = [
+            message(2, 2, MessageBody::AppendReply { round: 1, outcome: Ok(LogIndex(4)) }),
+            Input::Applied { index: LogIndex(4) },
+            message(3, 2, MessageBody::AppendReply { round: 1, outcome: Err(hint) }),
+        ];
+        if self.leads {
+            inputs.into_iter().for_each(|input| drop(step(&mut node, input)));
         }
+        if self.leads && self.is_followed {
+            answers.into_iter().for_each(|input| drop(step(&mut node, input)));
+        }
+        node
+    }
+}
+
+/// What a sequence of inputs came to, so that the test can insist that random ones get everywhere.
+fn reached(effect: &Effect) -> Option<&'static str> {
+    Some(match effect {
+        Effect::MembershipChanged { membership, .. } if membership.is_joint() => "a joint configuration",
+        Effect::MembershipChanged { .. } => "another configuration",
+        Effect::ReadReady { valid_until_ms: Some(_), .. } => "a read under a lease",
+        Effect::ReadReady { .. } => "another read",
+        Effect::TransferDone { .. } => "a transfer",
+        Effect::RestoreSnapshot { .. } => "a restored snapshot",
+        Effect::CompactLog { .. } => "a compacted log",
+        Effect::ReadSnapshotChunk { .. } => "a part of a snapshot to be sent",
+        Effect::WriteSnapshotChunk { .. } => "a part of a snapshot that arrived",
+        Effect::RemovedFromCluster => "a removal",
+        Effect::Refused { reason: RefusalReason::TransferGivenUp, .. } => "a transfer given up",
+        Effect::Send(Message { body, .. }) => match body {
+            MessageBody::TimeoutNow => "a transfer under way",
+            MessageBody::InstallSnapshot { data, .. } if !data.is_empty() => "a part of a snapshot sent",
+            MessageBody::ReadIndexReply { .. } => "a follower's read",
+            MessageBody::Removed => "a node told that it was removed",
+            _ => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// All that random inputs must get to.
+const REACHED: [&str; 15] = [
+    "a joint configuration",
+    "another configuration",
+    "a read under a lease",
+    "another read",
+    "a transfer",
+    "a transfer given up",
+    "a transfer under way",
+    "a restored snapshot",
+    "a compacted log",
+    "a part of a snapshot to be sent",
+    "a part of a snapshot sent",
+    "a part of a snapshot that arrived",
+    "a follower's read",
+    "a removal",
+    "a node told that it was removed",
+];
+
+/// Leaders, followers and nodes to be added, with and without snapshots, leases and all defects at once.
+#[test]
+fn no_sequence_of_inputs_makes_a_node_panic() {
+    let settings = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(10_000) };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let counts = RefCell::new(BTreeMap::new());
+    let inputs = prop::collection::vec(any_input(), 1..80);
+    let outcome =
+        TestRunner::new_with_rng(settings, rng).run(&(beginning(), inputs), |(beginning, inputs)| {
+            let mut node = beginning.node();
+            for input in inputs {
+                for name in step(&mut node, input).iter().filter_map(reached) {
+                    *counts.borrow_mut().entry(name).or_insert(0_usize) += 1;
+                }
+            }
+            Ok(())
+        });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    let counts = counts.into_inner();
+    println!("{counts:?}");
+    for name in REACHED {
+        assert!(counts.contains_key(name), "the inputs never come to {name}: {counts:?}");
     }
 }

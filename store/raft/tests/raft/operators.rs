@@ -1,7 +1,7 @@
 //! What operators and readers add to the random schedules: changes of the membership, transfers of leadership, reads of all
 //! kinds; and the check that what a leader commits is on the disks of a quorum of its configuration.
 
-use labrys_raft::{Change, Config, LogIndex, Membership, NodeId, ReadMode};
+use labrys_raft::{Change, Config, Membership, NodeId, ReadMode, Status};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -68,17 +68,18 @@ impl Simulation {
         };
         let (promote, gone) = (some(&membership.learners), some(&membership.voters));
         let anybody = membership.members().choose(rng).copied().unwrap_or(NodeId(1));
-        let learner = membership.learners.choose(rng).copied().unwrap_or(anybody);
-        match rng.random_range(0..8) {
-            0..=2 => {
-                let is_there = membership.last_id.0 < self.cluster.servers.len() as u64;
+        let learner = membership.learners.choose(rng).copied();
+        let is_there = membership.last_id.0 < self.cluster.servers.len() as u64;
+        match (rng.random_range(0..8), learner) {
+            (0..=2, _) if is_there || rng.random_bool(0.1) => {
                 let is_new = is_there && rng.random_bool(0.9);
                 let id = if is_new { membership.last_id.next() } else { anybody };
                 Change::AddLearner { id, address: format!("host-{id}") }
             }
-            3..=4 => Change::Promote { id: learner },
-            5 if membership.voters.len() > 1 => Change::Remove { id: anybody },
-            6 => Change::Joint { promote, remove: gone, demote: Vec::new() },
+            (0..=4, Some(id)) => Change::Promote { id },
+            (0..=4, None) => Change::Joint { promote, remove: Vec::new(), demote: vec![anybody] },
+            (5, _) if membership.voters.len() > 1 => Change::Remove { id: anybody },
+            (6, _) => Change::Joint { promote, remove: gone, demote: Vec::new() },
             _ => Change::Joint { promote, remove: Vec::new(), demote: gone },
         }
     }
@@ -107,33 +108,51 @@ impl Simulation {
 }
 
 impl Cluster {
-    /// What the leader at `place` has committed since `before` is on the disks of a quorum of the configuration in force.
-    pub fn check_quorum_of_commit(&self, place: usize, before: LogIndex) -> Result<(), Violation> {
+    /// What the leader at `place` has committed in a step since it `was` so is on the disks of a quorum of the configuration by
+    /// which it was counted. That is the newest in its log before the step: a step counts first, and appends the configuration
+    /// after a joint one then; and it does not commit what it appends.
+    pub fn check_quorum_of_commit(&self, place: usize, was: &Status) -> Result<(), Violation> {
         let Some(node) = &self.servers[place].node else { return Ok(()) };
         let status = node.status();
         let lies = |place: usize| self.servers[place].disk.loses.is_some();
         let is_blind =
             !self.oracle.watches_disk || self.oracle.has_lost_logs || (0..self.servers.len()).any(lies);
-        if status.commit <= before || status.role != labrys_raft::Role::Leader || is_blind {
+        if status.commit <= was.commit || status.role != labrys_raft::Role::Leader || is_blind {
             return Ok(());
         }
         let term = node.entry(status.commit).map(|entry| entry.term);
-        let has_it = |id: &&NodeId| {
-            let server = self.servers.get(Cluster::place(**id));
+        let has_it = |id: NodeId| {
+            let server = self.servers.get(Cluster::place(id));
             server
                 .is_some_and(|server| server.disk.term_at(status.commit).map_or(true, |found| found == term))
         };
-        // The entry may be the one that removes a half, so ask the configuration that it was counted by.
-        let membership = node.membership();
-        for half in [&membership.voters, &membership.outgoing].into_iter().filter(|half| !half.is_empty()) {
-            if half.iter().filter(has_it).count() <= half.len() / 2 {
-                let what = format!(
+        let counted_by = node.membership_at(was.last_index);
+        match half_without_majority(counted_by, has_it) {
+            None => Ok(()),
+            Some(half) => violated(
+                Property::CommittedByQuorum,
+                format!(
                     "node {} commits entry {} without a majority of {half:?} on disk",
                     status.id, status.commit
-                );
-                return violated(Property::CommittedByQuorum, what);
-            }
+                ),
+            ),
         }
-        Ok(())
     }
+}
+
+/// The half of a configuration of which no majority has something; the only one, unless it is joint.
+fn half_without_majority(membership: &Membership, has_it: impl Fn(NodeId) -> bool) -> Option<&[NodeId]> {
+    let halves = [&membership.voters[..], &membership.outgoing].into_iter().filter(|half| !half.is_empty());
+    let lacks_majority = |half: &&[NodeId]| half.iter().filter(|id| has_it(**id)).count() <= half.len() / 2;
+    halves.into_iter().find(lacks_majority)
+}
+
+#[test]
+fn the_oracle_asks_for_a_majority_of_each_half_of_a_joint_configuration() {
+    let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let joint = Membership { outgoing: ids(&[1, 2, 3]), ..Membership::of_voters(ids(&[3, 4, 5])) };
+    let lacking = |have: &[u64]| half_without_majority(&joint, |id| have.contains(&id.0)).map(<[_]>::to_vec);
+    assert_eq!(lacking(&[3, 4, 5]), Some(ids(&[1, 2, 3])));
+    assert_eq!(lacking(&[1, 2, 3]), Some(ids(&[3, 4, 5])));
+    assert_eq!(lacking(&[2, 3, 4]), None);
 }

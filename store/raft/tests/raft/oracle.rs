@@ -9,7 +9,7 @@
 //! | state machine safety | Figure 3, 5.4.3 | one entry per committed index |
 //! | applied once, in order | Figure 2 | the entries handed over are consecutive |
 //! | commit never regresses | Figure 2 | per life of a node |
-//! | committed by a quorum | 4.1, 4.3 of the thesis | what a leader commits is on the disks of a majority of its configuration's voters, in a joint one of both halves |
+//! | committed by a quorum | 4.1, 4.3 of the thesis | what a leader commits is on the disks of a majority of the voters of the configuration by which it is counted, in a joint one of both halves |
 //! | durable before promised | Figure 2, 5.2 | votes, acknowledgements and terms sent are on the sender's disk |
 //! | restarts from its disk | thesis 5 | log and snapshots join, whatever was compacted |
 //! | snapshots are kept | this crate | what is to be sent or restored was not dropped; nothing is compacted that no snapshot has |
@@ -74,10 +74,11 @@ pub fn violated<T>(property: Property, detail: String) -> Result<T, Violation> {
 #[derive(Clone, Debug)]
 enum Open {
     Proposal,
-    /// With the position that it must see.
-    Read(LogIndex),
-    /// May see anything.
-    LocalRead,
+    /// With the position that it must see; if it is local, it may see anything.
+    Read {
+        mode: ReadMode,
+        must_see: LogIndex,
+    },
     Change,
     Transfer,
 }
@@ -104,6 +105,35 @@ pub struct Oracle {
     /// The newest position that a client has seen: acknowledged, or read.
     seen: LogIndex,
     pub assertions_broken: usize,
+    pub succeeded: Succeeded,
+}
+
+/// What operators and readers got, not only asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Succeeded {
+    /// Changes of the membership that were acknowledged.
+    pub changes: usize,
+    /// Joint configurations that were committed.
+    pub joint_configurations: usize,
+    /// Transfers to another node.
+    pub transfers: usize,
+    /// Reads that were answered, by what was asked for.
+    pub reads: BTreeMap<ReadMode, usize>,
+    /// Of those, the ones that no other node was asked for.
+    pub reads_under_lease: usize,
+}
+
+impl Succeeded {
+    /// Sums up.
+    pub fn add(&mut self, other: Succeeded) {
+        self.changes += other.changes;
+        self.joint_configurations += other.joint_configurations;
+        self.transfers += other.transfers;
+        self.reads_under_lease += other.reads_under_lease;
+        for (mode, count) in other.reads {
+            *self.reads.entry(mode).or_default() += count;
+        }
+    }
 }
 
 impl Oracle {
@@ -116,8 +146,8 @@ impl Oracle {
 
     /// A client hands in a read: it must see what any client has seen by now, unless it is local.
     pub fn read_began(&mut self, token: Token, mode: ReadMode) {
-        let open = if mode == ReadMode::Local { Open::LocalRead } else { Open::Read(self.seen) };
-        self.open.insert(token, open);
+        let must_see = if mode == ReadMode::Local { LogIndex(0) } else { self.seen };
+        self.open.insert(token, Open::Read { mode, must_see });
     }
 
     /// An operator asks for another leader.
@@ -265,7 +295,12 @@ impl Oracle {
                 let what = format!("node {id} commits entry {index} before what precedes it");
                 violated(Property::StateMachineSafety, what)?;
             }
-            None => self.committed.push((entry.clone(), node.status().term)),
+            None => {
+                let is_joint =
+                    matches!(&entry.payload, Payload::Membership(membership) if membership.is_joint());
+                self.succeeded.joint_configurations += usize::from(is_joint);
+                self.committed.push((entry.clone(), node.status().term));
+            }
             Some((known, _)) if known == entry => {}
             Some((known, _)) => {
                 let what = format!("entry {index} is {known:?} for one node and {entry:?} for node {id}");
@@ -343,7 +378,7 @@ impl Oracle {
             let fits = match (&entry.payload, *token) {
                 (_, None) => true,
                 (Payload::Membership(_), _) => matches!(open, Some(Open::Change)),
-                (Payload::Noop, _) => matches!(open, Some(Open::Read(_))),
+                (Payload::Noop, _) => matches!(open, Some(Open::Read { mode: ReadMode::Log, .. })),
                 (_, token) => token == self.token_in(entry),
             };
             if !fits {
@@ -361,12 +396,16 @@ impl Oracle {
             Open::Proposal => {
                 self.acknowledged.insert(token, entry.index);
             }
-            Open::Read(must_see) if entry.index < must_see => {
+            Open::Read { must_see, .. } if entry.index < must_see => {
                 let what =
                     format!("read {token} through the log is at {}, but {must_see} was seen", entry.index);
                 return violated(Property::ReadsAreCurrent, what);
             }
-            _ => {}
+            Open::Read { mode, .. } => *self.succeeded.reads.entry(mode).or_default() += 1,
+            Open::Change => self.succeeded.changes += 1,
+            Open::Transfer => {
+                return violated(Property::TokensEndOnce, format!("transfer {token} ends as a proposal"));
+            }
         }
         self.seen = self.seen.max(entry.index);
         Ok(())
@@ -378,12 +417,16 @@ impl Oracle {
         token: Token,
         index: LogIndex,
         applied: LogIndex,
+        under_lease: bool,
     ) -> Result<(), Violation> {
-        let must_see = match self.ended(token)? {
-            Open::Read(must_see) => must_see,
-            Open::LocalRead => return Ok(()),
-            _ => return violated(Property::TokensEndOnce, format!("proposal {token} ends as a read")),
+        let Open::Read { mode, must_see } = self.ended(token)? else {
+            return violated(Property::TokensEndOnce, format!("proposal {token} ends as a read"));
         };
+        *self.succeeded.reads.entry(mode).or_default() += 1;
+        self.succeeded.reads_under_lease += usize::from(under_lease);
+        if mode == ReadMode::Local {
+            return Ok(());
+        }
         if applied < must_see || applied < index {
             let what = format!(
                 "read {token} sees {applied}; it waited for {index} and clients have seen {must_see}"
@@ -404,7 +447,10 @@ impl Oracle {
                 }
                 Ok(())
             }
-            Effect::TransferDone { token, .. } => self.ended(*token).map(drop),
+            Effect::TransferDone { token, leader } => {
+                self.succeeded.transfers += usize::from(*leader != id);
+                self.ended(*token).map(drop)
+            }
             Effect::RemovedFromCluster => {
                 let configuration = self.committed.iter().rev().find_map(|(entry, _)| match &entry.payload {
                     Payload::Membership(membership) => Some(membership),

@@ -1,38 +1,75 @@
-//! Random schedules must keep every property of `oracle`; each defect must break one.
+//! 10,000 random schedules must keep every property of `oracle`; each defect must break one in some schedule.
 
 use std::collections::BTreeSet;
 
-use labrys_raft::{Defect, Defects};
+use labrys_raft::{Defect, Defects, ReadMode};
 
 use crate::disk::Loss;
 use crate::oracle::Property;
 use crate::simulation::{self, Exercised, Setting};
 
-/// How many schedules to run: `LABRYS_RAFT_SCHEDULES`, or the default.
+/// How many schedules to run in all.
+const SCHEDULES: u64 = 10_000;
+/// They are run by so many tests, so that they need not wait for each other.
+const PARTS: u64 = 4;
+
+/// How many schedules to run in all: `LABRYS_RAFT_SCHEDULES`, or as many as there should be at least.
 #[allow(clippy::disallowed_methods, reason = "a test may be told how long to search")]
-fn schedules(default: u64) -> u64 {
-    std::env::var("LABRYS_RAFT_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+fn schedules() -> u64 {
+    std::env::var("LABRYS_RAFT_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(SCHEDULES)
 }
 
-#[test]
-fn random_schedules_keep_every_property_and_the_healed_cluster_makes_progress() {
+/// Runs the schedules of one part: of each four consecutive seeds one.
+fn keep_every_property(part: u64) {
     let mut total = Exercised::default();
-    for seed in 0..schedules(1000) {
-        let setting = Setting { compacts: seed % 4 == 3, ..Setting::default() };
+    for seed in (part..schedules()).step_by(PARTS as usize) {
+        let setting = Setting { compacts: seed / PARTS % 4 == 3, ..Setting::default() };
         match simulation::run(seed, setting) {
             Ok(exercised) => total.add(exercised),
             Err(_) => panic!("{}", simulation::explain(seed, setting)),
         }
     }
     println!("{total:?}");
+    is_worth_something(&total);
+}
+
+/// Schedules in which nothing happens keep every property.
+fn is_worth_something(total: &Exercised) {
     let schedules = total.schedules;
-    assert!(
-        total.acknowledged > 10 * schedules,
-        "the schedules commit too little to mean anything: {total:?}"
-    );
+    assert!(schedules as u64 >= self::schedules() / PARTS, "too few schedules: {total:?}");
+    assert!(total.acknowledged > 10 * schedules, "too little is committed: {total:?}");
     assert!(total.snapshots > schedules && total.restored > schedules / 8, "too few snapshots: {total:?}");
     assert!(total.terms > 2 * schedules, "too few elections: {total:?}");
     assert!(total.crashes > schedules && total.dropped > schedules, "too little trouble: {total:?}");
+    let succeeded = &total.succeeded;
+    assert!(succeeded.changes > schedules / 4, "too few changes of the membership: {total:?}");
+    assert!(succeeded.joint_configurations > schedules / 16, "too few joint ones: {total:?}");
+    assert!(succeeded.transfers > schedules / 16, "too few transfers: {total:?}");
+    for mode in ReadMode::ALL {
+        let count = succeeded.reads.get(mode).copied().unwrap_or_default();
+        assert!(count > schedules / 4, "too few reads of mode {mode}: {total:?}");
+    }
+    assert!(succeeded.reads_under_lease > schedules / 8, "too few reads under a lease: {total:?}");
+}
+
+#[test]
+fn each_of_10_000_random_schedules_keeps_every_property_and_heals_first_quarter() {
+    keep_every_property(0);
+}
+
+#[test]
+fn each_of_10_000_random_schedules_keeps_every_property_and_heals_second_quarter() {
+    keep_every_property(1);
+}
+
+#[test]
+fn each_of_10_000_random_schedules_keeps_every_property_and_heals_third_quarter() {
+    keep_every_property(2);
+}
+
+#[test]
+fn each_of_10_000_random_schedules_keeps_every_property_and_heals_last_quarter() {
+    keep_every_property(3);
 }
 
 /// How many schedules a defect may take to be noticed.
