@@ -8,6 +8,8 @@
 //! - clocks whose rates differ by at most the bound; jumps of the wall clock do not matter, clocks are monotonic;
 //! - that a voter counts from a reading of its clock that is *not before* the message arrived (the duty at
 //!   [`crate::Input::Tick`]), and the leader from one that is not after it was sent (the last tick);
+//! - that readings are whole milliseconds, rounded down: a voter may count from a reading that is up to one too low, so a lease is
+//!   one shorter;
 //! - that a voter which restarts keeps its promise: it votes for nobody for an election timeout (`Node::new`);
 //! - that no candidate is exempt: a transfer of leadership makes one, so it ends the lease, for the rest of the term, since
 //!   the request to take over may arrive late (`transfer`);
@@ -83,6 +85,7 @@ impl Node {
         } else {
             start_ms
                 .saturating_add(timeout_ms * 100 / self.config.max_clock_drift_percent.saturating_add(100))
+                .saturating_sub(1) // A voter's clock may have read up to one millisecond less than it was.
         };
         (self.now_ms < until_ms).then_some(until_ms)
     }

@@ -203,11 +203,14 @@ async fn ask_members(node: &str, security: &Security) -> Result<Members, String>
 /// What a refusal means for the next attempt. A learner that lags may catch up; a leader that has not committed yet will.
 fn refused<T>(refused: api::Refused) -> Reply<T> {
     use api::RefusalCode as Code;
-    let passes = match refused.code() {
-        Code::ChangeRefused => refused.message.contains("lags") || refused.message.contains("its term yet"),
-        Code::Overloaded | Code::Transferring | Code::LeadershipLost | Code::ShuttingDown => true,
-        _ => false,
-    };
+    let passes = matches!(
+        refused.code(),
+        Code::ChangeNotYet
+            | Code::Overloaded
+            | Code::Transferring
+            | Code::LeadershipLost
+            | Code::ShuttingDown
+    );
     if passes && refused.definite {
         return Reply::NotNow(refused.message);
     }

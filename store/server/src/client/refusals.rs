@@ -23,7 +23,9 @@ pub fn from_refusal(refused: api::Refused) -> Reply {
         Code::AnswerForgotten => AttemptError::AnswerForgotten,
         Code::Transferring => AttemptError::Transferring,
         Code::LeaseOver => AttemptError::LeaseOver,
-        Code::ChangeRefused | Code::TransferGivenUp | Code::Unspecified => AttemptError::UnknownRefusal,
+        Code::ChangeRefused | Code::ChangeNotYet | Code::TransferGivenUp | Code::Unspecified => {
+            AttemptError::UnknownRefusal
+        }
     };
     // The node knows best: its doubt is stronger than the table.
     let error = if error.is_definite() && !refused.definite { AttemptError::UnknownRefusal } else { error };

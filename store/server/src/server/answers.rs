@@ -1,7 +1,7 @@
 //! What a replica's answer means to a client: carried out, not here, or refused. No I/O: the services say it in gRPC, a simulator
 //! without.
 
-use labrys_raft::{LogIndex, NodeId};
+use labrys_raft::{ChangeRefusal, LogIndex, NodeId};
 
 use super::replica::Answer;
 use crate::api::{self, RefusalCode};
@@ -117,7 +117,13 @@ pub fn translate(answer: Answer, address_of: impl Fn(NodeId) -> String) -> Resul
         }),
         Answer::MembershipChanged { index } => return Ok(Answered::Changed { index }),
         Answer::Transferred { leader } => return Ok(Answered::Transferred { leader }),
-        Answer::ChangeRefused(refusal) => refused(true, RefusalCode::ChangeRefused, refusal.to_string()),
+        Answer::ChangeRefused(refusal) => {
+            let code = match refusal {
+                ChangeRefusal::Lags { .. } | ChangeRefusal::TermNotEstablished => RefusalCode::ChangeNotYet,
+                _ => RefusalCode::ChangeRefused,
+            };
+            refused(true, code, refusal.to_string())
+        }
         Answer::Refused { definite, code, message } => refused(definite, code, message),
     })
 }

@@ -23,7 +23,9 @@ impl LogClock {
     /// The stamp of a command proposed when the node's own clock reads `now_ms`.
     #[must_use]
     pub fn stamp_ms(&self, now_ms: u64) -> u64 {
-        self.log_ms.saturating_add(now_ms.saturating_sub(self.own_ms))
+        // Readings are rounded down, so less than one millisecond of their difference may not have passed.
+        let passed_ms = now_ms.saturating_sub(self.own_ms).saturating_sub(1);
+        self.log_ms.saturating_add(passed_ms)
     }
 
     /// An entry was applied when the node's own clock read `now_ms`; the log time is `log_ms` since then.
@@ -43,17 +45,17 @@ mod tests {
         let mut clock = LogClock::default();
         clock.applied(1000, 50, false);
         assert_eq!(clock.stamp_ms(1000), 50);
-        assert_eq!(clock.stamp_ms(1400), 450);
+        assert_eq!(clock.stamp_ms(1400), 449, "from 1000.9 to 1400.0 it is less than 400");
         clock.applied(1400, 60, true);
         assert_eq!(
             clock.stamp_ms(1500),
-            550,
+            549,
             "its own entries, applied late, do not hold a leader's time up"
         );
         clock.applied(1500, 900, true);
-        assert_eq!(clock.stamp_ms(1600), 1000, "an entry that is ahead of it is believed");
+        assert_eq!(clock.stamp_ms(1600), 999, "an entry that is ahead of it is believed");
         clock.applied(1700, 910, false);
-        assert_eq!(clock.stamp_ms(1701), 911, "a follower counts no time that its leader has not counted");
+        assert_eq!(clock.stamp_ms(1702), 911, "a follower counts no time that its leader has not counted");
     }
 
     #[test]

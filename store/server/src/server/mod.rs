@@ -12,6 +12,7 @@
 //! - [`disk_thread`]: group commit; [`snapshot_thread`]: snapshot files, beside it;
 //! - [`answers`]: what an answer of the replica means to a client;
 //! - [`addresses`]: where the nodes are reached;
+//! - [`clock`]: what a node counts its promises by;
 //! - [`cluster`]: which cluster a node belongs to;
 //! - [`limits`]: how much a node takes on at a time;
 //! - [`health`], [`metrics`]: what a node tells its operators;
@@ -22,6 +23,7 @@
 
 pub mod addresses;
 pub mod answers;
+pub mod clock;
 pub mod cluster;
 mod connections;
 pub mod data_dir;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::addresses::Addresses;
+use super::clock::Clock;
 use super::disk_thread::DiskQueue;
 use super::links::Link;
 use super::replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, SnapshotJob};
@@ -61,7 +62,7 @@ pub struct NodeLoop {
     links: BTreeMap<NodeId, Link>,
     tick_interval: Duration,
     has_defects: bool,
-    started: Instant,
+    clock: Clock,
     persisted: Sequence,
     next_token: u64,
     waiting: HashMap<Token, Reply>,
@@ -78,7 +79,7 @@ pub struct NodeLoop {
 pub struct NodeLoopParts {
     /// This node.
     pub id: NodeId,
-    /// All that decides. Its clock must read 0 at `started`.
+    /// All that decides. Its clock must read 0 when `clock` was started.
     pub replica: Replica,
     /// Where batches go.
     pub disk: Arc<DiskQueue>,
@@ -92,8 +93,8 @@ pub struct NodeLoopParts {
     pub tick_interval: Duration,
     /// Whether a broken invariant is only reported.
     pub has_defects: bool,
-    /// The zero of the clock.
-    pub started: Instant,
+    /// The clock.
+    pub clock: Clock,
 }
 
 impl NodeLoop {
@@ -114,7 +115,7 @@ impl NodeLoop {
             snapshots: parts.snapshots,
             tick_interval: parts.tick_interval,
             has_defects: parts.has_defects,
-            started: parts.started,
+            clock: parts.clock,
             persisted: Sequence(0),
             next_token: 1,
             waiting: HashMap::new(),
@@ -135,8 +136,7 @@ impl NodeLoop {
         let mut next_tick = Instant::now();
         loop {
             let first = self.queue.recv_timeout(next_tick.saturating_duration_since(Instant::now()));
-            let now = Instant::now();
-            next_tick = now + self.tick_interval;
+            next_tick = Instant::now() + self.tick_interval;
             self.inputs.push(ReplicaInput::Tick { now_ms: 0 });
             let persisted = self.disk.persisted();
             if persisted > self.persisted {
@@ -146,7 +146,7 @@ impl NodeLoop {
             let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
             let mut next = first.ok();
             while let Some(input) = next.take() {
-                stop |= self.take(input, now);
+                stop |= self.take(input);
                 if !stop && self.inputs.len() < BATCH_INPUTS {
                     next = self.queue.try_recv().ok();
                 }
@@ -171,11 +171,11 @@ impl NodeLoop {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.clock.elapsed_ms()
     }
 
-    /// Takes one input into the batch, which began at `now`; true: the end has been asked for.
-    fn take(&mut self, input: LoopInput, now: Instant) -> bool {
+    /// Takes one input into the batch; true: the end has been asked for.
+    fn take(&mut self, input: LoopInput) -> bool {
         match input {
             LoopInput::Client { deadline, reply, .. } if deadline.is_some_and(has_passed) => {
                 reply.send(Answer::Refused {
@@ -201,7 +201,7 @@ impl NodeLoop {
             LoopInput::Status { digest_at_index, reply } => {
                 let _ = reply.send(LoopStatus {
                     replica: self.replica.status(digest_at_index),
-                    uptime: now - self.started,
+                    uptime: self.clock.elapsed(),
                     leader_changes: self.leader_changes.iter().copied().collect(),
                     counters: LoopCounters {
                         waiting: self.waiting.len(),
@@ -333,7 +333,7 @@ impl NodeLoop {
             if self.leader_changes.len() == KEPT_LEADER_CHANGES {
                 self.leader_changes.pop_front();
             }
-            self.leader_changes.push_back(LeaderChange { term, leader, uptime: self.started.elapsed() });
+            self.leader_changes.push_back(LeaderChange { term, leader, uptime: self.clock.elapsed() });
         }
     }
 }

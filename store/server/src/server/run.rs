@@ -16,13 +16,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use labrys_raft::{LogIndex, NodeId};
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use super::addresses::Addresses;
+use super::clock::Clock;
 use super::cluster::Belonging;
 use super::data_dir::{self, DataDirLock, Identity, OpenedDirectory};
 use super::disk_thread::{self, DiskQueue};
@@ -64,7 +65,7 @@ pub struct Server {
 impl Server {
     /// Starts a node that serves on `listener`, on the current tokio runtime and three threads of its own.
     pub fn start(listener: std::net::TcpListener, options: &ServerOptions) -> Result<Server, StartError> {
-        let started = Instant::now();
+        let clock = Clock::start();
         let id = NodeId(options.id);
         options.security.check_node(options.join || options.peers.len() > 1)?;
         check_addresses(options)?;
@@ -102,7 +103,7 @@ impl Server {
             connect: connector(options, &belonging),
             tick_interval: Duration::from_millis((options.heartbeat_interval_ms / 4).max(1)),
             has_defects: !options.defects.is_empty(),
-            started,
+            clock,
         });
         let mut threads = Vec::new();
         let (disk_queue, wake_handle) = (Arc::clone(&disk), handle.clone());
@@ -155,7 +156,7 @@ impl Server {
         let front =
             Front { services, options: options.clone(), leader_known: handle.leader_known(), measured };
         let serving = tokio::spawn(serve(listener, front, shutdown_asked, fatal_sender));
-        let startup_ms = started.elapsed().as_secs_f64() * 1000.0;
+        let startup_ms = clock.elapsed().as_secs_f64() * 1000.0;
         info!(event = "listening", node = id.0, address = %address, snapshot, entries, term, startup_ms, "serving");
         let shutdown = Some(shutdown);
         Ok(Server { address, handle, disk, threads, serving, metrics, shutdown, ending, fatal, _lock: lock })

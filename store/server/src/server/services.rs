@@ -306,6 +306,7 @@ mod malformed;
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::Clock;
     use super::super::disk_thread::{self, DiskQueue};
     use super::super::node_loop::{NodeLoop, NodeLoopParts};
     use super::super::replica::Replica;
@@ -348,7 +349,8 @@ mod tests {
         single_node_and_its_disk().0
     }
 
-    fn single_node_and_its_disk() -> (Services, Arc<DiskQueue>) {
+    /// And what ends its disk: nothing is written after that.
+    fn single_node_and_its_disk() -> (Services, impl FnOnce()) {
         let config = labrys_raft::Config {
             id: NodeId(1),
             initial: Membership::of_voters([NodeId(1)]),
@@ -381,16 +383,20 @@ mod tests {
             connect: Box::new(|_, _| None),
             tick_interval: Duration::from_millis(1),
             has_defects: false,
-            started: Instant::now(),
+            clock: Clock::start(),
         });
         let waker = handle.clone();
         let queue = Arc::clone(&disk);
-        std::thread::spawn(move || disk_thread::run(wal, &queue, || waker.wake()));
+        let thread = std::thread::spawn(move || disk_thread::run(wal, &queue, || waker.wake()));
+        let end_disk = move || {
+            disk.abandon();
+            thread.join().unwrap().unwrap();
+        };
         std::thread::spawn(move || node_loop.run());
         let admission = Admission::new(Limits::default());
         let belonging = Arc::new(Belonging::new(None, Box::new(|_| Ok(()))));
         let (id, addresses, defects) = (NodeId(1), Addresses::default(), Defects::NONE);
-        (Services::new(ServiceParts { id, handle, addresses, belonging, defects, admission }), disk)
+        (Services::new(ServiceParts { id, handle, addresses, belonging, defects, admission }), end_disk)
     }
 
     async fn put(services: &Services, sequence: u64, timeout: Option<&'static str>) -> PutOutcome {
@@ -432,7 +438,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_client_that_hung_up_has_asked_for_counts_as_long_as_it_waits() {
-        let (services, disk) = single_node_and_its_disk();
+        let (services, end_disk) = single_node_and_its_disk();
         let status = || async {
             services.status(Request::new(api::StatusRequest::default())).await.unwrap().into_inner()
         };
@@ -441,7 +447,7 @@ mod tests {
         }
         assert!(matches!(put(&services, 1, None).await, PutOutcome::Ok(_)));
         let before = status().await.last_index;
-        disk.abandon();
+        end_disk();
         let caller = services.clone();
         let call = tokio::spawn(async move { put(&caller, 2, None).await });
         while status().await.last_index == before {

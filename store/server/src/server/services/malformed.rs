@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use labrys_raft::Change;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -59,6 +60,71 @@ async fn ask(services: &Services, bytes: &[u8]) {
     if let Ok(request) = api::DeleteRequest::decode(bytes) {
         assert!(Kv::delete(services, Request::new(request)).await.unwrap().into_inner().outcome.is_some());
     }
+}
+
+/// What the bytes are as a request of an administrator, answered. None of them costs the node its leadership: it is the only voter,
+/// nobody else answers, and so nobody else gets a vote.
+async fn ask_admin(services: &Services, bytes: &[u8]) {
+    if let Ok(request) = api::ChangeMembersRequest::decode(bytes) {
+        let reply = Admin::change_members(services, Request::new(request)).await.unwrap().into_inner();
+        assert!(reply.outcome.is_some(), "{bytes:?}");
+    }
+    if let Ok(request) = api::TransferLeadershipRequest::decode(bytes) {
+        let reply = Admin::transfer_leadership(services, Request::new(request)).await.unwrap().into_inner();
+        assert!(reply.outcome.is_some(), "{bytes:?}");
+    }
+    if let Ok(request) = api::StatusRequest::decode(bytes) {
+        assert_eq!(services.status(Request::new(request)).await.unwrap().into_inner().node_id, 1);
+    }
+    if let Ok(request) = api::MembersRequest::decode(bytes) {
+        let reply = Admin::members(services, Request::new(request)).await.unwrap().into_inner();
+        assert!(reply.members.iter().any(|member| member.id == 1), "{bytes:?}");
+    }
+}
+
+/// The bytes of a change of members, of which some are members and some are not, with a few of them changed.
+fn damaged_change() -> impl Strategy<Value = Vec<u8>> {
+    let id = || prop_oneof![3 => 0..6u64, 1 => any::<u64>()];
+    let ids = || prop::collection::vec(id().prop_map(NodeId), 0..4);
+    let address = prop_oneof![Just("127.0.0.1:1".to_owned()), any::<String>()];
+    let change = prop_oneof![
+        (id(), address).prop_map(|(id, address)| Change::AddLearner { id: NodeId(id), address }),
+        id().prop_map(|id| Change::Promote { id: NodeId(id) }),
+        id().prop_map(|id| Change::Remove { id: NodeId(id) }),
+        (ids(), ids(), ids()).prop_map(|(promote, remove, demote)| Change::Joint { promote, remove, demote }),
+    ];
+    let flips = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+    (change, flips).prop_map(|(change, flips)| {
+        let mut bytes = api::ChangeMembersRequest::from(change).encode_to_vec();
+        if !bytes.is_empty() {
+            for (at, value) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+        }
+        bytes
+    })
+}
+
+#[tokio::test]
+async fn any_request_of_an_administrator_is_answered_and_the_node_goes_on_leading() {
+    let services = single_node();
+    let status =
+        || async { services.status(Request::new(api::StatusRequest::default())).await.unwrap().into_inner() };
+    while status().await.role != i32::from(NodeRole::Leader) {
+        tokio::task::yield_now().await;
+    }
+    let mut runner = TestRunner::deterministic();
+    let any_bytes = prop_oneof![3 => damaged_change(), 1 => prop::collection::vec(any::<u8>(), 0..60)];
+    for _ in 0..cases() {
+        let bytes = any_bytes.new_tree(&mut runner).expect("no filter rejects").current();
+        ask_admin(&services, &bytes).await;
+    }
+    let members = Admin::members(&services, Request::new(api::MembersRequest {})).await.unwrap().into_inner();
+    let voters = members.members.iter().filter(|member| member.role() == api::MemberRole::Voter);
+    assert_eq!(voters.map(|member| member.id).collect::<Vec<_>>(), [1]);
+    assert!(members.last_id > 1, "some of it made sense");
+    assert_eq!(services.shared.node.admission.under_way(), (0, 0));
 }
 
 #[tokio::test]
