@@ -194,6 +194,12 @@ impl Node {
         }
     }
 
+    /// The term of an entry of the log, or of the last one that its snapshot contains; `None` if it has neither.
+    #[must_use]
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
     /// The entry at `index`, if the log in memory has it. For tools and tests: what is durable or committed is another
     /// matter.
     #[must_use]

@@ -45,5 +45,8 @@ pub mod services;
 pub mod snapshot_thread;
 
 pub use limits::Limits;
-pub use replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus};
-pub use run::{Fatal, Restored, Server, ServerOptions, StartError, restore};
+pub use replica::{
+    Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, ReplicaStatus, SnapshotEvent, SnapshotJob,
+    SnapshotPolicy,
+};
+pub use run::{Batching, Fatal, Restored, Server, ServerOptions, StartError, restore};

@@ -277,7 +277,7 @@ impl NodeLoop {
                 ReplicaOutput::AnswerUnderLease { token, answer, valid_until_ms } => {
                     // Only now: the process may have been stopped between its last look at the clock and the read.
                     let is_valid = self.now_ms() < valid_until_ms;
-                    self.answer(token, if is_valid { answer } else { lease_is_over() });
+                    self.answer(token, if is_valid { answer } else { Answer::lease_is_over() });
                 }
                 ReplicaOutput::Answer { token, answer } => self.answer(token, answer),
                 ReplicaOutput::RoleChanged { term, role, leader } => self.role_changed(term, role, leader),
@@ -335,14 +335,6 @@ impl NodeLoop {
             }
             self.leader_changes.push_back(LeaderChange { term, leader, uptime: self.clock.elapsed() });
         }
-    }
-}
-
-fn lease_is_over() -> Answer {
-    Answer::Refused {
-        definite: true,
-        code: RefusalCode::LeaseOver,
-        message: "the lease was over when the answer was there",
     }
 }
 

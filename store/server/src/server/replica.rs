@@ -17,8 +17,8 @@ mod tests;
 use std::collections::BTreeMap;
 
 use labrys_raft::{
-    Config, Defect, Defects, Effect, Input, LogIndex, Membership, Node, Recovered, RefusalReason, Role,
-    StartError, Status, Token,
+    Config, Defect, Defects, Effect, HardState, Input, LogIndex, Membership, Node, Recovered, RefusalReason,
+    Role, StartError, Status, Term, Token,
 };
 
 use super::log_clock::LogClock;
@@ -312,6 +312,18 @@ impl Replica {
     #[must_use]
     pub fn raft_status(&self) -> Status {
         self.node.status()
+    }
+
+    /// The term of an entry of the log; `None` if the log does not have it.
+    #[must_use]
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.node.term_at(index)
+    }
+
+    /// Term and vote, durable or on their way to the disk.
+    #[must_use]
+    pub fn hard_state(&self) -> HardState {
+        self.node.hard_state()
     }
 
     /// The configuration in force.

@@ -40,7 +40,7 @@ use crate::security::SecureEndpoint;
 
 pub use errors::{Fatal, StartError};
 use front::{Front, serve};
-pub use options::ServerOptions;
+pub use options::{Batching, ServerOptions};
 pub use restore::{Restored, restore};
 use threads::spawn;
 

@@ -151,6 +151,18 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// To a read under a lease that was over when the answer was there.
+    #[must_use]
+    pub fn lease_is_over() -> Answer {
+        Answer::Refused {
+            definite: true,
+            code: RefusalCode::LeaseOver,
+            message: "the lease was over when the answer was there",
+        }
+    }
+}
+
 /// A look at a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {

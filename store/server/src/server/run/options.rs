@@ -62,6 +62,35 @@ pub struct ServerOptions {
     pub snapshots: SnapshotPolicy,
     /// See [`Config::kept_entries`].
     pub kept_entries: u64,
+    /// How much travels and waits at a time.
+    pub batching: Batching,
+}
+
+/// How much travels and waits at a time: the same names in [`Config`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// See [`Config::max_batch_entries`].
+    pub max_batch_entries: usize,
+    /// See [`Config::max_batch_bytes`].
+    pub max_batch_bytes: usize,
+    /// See [`Config::max_inflight_batches`].
+    pub max_inflight_batches: usize,
+    /// See [`Config::snapshot_chunk_bytes`].
+    pub snapshot_chunk_bytes: u64,
+    /// See [`Config::max_pending`].
+    pub max_pending: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Batching {
+        Batching {
+            max_batch_entries: 1024,
+            max_batch_bytes: 1024 * 1024,
+            max_inflight_batches: 16,
+            snapshot_chunk_bytes: 1024 * 1024,
+            max_pending: 8192,
+        }
+    }
 }
 
 impl ServerOptions {
@@ -91,6 +120,7 @@ impl ServerOptions {
             security: Security::default(),
             snapshots: SnapshotPolicy::default(),
             kept_entries: 5000,
+            batching: Batching::default(),
         }
     }
 
@@ -121,12 +151,12 @@ impl ServerOptions {
             initial: self.initial_membership(),
             election_timeout_ms: self.election_timeout_ms,
             heartbeat_interval_ms: self.heartbeat_interval_ms,
-            max_batch_entries: 1024,
-            max_batch_bytes: 1024 * 1024,
-            max_inflight_batches: 16,
+            max_batch_entries: self.batching.max_batch_entries,
+            max_batch_bytes: self.batching.max_batch_bytes,
+            max_inflight_batches: self.batching.max_inflight_batches,
             kept_entries: self.kept_entries,
-            snapshot_chunk_bytes: 1024 * 1024,
-            max_pending: 8192,
+            snapshot_chunk_bytes: self.batching.snapshot_chunk_bytes,
+            max_pending: self.batching.max_pending,
             pre_vote: self.pre_vote,
             check_quorum: self.check_quorum,
             election_handicap: self.election_handicap,

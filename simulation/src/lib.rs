@@ -1,0 +1,32 @@
+//! The same store, workloads, generators, schedules of faults and checkers as on real machines, with network, disks and clocks
+//! simulated in one thread, from one seed. A run is a function of its configuration: the same history, byte for byte, on any
+//! machine.
+//!
+//! - [`mod@run`]: the phases of a run, and what comes of it;
+//! - [`world`]: time, machines, links and clients; [`queue`]: what will happen;
+//! - [`node`]: a machine and the process on it; [`clock`], [`network`], [`environment`]: what it stands on;
+//! - [`clients`], `interpreter`: generators and the store's client logic;
+//! - `faults`: the nemesis;
+//! - [`oracles`]: what must hold at every step;
+//! - [`trace`]: what passed between the nodes, for a picture.
+//!
+//! What it is not: a second implementation of anything. The replica, the log, the snapshot files, the client's logic, the
+//! generators, the resolution of targets and the checkers are those that real runs use.
+
+#![warn(missing_docs)]
+
+pub mod clients;
+pub mod clock;
+pub mod environment;
+mod faults;
+mod interpreter;
+pub mod network;
+pub mod node;
+pub mod oracles;
+pub mod queue;
+pub mod run;
+pub mod trace;
+pub mod world;
+
+pub use environment::Environment;
+pub use run::{Ended, Simulated, SimulationConfig, SimulationError, run};

@@ -1,0 +1,98 @@
+//! [`Trace`]: what passed between the nodes, kept for a picture.
+
+use labrys_store::raft::{Message, MessageBody};
+use serde::Serialize;
+
+/// A message from node to node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TracedMessage {
+    /// When it was sent, in the world's nanoseconds.
+    pub sent_ns: u64,
+    /// When it arrived; `None`: never.
+    pub arrived_ns: Option<u64>,
+    /// Position of the sender.
+    pub from: usize,
+    /// Position of the receiver.
+    pub to: usize,
+    /// What it says, in a few words.
+    pub label: String,
+}
+
+/// Something that happened on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TracedMark {
+    /// When, in the world's nanoseconds.
+    pub at_ns: u64,
+    /// Position of the node.
+    pub node: usize,
+    /// What, in a few words.
+    pub label: String,
+}
+
+/// What passed between the nodes, if it is kept at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Trace {
+    /// Whether it is kept.
+    #[serde(skip)]
+    pub is_kept: bool,
+    /// In the order in which they were sent.
+    pub messages: Vec<TracedMessage>,
+    /// In the order in which they happened.
+    pub marks: Vec<TracedMark>,
+}
+
+impl Trace {
+    /// A message is sent; its number.
+    pub(crate) fn sent(&mut self, sent_ns: u64, from: usize, to: usize, message: &Message) -> u64 {
+        if !self.is_kept {
+            return 0;
+        }
+        let label = label_of(message);
+        self.messages.push(TracedMessage { sent_ns, arrived_ns: None, from, to, label });
+        self.messages.len() as u64 - 1
+    }
+
+    /// It has arrived.
+    pub(crate) fn arrived(&mut self, number: u64, at_ns: u64) {
+        let message = usize::try_from(number).ok().and_then(|number| self.messages.get_mut(number));
+        if let Some(message) = message {
+            message.arrived_ns.get_or_insert(at_ns);
+        }
+    }
+
+    /// Something has happened on a node.
+    pub(crate) fn mark(&mut self, at_ns: u64, node: usize, label: &str) {
+        if self.is_kept {
+            self.marks.push(TracedMark { at_ns, node, label: label.to_owned() });
+        }
+    }
+}
+
+fn label_of(message: &Message) -> String {
+    let term = message.term;
+    match &message.body {
+        MessageBody::PreVote { .. } => format!("pre-vote for term {term}"),
+        MessageBody::PreVoteReply { granted } => {
+            format!("pre-vote {}", if *granted { "granted" } else { "refused" })
+        }
+        MessageBody::Vote { .. } => format!("vote for term {term}"),
+        MessageBody::VoteReply { granted } => {
+            format!("vote {}", if *granted { "granted" } else { "refused" })
+        }
+        MessageBody::Append { prev_index, entries, commit, .. } => match entries.last() {
+            None => format!("heartbeat, commit {commit}"),
+            Some(last) => format!("entries {}–{}, commit {commit}", prev_index.0 + 1, last.index),
+        },
+        MessageBody::AppendReply { outcome: Ok(matched), .. } => format!("has {matched}"),
+        MessageBody::AppendReply { outcome: Err(rejection), .. } => format!("lacks {}", rejection.rejected),
+        MessageBody::InstallSnapshot { snapshot, offset, data, .. } => {
+            format!("snapshot {} from {offset}, {} bytes", snapshot.index(), data.len())
+        }
+        MessageBody::SnapshotReply { index, .. } => format!("snapshot {index}: more"),
+        MessageBody::TimeoutNow => "campaign now".to_owned(),
+        MessageBody::ReadIndex { request, .. } => format!("read index? {request}"),
+        MessageBody::ReadIndexReply { index, .. } => format!("read index {index}"),
+        #[allow(unreachable_patterns, reason = "messages that are added later have a name all the same")]
+        _ => "another message".to_owned(),
+    }
+}

@@ -1,0 +1,105 @@
+//! Whole simulated runs: equal seeds give equal bytes, a correct store is never accused, each oracle fires.
+
+use std::collections::BTreeSet;
+
+use labrys_checker::Budget;
+use labrys_checker::verdict::Validity;
+use labrys_harness::config::TestOptions;
+use labrys_history::write_json_lines;
+use labrys_seed::Seed;
+use labrys_simulation::oracles::Property;
+use labrys_simulation::{Ended, Simulated, SimulationConfig, run};
+
+const ALL_FAULTS: &str =
+    r#"nemesis = ["partition", "pause", "kill", "power-cut", "network", "clock", "disk"]"#;
+
+/// How many seeds: `LABRYS_SIMULATION_SEEDS`, or the default.
+#[allow(clippy::disallowed_methods, reason = "a test may be told how long to search")]
+fn seeds(default: u64) -> u64 {
+    std::env::var("LABRYS_SIMULATION_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn config(toml: &str, seed: u64) -> SimulationConfig {
+    let text = format!("rate = 100.0\ntime-limit = \"10s\"\nnemesis-interval = \"1s\"\n{toml}");
+    let options = TestOptions::parse(&text, std::path::Path::new("test.toml")).expect("options");
+    SimulationConfig::new(options.resolve(Seed(seed)).expect("a configuration"))
+}
+
+fn simulate(toml: &str, seed: u64) -> Simulated {
+    run(&config(toml, seed), Budget::unlimited()).expect("a run")
+}
+
+fn bytes(simulated: &Simulated) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_json_lines(&mut bytes, simulated.history.events()).expect("written");
+    bytes
+}
+
+#[test]
+fn a_seed_is_the_same_history_byte_for_byte_in_any_thread() {
+    for seed in 0..5 {
+        let here = simulate(ALL_FAULTS, seed);
+        let there = std::thread::spawn(move || bytes(&simulate(ALL_FAULTS, seed))).join().expect("a run");
+        assert_eq!(bytes(&here), there, "seed {seed}");
+        assert!(here.history.events().len() > 300, "seed {seed} does too little to mean anything");
+        assert_ne!(bytes(&here), bytes(&simulate(ALL_FAULTS, seed + 1)));
+    }
+}
+
+#[test]
+fn a_correct_store_is_never_accused_whatever_befalls_it_and_every_kind_of_fault_bites() {
+    let mut bitten = BTreeSet::new();
+    let mut snapshots = 0;
+    for seed in 0..seeds(60) {
+        let simulated = simulate(ALL_FAULTS, seed);
+        let complaints: Vec<&str> =
+            simulated.verdict.checks.iter().map(|check| check.reason.as_str()).collect();
+        assert_eq!(
+            (simulated.verdict.validity, &simulated.ended),
+            (Validity::Valid, &Ended::Whole),
+            "seed {seed}: {complaints:#?}"
+        );
+        let bites = simulated.schedule.iter().filter(|fault| fault.bit);
+        bitten.extend(bites.map(|fault| fault.resolved.family().to_string()));
+        snapshots += simulated.marks.snapshots_installed;
+    }
+    let families = ["clock", "disk", "kill", "network", "partition", "pause", "power-cut"];
+    assert_eq!(bitten.iter().map(String::as_str).collect::<Vec<_>>(), families);
+    assert!(snapshots > 0, "no snapshot was ever installed");
+}
+
+/// The first seed of fifty on which an oracle sees `property` violated.
+fn first_seen(property: Property, toml: &str) -> Option<u64> {
+    (0..50).find(|seed| {
+        let simulated = simulate(toml, *seed);
+        simulated.violations.iter().any(|violation| violation.property == property)
+    })
+}
+
+#[test]
+fn every_oracle_is_shown_to_fire_by_a_defect() {
+    // That the commit index never falls has a test of its own: no defect breaks it.
+    let table = [
+        (Property::ElectionSafety, "vote-not-persisted"),
+        (Property::LogMatching, "vote-not-persisted"),
+        (Property::LeaderCompleteness, "quorum-off-by-one"),
+        (Property::StateMachineSafety, "nondeterministic-apply"),
+        (Property::DurableBeforePromised, "follower-acks-before-fsync"),
+        (Property::NothingAcknowledgedIsLost, "async-replication-ack"),
+    ];
+    assert_eq!(table.len() + 1, Property::ALL.len());
+    for (property, defect) in table {
+        let found = first_seen(property, &format!("{ALL_FAULTS}\ndefect = [\"{defect}\"]"));
+        assert!(found.is_some(), "{property}: not by {defect} in 50 seeds");
+    }
+}
+
+#[test]
+fn a_cluster_that_cannot_go_on_is_unavailable_and_not_just_invalid() {
+    let simulated = (0..50).map(|seed| simulate("nemesis = [\"disk-rot\", \"kill\"]", seed));
+    let mut unavailable = simulated.filter(|simulated| matches!(simulated.ended, Ended::Unavailable { .. }));
+    let found = unavailable.next().expect("rotten disks keep nodes from starting");
+    let check =
+        found.verdict.checks.iter().find(|check| check.checker == "available").expect("its own verdict");
+    assert_eq!(check.validity, Validity::Invalid);
+}
