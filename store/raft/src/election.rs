@@ -178,27 +178,28 @@ impl Node {
         }
     }
 
-    /// Waits for a leader, again: an election timeout, a random part of a third of it, and the handicap. The part is of twice
+    /// Waits for a leader, again: an election timeout, a random part of a quarter of it, and the handicap. The part is of twice
     /// as much after each campaign that did not find a leader, up to a whole timeout, as in the paper.
     ///
     /// Nothing but time hangs on the upper bound. The lower one is what leases and check-quorum count on (see `lease`).
     pub(crate) fn reset_election_deadline(&mut self) {
         let timeout_ms = self.config.election_timeout_ms;
         let doubled = 1_u64.checked_shl(self.fruitless_campaigns).unwrap_or(u64::MAX);
-        let spread_ms = (timeout_ms / 3).saturating_mul(doubled).clamp(1, timeout_ms);
+        let spread_ms = (timeout_ms / 4).saturating_mul(doubled).clamp(1, timeout_ms);
         let handicap_ms = timeout_ms.saturating_mul(self.config.election_handicap);
         let wait_ms = timeout_ms.saturating_add(self.random_part_of(spread_ms)).saturating_add(handicap_ms);
         self.election_deadline_ms = self.now_ms.saturating_add(wait_ms);
     }
 
-    /// Waits only as long as a campaign should take: one to two heartbeat intervals. After some fruitless ones it is not rivals
+    /// Waits only as long as a campaign should take: half a heartbeat interval to a whole one. After some fruitless ones it is not rivals
     /// that stand in the way, and this node waits like everybody else. Never later than it would have campaigned anyway.
     fn retry_soon(&mut self) {
         if !self.config.pre_vote || self.fruitless_campaigns > QUICK_CAMPAIGNS {
             return;
         }
         let interval_ms = self.config.heartbeat_interval_ms;
-        let wait_ms = interval_ms.saturating_add(self.random_part_of(interval_ms));
+        let least_ms = interval_ms.div_ceil(2);
+        let wait_ms = least_ms + self.random_part_of(least_ms);
         let soon_ms = self.now_ms.saturating_add(wait_ms);
         self.election_deadline_ms = self.election_deadline_ms.min(soon_ms);
     }

@@ -184,7 +184,7 @@ pub struct Config {
     /// node that is added later: it starts with nothing, learns everything from the log, and waits until then. What the log
     /// says later wins; so does the newest snapshot, which carries the configuration in force where it stands.
     pub initial: Membership,
-    /// A follower that hears nothing for a random time of one to four thirds of this campaigns; of one to two times this after
+    /// A follower that hears nothing for a random time of one to five quarters of this campaigns; of one to two times this after
     /// campaigns that did not find a leader.
     pub election_timeout_ms: u64,
     /// A leader sends something to every follower at least this often.

@@ -108,10 +108,10 @@ fn election_timeouts_are_random_and_within_their_bounds() {
     for seed in 0..100 {
         let mut solo = Solo::with(Config { seed, ..config(1, 3) }, 1, &[]);
         let fired = (1..=200).find(|_| !sent(&solo.pass(1)).is_empty()).expect("a timeout within 200 ms");
-        assert!((100..=133).contains(&fired), "{fired}");
+        assert!((100..125).contains(&fired), "{fired}");
         timeouts.insert(fired);
     }
-    assert!(timeouts.len() > 20, "too few different timeouts: {timeouts:?}");
+    assert!(timeouts.len() > 15, "too few different timeouts: {timeouts:?}");
     // Reference: section 5.2
 }
 
@@ -131,12 +131,12 @@ fn a_fruitless_campaign_is_repeated_soon_and_then_after_longer_and_longer_ranges
     };
     for retry in 1..=3 {
         let (least, most) = longest(retry, true);
-        assert!(least >= 20 && most <= 40, "retry {retry} after {least} to {most} ms, the interval is 20 ms");
+        assert!(least >= 10 && most <= 20, "retry {retry} after {least} to {most} ms, the interval is 20 ms");
     }
     let (least, most) = longest(4, true);
     assert!(least >= 100 && (180..200).contains(&most), "then as in the paper: {least} to {most} ms");
     // Without trial rounds each retry is a new term, which takes others' votes away: none of them comes soon.
-    for (place, limit) in [(0, 134), (1, 167), (2, 200), (5, 200)] {
+    for (place, limit) in [(0, 125), (1, 150), (2, 200), (5, 200)] {
         let (least, most) = longest(place, false);
         assert!(least >= 100 && most <= limit && most > limit - 20, "{place}: {least} to {most} ms");
     }
@@ -161,7 +161,7 @@ fn of_two_that_try_at_the_same_time_one_withdraws_and_is_not_in_the_way() {
         let expected = if withdraws { Role::Follower } else { Role::Candidate };
         assert_eq!(solo.node.status().role, expected);
         if withdraws {
-            solo.pass(40);
+            solo.pass(20);
             assert_eq!(solo.node.status().role, Role::PreCandidate);
         }
     }
