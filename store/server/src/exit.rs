@@ -15,6 +15,7 @@
 //! | 10 | the operating system refused what every program may ask for: a thread, a socket, a signal handler |
 //! | 11 | `ctl`: the store did not do it, and never will |
 //! | 12 | `ctl`: nobody knows whether the store did it or will |
+//! | 13 | `ctl`: the nodes' states differ where they must be equal |
 
 use std::process::ExitCode;
 
@@ -54,6 +55,8 @@ pub enum Exit {
     DidNotHappen = 11,
     /// Nobody knows whether the store did what it was asked.
     MayHaveHappened = 12,
+    /// The nodes' states differ.
+    Differ = 13,
 }
 
 impl From<Exit> for ExitCode {

@@ -7,6 +7,8 @@ mod common;
 use std::process::{Command, Output, Stdio};
 
 use common::Cluster;
+use labrys_store::raft::{Defect, Defects};
+use labrys_store::server::ServerOptions;
 use serde_json::{Value, json};
 
 struct Ctl {
@@ -41,6 +43,14 @@ impl Ctl {
         self.answer(arguments)["outcome"].clone()
     }
 
+    /// Each node has applied what was written before: a read by a follower waits for that.
+    fn wait_for_each_node(&self) {
+        for endpoint in self.endpoints.split(',') {
+            let node = Ctl { endpoints: endpoint.to_owned() };
+            node.answer(&["get", "any", "--read-mode", "follower"]);
+        }
+    }
+
     /// The exit code and the one line of a verb that fails.
     fn failure(&self, arguments: &[&str]) -> (i32, String) {
         let output = self.run(arguments);
@@ -52,9 +62,14 @@ impl Ctl {
 
 /// The cluster serves on the runtime's threads while this one waits for processes.
 fn with_cluster(count: u64, test: impl FnOnce(&Ctl)) {
+    with_adjusted(count, |_| {}, test);
+}
+
+/// The same, with other than the usual options.
+fn with_adjusted(count: u64, adjust: impl Fn(&mut ServerOptions) + 'static, test: impl FnOnce(&Ctl)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let cluster = runtime.block_on(async {
-        let cluster = Cluster::start(count);
+        let cluster = Cluster::start_adjusted(count, adjust);
         cluster.leader().await;
         cluster
     });
@@ -163,4 +178,155 @@ fn what_fails_is_one_line_and_its_exit_code_says_what_is_known() {
     let nowhere = Ctl { endpoints: "nowhere".to_owned() };
     let (code, text) = nowhere.failure(&["get", "x"]);
     assert!(code == 2 && text.contains("host:port"), "{code}: {text}");
+}
+
+/// What each node answered, in the order of their ids.
+fn of_each(answer: &Value, count: usize) -> Vec<Value> {
+    let nodes = answer["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), count, "{answer}");
+    nodes.iter().map(|node| node["answer"].clone()).collect()
+}
+
+#[test]
+fn status_tells_of_each_node_whichever_is_asked() {
+    with_cluster(3, |ctl| {
+        ctl.outcome(&["put", "x", "1"]);
+        let one = Ctl { endpoints: ctl.endpoints.split(',').next().unwrap().to_owned() };
+        let answer = one.answer(&["status", "--json"]);
+        let nodes = of_each(&answer, 3);
+        let ids: Vec<&Value> = nodes.iter().map(|node| &node["node"]).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        for node in &nodes {
+            assert_eq!(
+                (&node["leader"], &node["term"]),
+                (&nodes[0]["leader"], &nodes[0]["term"]),
+                "{answer}"
+            );
+            assert!(node["digest_at_index"].is_u64(), "at the index that all have applied: {node}");
+            assert_eq!(node["digest_at_index"], nodes[0]["digest_at_index"], "{answer}");
+            let storage = &node["storage"];
+            assert_eq!(
+                (&storage["snapshot_index"], &storage["first_index"]),
+                (&json!(0), &json!(1)),
+                "{storage}"
+            );
+            assert!(storage["log_bytes"].as_u64() > Some(0), "{storage}");
+            assert_eq!(storage["cluster"], nodes[0]["storage"]["cluster"]);
+            let modes = json!(["log", "read-index", "follower", "lease", "local"]);
+            assert_eq!(storage["read_modes"], modes);
+        }
+    });
+}
+
+#[test]
+fn a_node_that_is_down_is_named_by_status_and_the_others_are_shown() {
+    with_cluster(1, |ctl| {
+        assert!(ctl.answer(&["members", "add", "2", "127.0.0.1:1"])["index"].is_u64());
+        let output = ctl.run(&["status", "--json"]);
+        let (shown, told) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("127.0.0.1:1") && told.trim_end().lines().count() == 1, "{told}");
+        let nodes = serde_json::from_str::<Value>(&shown).unwrap()["nodes"].clone();
+        assert_eq!(
+            (&nodes[0]["answer"]["node"], nodes[1]["error"].is_string()),
+            (&json!(1), true),
+            "{nodes}"
+        );
+    });
+}
+
+#[test]
+fn a_snapshot_is_taken_by_each_node_and_contains_what_was_applied() {
+    with_cluster(3, |ctl| {
+        ctl.outcome(&["put", "x", "1"]);
+        ctl.wait_for_each_node();
+        let applied = |answer: &Value| -> Vec<u64> {
+            of_each(answer, 3).iter().map(|node| node["applied_index"].as_u64().unwrap()).collect()
+        };
+        let before = applied(&ctl.answer(&["status"]));
+        let taken = of_each(&ctl.answer(&["snapshot"]), 3);
+        let after = of_each(&ctl.answer(&["status"]), 3);
+        for ((taken, before), after) in taken.iter().zip(before).zip(after) {
+            assert!(taken["index"].as_u64() >= Some(before), "{taken}, applied was {before}");
+            assert!(taken["length_bytes"].as_u64() > Some(0), "{taken}");
+            assert_eq!(after["storage"]["snapshot_index"], taken["index"]);
+            assert_eq!(after["storage"]["snapshot_bytes"], taken["length_bytes"]);
+        }
+        // Nothing has changed since: the one that is there does.
+        assert_eq!(of_each(&ctl.answer(&["snapshot"]), 3), taken);
+    });
+}
+
+#[test]
+fn defrag_frees_what_a_snapshot_stands_for_and_nothing_is_lost() {
+    let adjust = |options: &mut ServerOptions| options.kept_entries = 0;
+    with_adjusted(1, adjust, |ctl| {
+        let value = "v".repeat(50_000);
+        for key in ["a", "b", "c", "d"] {
+            ctl.outcome(&["put", key, &value]);
+        }
+        let freed = of_each(&ctl.answer(&["defrag"]), 1).remove(0);
+        let number = |name: &str| freed[name].as_u64().unwrap();
+        assert!(number("freed_bytes") > 200_000, "{freed}");
+        assert_eq!(number("log_bytes_before") - number("log_bytes_after"), number("freed_bytes"));
+        let status = of_each(&ctl.answer(&["status"]), 1).remove(0);
+        assert_eq!(status["storage"]["snapshot_index"], freed["snapshot_index"]);
+        assert_eq!(ctl.answer(&["get", "c"])["record"]["value"], json!(value));
+        assert_eq!(ctl.outcome(&["put", "e", "1"]), "put");
+    });
+}
+
+#[test]
+fn hashes_at_a_revision_are_equal_on_all_nodes_and_tell_revisions_apart() {
+    with_cluster(3, |ctl| {
+        ctl.outcome(&["put", "x", "1"]);
+        ctl.outcome(&["put", "y", "2"]);
+        ctl.wait_for_each_node();
+        let hashes = |revision: &str| {
+            let nodes = of_each(&ctl.answer(&["hash-at-revision", revision]), 3);
+            assert!(nodes.iter().all(|node| *node == nodes[0]), "{nodes:?}");
+            nodes[0]["hash"].clone()
+        };
+        let (first, second) = (hashes("1"), hashes("2"));
+        assert_eq!((&first["key_count"], &second["key_count"]), (&json!(1), &json!(2)));
+        assert_ne!(first["hash"], second["hash"]);
+        let future = ctl.run(&["hash-at-revision", "9"]);
+        let told = String::from_utf8(future.stderr).unwrap();
+        assert_eq!(future.status.code(), Some(1), "{told}");
+        assert!(told.contains("has got to revision 2 only"), "{told}");
+    });
+}
+
+#[test]
+fn nodes_that_have_diverged_are_found_by_hash_and_by_status_with_exit_code_13() {
+    let adjust = |options: &mut ServerOptions| {
+        options.defects = Defects::NONE.with(Defect::NondeterministicApply);
+    };
+    with_adjusted(3, adjust, |ctl| {
+        ctl.outcome(&["put", "x", "1"]);
+        ctl.wait_for_each_node();
+        for arguments in [&["hash-at-revision", "1"][..], &["status"]] {
+            let output = ctl.run(arguments);
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(13), "{arguments:?}: {told}");
+            assert!(told.contains("have diverged"), "{told}");
+            assert!(!output.stdout.is_empty(), "what they are is shown");
+        }
+    });
+}
+
+#[test]
+fn a_key_is_read_in_every_mode() {
+    with_cluster(1, |ctl| {
+        ctl.outcome(&["put", "x", "1"]);
+        for mode in ["log", "read-index", "follower", "lease", "local"] {
+            let read = ctl.answer(&["get", "x", "--read-mode", mode]);
+            assert_eq!(read["record"]["value"], "1", "{mode}");
+            let read = ctl.answer(&["range", "--read-mode", mode]);
+            assert_eq!(read["range"]["items"][0]["key"], "x", "{mode}");
+        }
+        let (code, text) = ctl.failure(&["get", "x", "--read-mode", "guess"]);
+        assert!(code == 2 && text.contains("read-index"), "{code}: {text}");
+    });
 }

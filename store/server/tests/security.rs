@@ -260,3 +260,39 @@ fn the_token_is_in_no_log_line_and_no_debug_text() {
     let shown: Vec<&String> = lines.iter().filter(|line| line.contains(SECRET)).collect();
     assert!(lines.len() > 50 && shown.is_empty(), "{} lines: {shown:?}", lines.len());
 }
+
+/// Each kind of verb goes by a connection of its own: keys, members, each node.
+#[test]
+fn ctl_reaches_nodes_by_tls_and_token_with_each_kind_of_verb_and_not_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path(), "authority");
+    let token = Some(written(directory.path(), "token", SECRET));
+    let node = SecurityFiles { token_file: token.clone(), ..authority.sign("node", &["127.0.0.1"]) };
+    let user = SecurityFiles { token_file: token, ..authority.sign("user", &[]) };
+    let without_token = SecurityFiles { token_file: None, ..user.clone() };
+    let nodes = Nodes::start(&[&node]);
+    nodes.processes[0].event("leader");
+    let ctl = |files: &SecurityFiles, timeout: &str, verb: &[&str]| {
+        let mut command = binary();
+        command.args(["ctl", "--timeout-ms", timeout, "--endpoints", &nodes.addresses[0]]);
+        command.args(flags(files)).args(verb).output().unwrap()
+    };
+    for verb in [
+        &["put", "x", "1"][..],
+        &["get", "x"],
+        &["watch", "--from", "1", "--count", "1"],
+        &["members", "list"],
+        &["transfer-leader", "1"],
+        &["status"],
+        &["snapshot"],
+        &["defrag"],
+        &["hash-at-revision", "1"],
+    ] {
+        let done = ctl(&user, "30000", verb);
+        assert!(done.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(!done.stdout.is_empty(), "{verb:?}");
+        let refused = ctl(&without_token, "500", verb);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && told.contains("token"), "{verb:?}: {told}");
+    }
+}

@@ -110,6 +110,7 @@ mod tests {
             key_count: 0,
             session_count: 0,
             version: String::new(),
+            storage: labrys_store::client::StorageStatus::default(),
         })
     }
 

@@ -8,6 +8,7 @@
 //! - [`watch`]: watching keys;
 //! - [`transport`]: that state machine on tonic;
 //! - [`admin`]: changing the cluster;
+//! - [`maintenance`]: what a node does with its own files when asked;
 //! - [`status`]: looking at nodes.
 
 #[allow(clippy::disallowed_methods)] // It owns a clock.
@@ -15,6 +16,7 @@ pub mod admin;
 pub mod errors;
 pub mod interactive;
 pub mod logic;
+pub mod maintenance;
 pub mod operations;
 pub mod refusals;
 pub mod status;
@@ -27,7 +29,8 @@ pub use admin::{AdminError, AdminSession, Member, Members};
 pub use errors::{AttemptError, ClientError};
 pub use interactive::InteractiveTransaction;
 pub use logic::{ClientOptions, Success, Written};
+pub use maintenance::{Defragmented, HashOutcome, MaintenanceClient, MaintenanceError, SnapshotTaken};
 pub use operations::{Acquired, CompareAndSet, Transacted, prefix};
-pub use status::{LeaderChangeSeen, NodeStatus, StatusClient, StatusError};
+pub use status::{LeaderChangeSeen, NodeStatus, StatusClient, StatusError, StorageStatus};
 pub use transport::{AddressError, StoreClient};
 pub use watch::{Watch, WatchEnd, WatchEvent};

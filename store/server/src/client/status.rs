@@ -48,6 +48,25 @@ pub struct NodeStatus {
     pub session_count: u64,
     /// The program's version.
     pub version: String,
+    /// Its files, and how it can be read.
+    pub storage: StorageStatus,
+}
+
+/// What a node says about its files, and how it can be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StorageStatus {
+    /// The last entry in its newest snapshot; 0: there is none.
+    pub snapshot_index: u64,
+    /// The size of that snapshot.
+    pub snapshot_bytes: u64,
+    /// The size of its log.
+    pub log_bytes: u64,
+    /// The first entry of its log in memory.
+    pub first_index: u64,
+    /// By which names reads can be asked for.
+    pub read_modes: Vec<String>,
+    /// Its cluster; `None`: it waits to join one.
+    pub cluster: Option<String>,
 }
 
 /// A node learned of a leader, or that there is none.
@@ -133,6 +152,15 @@ fn from_reply(reply: api::StatusReply) -> Result<NodeStatus, String> {
         leader: (change.leader_id != 0).then_some(change.leader_id),
         uptime_ms: change.uptime_ms,
     });
+    let modes = reply.read_modes.iter().filter_map(|mode| api::members::read_mode(*mode).ok());
+    let storage = StorageStatus {
+        snapshot_index: reply.snapshot_index,
+        snapshot_bytes: reply.snapshot_bytes,
+        log_bytes: reply.log_bytes,
+        first_index: reply.first_index,
+        read_modes: modes.map(|mode| mode.to_string()).collect(),
+        cluster: Some(reply.cluster_id).filter(|cluster| !cluster.is_empty()),
+    };
     Ok(NodeStatus {
         node: reply.node_id,
         role,
@@ -151,5 +179,6 @@ fn from_reply(reply: api::StatusReply) -> Result<NodeStatus, String> {
         key_count: reply.key_count,
         session_count: reply.session_count,
         version: reply.version,
+        storage,
     })
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
+use labrys_raft::ReadMode;
 use serde_json::json;
 
 use super::{CtlError, Session, show, txn};
@@ -18,6 +19,9 @@ pub enum DataVerb {
         /// The state to read [default: the latest].
         #[arg(long)]
         revision: Option<u64>,
+        /// How: log, read-index, follower, lease or local (which may be out of date) [default: read-index].
+        #[arg(long, value_name = "MODE")]
+        read_mode: Option<ReadMode>,
     },
     /// Read keys in order.
     Range {
@@ -30,6 +34,9 @@ pub enum DataVerb {
         /// The state to read [default: the latest].
         #[arg(long)]
         revision: Option<u64>,
+        /// How: log, read-index, follower, lease or local (which may be out of date) [default: read-index].
+        #[arg(long, value_name = "MODE")]
+        read_mode: Option<ReadMode>,
     },
     /// Set a key.
     Put {
@@ -188,7 +195,7 @@ pub enum LockVerb {
 
 /// What a verb asks of the store.
 enum Asked {
-    Read(Query),
+    Read(Query, Option<ReadMode>),
     Write(Operation),
     Watch { range: RangeQuery, from: Option<Revision>, count: Option<u64> },
 }
@@ -198,11 +205,11 @@ impl DataVerb {
         let revision = |revision: Option<u64>| revision.map(Revision);
         let step = |step| Asked::Write(Operation::Step(step));
         Ok(match self {
-            DataVerb::Get { key, revision: at } => {
-                Asked::Read(Query::Get { key: key.into(), revision: revision(at) })
+            DataVerb::Get { key, revision: at, read_mode } => {
+                Asked::Read(Query::Get { key: key.into(), revision: revision(at) }, read_mode)
             }
-            DataVerb::Range { keys, limit, revision: at } => {
-                Asked::Read(Query::Range { range: keys.query(limit), revision: revision(at) })
+            DataVerb::Range { keys, limit, revision: at, read_mode } => {
+                Asked::Read(Query::Range { range: keys.query(limit), revision: revision(at) }, read_mode)
             }
             DataVerb::Put { key, value, lease } => {
                 step(Step::Put { key: key.into(), value: value.into(), lease: lease.map(LeaseId) })
@@ -230,12 +237,13 @@ impl DataVerb {
     /// Carries it out.
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), CtlError> {
         match self.asked()? {
-            Asked::Read(query) => {
-                let reading = session.client()?.read(query, session.timeout).await?;
+            Asked::Read(query, read_mode) => {
+                let reading =
+                    session.client(read_mode.unwrap_or_default())?.read(query, session.timeout).await?;
                 session.print(&show::reading(&reading))
             }
             Asked::Write(operation) => {
-                let written = session.client()?.write(operation, session.timeout).await?;
+                let written = session.client(ReadMode::default())?.write(operation, session.timeout).await?;
                 session.print(&show::written(&written))
             }
             Asked::Watch { range, from, count } => watch(session, range, from, count).await,
@@ -249,7 +257,7 @@ impl LeaseVerb {
             LeaseVerb::Grant { ttl_ms } => Asked::Write(Operation::GrantLease { ttl_ms }),
             LeaseVerb::Renew { lease } => Asked::Write(Operation::RenewLease { lease: LeaseId(lease) }),
             LeaseVerb::Revoke { lease } => Asked::Write(Operation::RevokeLease { lease: LeaseId(lease) }),
-            LeaseVerb::Show { lease } => Asked::Read(Query::Lease { lease: LeaseId(lease) }),
+            LeaseVerb::Show { lease } => Asked::Read(Query::Lease { lease: LeaseId(lease) }, None),
         }
     }
 }
@@ -263,7 +271,7 @@ impl LockVerb {
             LockVerb::Release { name, token } => {
                 Asked::Write(Operation::ReleaseLock { name: name.into(), token: LockToken(token) })
             }
-            LockVerb::Show { name } => Asked::Read(Query::Lock { name: name.into() }),
+            LockVerb::Show { name } => Asked::Read(Query::Lock { name: name.into() }, None),
         }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! - [`data`]: the verbs of the data model;
 //! - [`members`]: members of the cluster, and who leads it;
+//! - [`nodes`]: what is asked of each node by itself;
 //! - [`txn`]: the conditions and steps of a transaction as text;
 //! - `show`: answers as JSON.
 //!
@@ -13,6 +14,7 @@
 
 pub mod data;
 pub mod members;
+pub mod nodes;
 mod show;
 pub mod txn;
 
@@ -20,6 +22,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use labrys_raft::ReadMode;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -53,6 +56,9 @@ pub enum Verb {
     /// Members and leadership.
     #[command(flatten)]
     Cluster(members::ClusterVerb),
+    /// Each node's own.
+    #[command(flatten)]
+    Nodes(nodes::NodesVerb),
 }
 
 /// A verb was not carried out.
@@ -76,6 +82,12 @@ pub enum CtlError {
     /// The watch ended.
     #[error(transparent)]
     Watch(#[from] WatchEnd),
+    /// Not all nodes have answered as they should. What they did answer was printed.
+    #[error("{0}")]
+    Nodes(String),
+    /// The nodes' states differ where they must not. What they are was printed.
+    #[error("{0}")]
+    Differ(String),
     /// The answer cannot be printed.
     #[error("cannot print the answer: {0}")]
     Output(#[from] std::io::Error),
@@ -89,7 +101,8 @@ impl From<&CtlError> for Exit {
             CtlError::Client(ClientError { definite: false, .. }) => Exit::MayHaveHappened,
             CtlError::Admin(AdminError { definite: true, .. }) => Exit::DidNotHappen,
             CtlError::Admin(AdminError { definite: false, .. }) => Exit::MayHaveHappened,
-            CtlError::Watch(_) | CtlError::Output(_) => Exit::Other,
+            CtlError::Differ(_) => Exit::Differ,
+            CtlError::Nodes(_) | CtlError::Watch(_) | CtlError::Output(_) => Exit::Other,
         }
     }
 }
@@ -104,8 +117,9 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn client(&self) -> Result<StoreClient, AddressError> {
-        let options = ClientOptions { security: self.security.clone(), ..ClientOptions::default() };
+    fn client(&self, read_mode: ReadMode) -> Result<StoreClient, AddressError> {
+        let options =
+            ClientOptions { security: self.security.clone(), read_mode, ..ClientOptions::default() };
         StoreClient::connect(self.endpoints.to_vec(), 0, options)
     }
 
@@ -129,5 +143,6 @@ pub async fn run(arguments: CtlArguments, out: &mut dyn Write) -> Result<(), Ctl
     match arguments.verb {
         Verb::Data(verb) => verb.run(&mut session).await,
         Verb::Cluster(verb) => verb.run(&mut session).await,
+        Verb::Nodes(verb) => verb.run(&mut session).await,
     }
 }

@@ -19,6 +19,7 @@
 pub mod command;
 mod digest;
 mod keys;
+mod keys_hash;
 mod leases;
 mod locks;
 pub mod outcome;
@@ -37,6 +38,7 @@ pub use command::{
 };
 pub use digest::Digests;
 pub use keys::{Change, MAX_RANGE_ITEMS, RevisionChanges};
+pub use keys_hash::KeysHash;
 pub(crate) use outcome::RECORD_BYTES;
 pub use outcome::{Done, LockHolder, Outcome, RangeResult, Record, RevisionProblem, StepProblem, StepResult};
 pub use query::{ChangeBatch, Found, LeaseView, Query, Reading};

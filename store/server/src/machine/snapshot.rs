@@ -180,6 +180,10 @@ impl State {
 }
 
 impl MachineSnapshot {
+    pub(super) fn keys(&self) -> &super::keys::Keys {
+        &self.state.keys
+    }
+
     /// Index of the last entry that it contains.
     #[must_use]
     pub fn applied(&self) -> LogIndex {

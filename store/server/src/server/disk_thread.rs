@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use labrys_raft::{LogIndex, PersistBatch, Sequence};
+use tokio::sync::oneshot;
 
 use super::metrics::Metrics;
 use crate::wal::{Wal, WalError};
@@ -18,7 +19,16 @@ struct Queue {
     batches: Vec<PersistBatch>,
     /// The log up to here is not needed any more.
     compact_up_to: LogIndex,
+    /// Who waits for the log to be as small as it can be.
+    shrinking: Vec<oneshot::Sender<()>>,
     stop: bool,
+}
+
+/// What is to be done next.
+struct Work {
+    batches: Vec<PersistBatch>,
+    compact_up_to: LogIndex,
+    shrinking: Vec<oneshot::Sender<()>>,
 }
 
 /// What the node loop and the disk thread share.
@@ -27,6 +37,7 @@ pub struct DiskQueue {
     queue: Mutex<Queue>,
     filled: Condvar,
     persisted: AtomicU64,
+    log_bytes: AtomicU64,
     /// Where writes are measured, if they are.
     pub(super) metrics: OnceLock<Arc<Metrics>>,
 }
@@ -62,6 +73,21 @@ impl DiskQueue {
         self.filled.notify_one();
     }
 
+    /// Begins a new segment and drops all that are not needed. Gives a receiver that is told when it is done.
+    #[must_use]
+    pub fn shrink(&self) -> oneshot::Receiver<()> {
+        let (done, told) = oneshot::channel();
+        self.lock().shrinking.push(done);
+        self.filled.notify_one();
+        told
+    }
+
+    /// The size of the log's files.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes.load(Ordering::Relaxed)
+    }
+
     /// Ends the thread, once everything that waits has been written.
     pub fn stop(&self) {
         self.lock().stop = true;
@@ -83,37 +109,53 @@ impl DiskQueue {
         Sequence(self.persisted.load(Ordering::Acquire))
     }
 
-    /// Waits for batches, or for another place up to which to compact; `None` when there is neither and the end has been asked
-    /// for.
-    fn take(&self, compacted: LogIndex) -> Option<(Vec<PersistBatch>, LogIndex)> {
+    /// Waits until there is something to do; `None` when there is nothing and the end has been asked for. With `more` left of
+    /// what was asked for before, it does not wait.
+    fn take(&self, compacted: LogIndex, more: bool) -> Option<Work> {
         let mut queue = self.lock();
-        while queue.batches.is_empty() && queue.compact_up_to <= compacted {
+        while !more
+            && queue.batches.is_empty()
+            && queue.shrinking.is_empty()
+            && queue.compact_up_to <= compacted
+        {
             if queue.stop {
                 return None;
             }
             queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        Some((mem::take(&mut queue.batches), queue.compact_up_to))
+        let (batches, shrinking) = (mem::take(&mut queue.batches), mem::take(&mut queue.shrinking));
+        Some(Work { batches, compact_up_to: queue.compact_up_to, shrinking })
     }
 }
 
 /// The body of the thread. `wake` is called after each group. Ends with the first error: after it, nothing is known about
 /// the disk any more.
 pub fn run(mut wal: Wal, queue: &DiskQueue, wake: impl Fn()) -> Result<(), WalError> {
+    let note_size = |wal: &Wal| queue.log_bytes.store(wal.bytes(), Ordering::Relaxed);
+    note_size(&wal);
     let mut compacted = LogIndex(0);
-    while let Some((group, compact_up_to)) = queue.take(compacted) {
-        if let Some(last) = group.last() {
-            let mut write = || wal.write(&group);
+    let mut more = false;
+    while let Some(Work { batches, compact_up_to, shrinking }) = queue.take(compacted, more) {
+        if let Some(last) = batches.last() {
+            let mut write = || wal.write(&batches);
             match queue.metrics.get() {
-                Some(metrics) => metrics.log_write(&group, write)?,
+                Some(metrics) => metrics.log_write(&batches, write)?,
                 None => write()?,
             }
             queue.persisted.store(last.sequence.0, Ordering::Release);
             wake();
         }
-        if compact_up_to > compacted {
+        // One segment at a time: a group that has come meanwhile waits for the removal of one large file, not of all.
+        more = wal.compact_one(compact_up_to)?;
+        compacted = compact_up_to;
+        if !shrinking.is_empty() {
+            wal.rotate()?;
             wal.compact(compact_up_to)?;
-            compacted = compact_up_to;
+        }
+        note_size(&wal);
+        // Who does not wait any more need not be told.
+        for waiting in shrinking {
+            let _ = waiting.send(());
         }
     }
     Ok(())

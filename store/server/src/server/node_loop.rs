@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
 use std::time::{Duration, Instant};
 
-use labrys_raft::{Message, NodeId, Role, Sequence, Term, Token};
+use labrys_raft::{LogIndex, Message, NodeId, Role, Sequence, Term, Token};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -68,6 +68,7 @@ pub struct NodeLoop {
     waiting: HashMap<Token, Reply>,
     revisions: watch::Sender<Revision>,
     leader_known: watch::Sender<bool>,
+    snapshot_index: watch::Sender<LogIndex>,
     counters: LoopCounters,
     known_leader: Option<(Term, Option<NodeId>)>,
     leader_changes: VecDeque<LeaderChange>,
@@ -104,6 +105,7 @@ impl NodeLoop {
         let (sender, queue) = sync_channel(QUEUE_INPUTS);
         let (revisions, seen_revisions) = watch::channel(parts.replica.revision());
         let (leader_known, seen_leader_known) = watch::channel(false);
+        let (snapshot_index, seen_snapshot_index) = watch::channel(parts.replica.raft_status().snapshot);
         let node_loop = NodeLoop {
             id: parts.id,
             replica: parts.replica,
@@ -121,13 +123,20 @@ impl NodeLoop {
             waiting: HashMap::new(),
             revisions,
             leader_known,
+            snapshot_index,
             counters: LoopCounters::default(),
             known_leader: None,
             leader_changes: VecDeque::new(),
             inputs: Vec::new(),
             outputs: Vec::new(),
         };
-        (node_loop, NodeHandle { queue: sender, revisions: seen_revisions, leader_known: seen_leader_known })
+        let handle = NodeHandle {
+            queue: sender,
+            revisions: seen_revisions,
+            leader_known: seen_leader_known,
+            snapshot_index: seen_snapshot_index,
+        };
+        (node_loop, handle)
     }
 
     /// The body of the thread.
@@ -163,6 +172,9 @@ impl NodeLoop {
             if let Some(end) = self.carry_out() {
                 return end;
             }
+            // After what follows from it is on its way.
+            let snapshot = self.replica.raft_status().snapshot;
+            self.snapshot_index.send_if_modified(|index| std::mem::replace(index, snapshot) != snapshot);
             if stop {
                 // Those that wait learn it from their senders' end.
                 return LoopEnd::Stopped;
@@ -209,6 +221,7 @@ impl NodeLoop {
                         link_queues: self.links.iter().map(|(peer, link)| (*peer, link.waiting())).collect(),
                         ..self.counters.clone()
                     },
+                    log_bytes: self.disk.log_bytes(),
                 });
             }
             LoopInput::WatchFrom { asked, reply } => {
@@ -217,6 +230,8 @@ impl NodeLoop {
             LoopInput::Changes(AskedChanges { from, range, max_revisions, max_bytes, reply }) => {
                 let _ = reply.send(self.replica.changes(from, &range, max_revisions, max_bytes));
             }
+            LoopInput::TakeSnapshot { reply } => drop(reply.send(self.replica.ask_for_snapshot())),
+            LoopInput::Frozen { reply } => drop(reply.send(self.replica.frozen())),
             LoopInput::Snapshot(event) => self.inputs.push(ReplicaInput::Snapshot(event)),
             LoopInput::Wake => {}
             LoopInput::Stop => return true,

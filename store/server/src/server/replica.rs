@@ -348,6 +348,7 @@ impl Replica {
             digest: self.machine.digest(self.machine.applied()).unwrap_or_default(),
             digest_at_index: digest_at_index.and_then(|index| self.machine.digest(index)),
             first_digest: self.machine.first_digest(),
+            snapshot_bytes: self.snapshot_bytes(),
             key_count: self.machine.key_count(),
             session_count: self.machine.session_count(),
             state_bytes: self.machine.state_bytes(),

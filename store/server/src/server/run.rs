@@ -127,6 +127,8 @@ impl Server {
             id,
             handle: handle.clone(),
             addresses,
+            disk: Arc::clone(&disk),
+            lease_reads: options.lease_reads,
             belonging,
             defects: options.defects,
             admission: Arc::clone(&admission),

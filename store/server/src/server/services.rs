@@ -12,7 +12,8 @@ use tracing::{info, warn};
 
 use super::addresses::Addresses;
 use super::answers::{self, Answered, Declined, foreign_answer};
-use super::cluster::Belonging;
+use super::cluster::{Belonging, Claim};
+use super::disk_thread::DiskQueue;
 use super::limits::Admission;
 use super::links;
 use super::metrics::Refusals;
@@ -24,6 +25,7 @@ use crate::machine::{Command, Done, Found, Operation, Placement, Query, Reading,
 
 mod data;
 mod kv;
+mod maintenance;
 mod members;
 mod watch;
 
@@ -41,6 +43,10 @@ pub struct ServiceParts {
     pub handle: NodeHandle,
     /// Where the nodes are reached.
     pub addresses: Addresses,
+    /// Where the log is written.
+    pub disk: Arc<DiskQueue>,
+    /// Whether reads are answered under a lease if they ask for it.
+    pub lease_reads: bool,
     /// Whose messages are taken.
     pub belonging: Arc<Belonging>,
     /// Bugs switched on.
@@ -265,6 +271,27 @@ impl api::admin_server::Admin for Services {
         Services::transfer_leadership(self, request).await
     }
 
+    async fn take_snapshot(
+        &self,
+        request: Request<api::TakeSnapshotRequest>,
+    ) -> Result<Response<api::TakeSnapshotReply>, Status> {
+        Services::take_snapshot(self, request).await
+    }
+
+    async fn defragment(
+        &self,
+        request: Request<api::DefragmentRequest>,
+    ) -> Result<Response<api::DefragmentReply>, Status> {
+        Services::defragment(self, request).await
+    }
+
+    async fn hash_at_revision(
+        &self,
+        request: Request<api::HashAtRevisionRequest>,
+    ) -> Result<Response<api::HashAtRevisionReply>, Status> {
+        Services::hash_at_revision(self, request).await
+    }
+
     async fn status(
         &self,
         request: Request<api::StatusRequest>,
@@ -297,6 +324,19 @@ impl api::admin_server::Admin for Services {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             key_count: status.replica.key_count as u64,
             session_count: status.replica.session_count as u64,
+            snapshot_index: raft.snapshot.0,
+            snapshot_bytes: status.replica.snapshot_bytes,
+            log_bytes: status.log_bytes,
+            first_index: raft.first_index.0,
+            read_modes: ReadMode::ALL
+                .iter()
+                .filter(|mode| **mode != ReadMode::Lease || self.shared.node.lease_reads)
+                .map(|mode| api::ReadMode::from(*mode).into())
+                .collect(),
+            cluster_id: match self.shared.node.belonging.claim() {
+                Claim::Member(cluster) => cluster.to_string(),
+                Claim::Joining => String::new(),
+            },
         }))
     }
 }
@@ -386,7 +426,7 @@ mod tests {
             clock: Clock::start(),
         });
         let waker = handle.clone();
-        let queue = Arc::clone(&disk);
+        let (queue, disk_of_services) = (Arc::clone(&disk), Arc::clone(&disk));
         let thread = std::thread::spawn(move || disk_thread::run(wal, &queue, || waker.wake()));
         let end_disk = move || {
             disk.abandon();
@@ -396,7 +436,18 @@ mod tests {
         let admission = Admission::new(Limits::default());
         let belonging = Arc::new(Belonging::new(None, Box::new(|_| Ok(()))));
         let (id, addresses, defects) = (NodeId(1), Addresses::default(), Defects::NONE);
-        (Services::new(ServiceParts { id, handle, addresses, belonging, defects, admission }), end_disk)
+        let lease_reads = false;
+        let services = Services::new(ServiceParts {
+            id,
+            handle,
+            addresses,
+            disk: disk_of_services,
+            lease_reads,
+            belonging,
+            defects,
+            admission,
+        });
+        (services, end_disk)
     }
 
     async fn put(services: &Services, sequence: u64, timeout: Option<&'static str>) -> PutOutcome {

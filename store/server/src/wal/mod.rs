@@ -154,18 +154,44 @@ impl Wal {
 
     /// Drops the segments whose entries are all at or below `up_to`, which a durable snapshot contains.
     pub fn compact(&mut self, up_to: LogIndex) -> Result<(), WalError> {
+        while self.compact_one(up_to)? {}
+        Ok(())
+    }
+
+    /// Drops the oldest of these segments; false: there is none. For who has something to do in between: removing a large
+    /// file takes a while.
+    pub fn compact_one(&mut self, up_to: LogIndex) -> Result<bool, WalError> {
         if self.failed {
             return Err(WalError::FailedBefore);
         }
-        while let Some(oldest) = self.closed.front().filter(|segment| segment.last_index <= up_to) {
-            self.failed = true;
-            let name = oldest.name.clone();
-            self.disk.remove(&name).map_err(|source| WalError::disk("remove", &name, source))?;
-            self.sync_directory()?;
-            self.closed.pop_front();
-            self.failed = false;
+        let Some(oldest) = self.closed.front().filter(|segment| segment.last_index <= up_to) else {
+            return Ok(false);
+        };
+        self.failed = true;
+        let name = oldest.name.clone();
+        self.disk.remove(&name).map_err(|source| WalError::disk("remove", &name, source))?;
+        self.sync_directory()?;
+        self.closed.pop_front();
+        self.failed = false;
+        Ok(true)
+    }
+
+    /// Begins a new segment, however small the present one is, so that the present one can be dropped when its entries are not needed
+    /// any more.
+    pub fn rotate(&mut self) -> Result<(), WalError> {
+        if self.failed {
+            return Err(WalError::FailedBefore);
         }
+        self.failed = true;
+        self.begin_segment()?;
+        self.failed = false;
         Ok(())
+    }
+
+    /// The size of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.closed.iter().map(|segment| segment.bytes).sum::<u64>() + self.segment.bytes
     }
 
     fn note(&mut self, batch: &PersistBatch) {

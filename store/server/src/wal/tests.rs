@@ -451,3 +451,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_log_that_is_rotated_can_be_dropped_to_its_last_segment_one_by_one_and_opens_again() {
+    let disk = SimulatedDisk::new();
+    let mut wal = open(&disk).wal;
+    for index in 1..=6 {
+        wal.write(&[batch(index, vec![entry(index, 1, 120)])]).unwrap();
+    }
+    let before = wal.bytes();
+    assert!(wal.closed.len() >= 2 && wal.bytes() > 6 * 120);
+    wal.rotate().unwrap();
+    let mut dropped = 0;
+    while wal.compact_one(LogIndex(6)).unwrap() {
+        dropped += 1;
+        assert_eq!(disk.list().unwrap().len(), wal.closed.len() + 1, "one at a time");
+    }
+    assert!(dropped >= 3 && wal.closed.is_empty() && wal.bytes() < before, "{dropped}");
+    let hard_state = wal.hard_state;
+    wal.write(&[batch(7, vec![entry(7, 1, 10)])]).unwrap();
+    assert_ne!(wal.hard_state, hard_state);
+    let bytes = wal.bytes();
+    drop(wal);
+    let opened = open(&disk);
+    assert_eq!((opened.wal.bytes(), opened.recovered.entries), (bytes, vec![entry(7, 1, 10)]));
+}

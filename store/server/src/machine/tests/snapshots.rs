@@ -96,3 +96,27 @@ proptest! {
         prop_assert_eq!(again, bytes, "what was frozen stays as it was");
     }
 }
+
+/// More than a page of them, so that every page counts.
+#[test]
+fn the_hash_of_the_keys_is_equal_on_a_copy_and_changes_with_any_of_them() {
+    let mut driver = Driver::new(8, Defects::NONE);
+    let value = "v".repeat(400_000);
+    for key in ["a", "b", "c", "d", "e"] {
+        driver.done(put(key, &value));
+    }
+    let found = driver.machine.snapshot().keys_hash(Revision(5)).unwrap();
+    assert_eq!(found.key_count, 5);
+    let mut copy = restored(&written(&driver.machine), driver.machine.applied()).unwrap();
+    assert_eq!(copy.snapshot().keys_hash(Revision(5)), Ok(found));
+    copy.apply(&Entry { term: Term(1), index: copy.applied().next(), payload: Payload::Noop });
+    assert_eq!(copy.snapshot().keys_hash(Revision(5)), Ok(found), "the keys have not changed");
+    for key in ["a", "c", "e"] {
+        driver.done(put(key, "other"));
+        let changed = driver.machine.snapshot().keys_hash(driver.machine.revision()).unwrap();
+        assert!(changed.hash != found.hash && changed.key_count == 5, "{key}");
+    }
+    assert_eq!(driver.machine.snapshot().keys_hash(Revision(5)), Ok(found), "as it was");
+    let future = driver.machine.snapshot().keys_hash(Revision(99));
+    assert_eq!(future, Err(RevisionProblem::Future { current: Revision(8) }));
+}

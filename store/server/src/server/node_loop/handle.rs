@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::LoopStatus;
 use crate::api::RefusalCode;
-use crate::machine::{ChangeBatch, RangeQuery, Revision};
+use crate::machine::{ChangeBatch, MachineSnapshot, RangeQuery, Revision};
 use crate::server::health::LeaderKnown;
 use crate::server::limits::Admitted;
 use crate::server::replica::{Answer, ClientRequest, SnapshotEvent};
@@ -23,6 +23,8 @@ pub(super) enum LoopInput {
     WatchFrom { asked: Option<Revision>, reply: oneshot::Sender<Revision> },
     Changes(AskedChanges),
     Snapshot(SnapshotEvent),
+    TakeSnapshot { reply: oneshot::Sender<LogIndex> },
+    Frozen { reply: oneshot::Sender<MachineSnapshot> },
     Wake,
     Stop,
 }
@@ -61,6 +63,7 @@ pub struct NodeHandle {
     pub(super) queue: SyncSender<LoopInput>,
     pub(super) revisions: watch::Receiver<Revision>,
     pub(super) leader_known: LeaderKnown,
+    pub(super) snapshot_index: watch::Receiver<LogIndex>,
 }
 
 impl NodeHandle {
@@ -133,6 +136,19 @@ impl NodeHandle {
     ) -> Option<Result<ChangeBatch, Revision>> {
         let asked = |reply| AskedChanges { from, range: range.clone(), max_revisions, max_bytes, reply };
         self.ask(|reply| LoopInput::Changes(asked(reply))).await
+    }
+
+    /// The state as it is now; `None` if the node is shutting down.
+    pub async fn frozen(&self) -> Option<MachineSnapshot> {
+        self.ask(|reply| LoopInput::Frozen { reply }).await
+    }
+
+    /// Has a snapshot taken of everything that is applied now; gives the index of the newest one when that is durable, or `None` if
+    /// the node is shutting down.
+    pub async fn take_snapshot(&self) -> Option<LogIndex> {
+        let wanted = self.ask(|reply| LoopInput::TakeSnapshot { reply }).await?;
+        let mut durable = self.snapshot_index.clone();
+        durable.wait_for(|index| *index >= wanted).await.ok().map(|index| *index)
     }
 
     /// Asks for something that can wait: while the queue is full, again after a moment.

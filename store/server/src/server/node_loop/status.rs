@@ -28,6 +28,8 @@ pub struct LoopStatus {
     pub leader_changes: Vec<LeaderChange>,
     /// What the loop has counted.
     pub counters: LoopCounters,
+    /// The size of the log's files.
+    pub log_bytes: u64,
 }
 
 /// What the loop counts since its start, and what waits in it.

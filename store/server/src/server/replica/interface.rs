@@ -178,6 +178,8 @@ pub struct ReplicaStatus {
     pub digest_at_index: Option<u64>,
     /// The lowest index whose digest is known.
     pub first_digest: LogIndex,
+    /// The size of the newest snapshot; 0: there is none.
+    pub snapshot_bytes: u64,
     /// How many keys exist.
     pub key_count: usize,
     /// How many sessions are remembered.

@@ -105,6 +105,8 @@ pub(super) struct Snapshots {
     bytes_since: u64,
     /// One is being taken.
     is_taking: bool,
+    /// One is to be taken at once: somebody has asked for it.
+    is_asked: bool,
     /// One that was received, until the core says whether it is to be used.
     received: Option<(Snapshot, Box<Machine>)>,
     /// One that is to be used and is not there yet, and what is to be applied after it (a defect).
@@ -207,14 +209,35 @@ impl Replica {
         entries
     }
 
+    /// Has a snapshot taken as soon as possible, whether or not one is due. Gives the index that it contains at least; the newest one
+    /// may do already.
+    pub fn ask_for_snapshot(&mut self) -> LogIndex {
+        self.snapshots.is_asked = true;
+        self.machine.applied()
+    }
+
+    /// The size of the newest snapshot in bytes; 0: there is none.
+    #[must_use]
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshots.last_bytes
+    }
+
+    /// The state as it is now, for who wants to look at it elsewhere. O(1).
+    #[must_use]
+    pub fn frozen(&self) -> MachineSnapshot {
+        self.machine.snapshot()
+    }
+
     /// Takes a snapshot if one is due.
     pub(super) fn take_snapshot_if_due(&mut self, outputs: &mut Vec<ReplicaOutput>) {
-        let Snapshots { policy, last, last_bytes, bytes_since, is_taking, .. } = &self.snapshots;
+        let Snapshots { policy, last, last_bytes, bytes_since, is_taking, is_asked, .. } = &self.snapshots;
         let entries_since = self.machine.applied().0.saturating_sub(last.0);
-        let is_due = entries_since >= policy.entries || *bytes_since >= policy.bytes.max(*last_bytes);
+        let is_due =
+            *is_asked || entries_since >= policy.entries || *bytes_since >= policy.bytes.max(*last_bytes);
         if *is_taking || !is_due {
             return;
         }
+        self.snapshots.is_asked = false;
         let Some(point) = self.node.snapshot_point() else { return };
         let machine = if self.defects.has(Defect::AppliedIndexNonatomic) {
             self.snapshots.earlier.clone().unwrap_or_else(|| self.machine.snapshot())
