@@ -24,7 +24,7 @@ const PATIENCE_TIMEOUTS: u64 = 100;
 /// What happens to which node.
 enum Event {
     Tick(usize),
-    Arrives(Message),
+    Arrives(Box<Message>),
     Synced(usize, Sequence),
 }
 
@@ -105,7 +105,7 @@ impl Simulation {
                 self.step(place, None);
             }
             Some(Event::Arrives(message)) => {
-                self.step(message.to.0 as usize - 1, Some(Input::Receive(message)));
+                self.step(message.to.0 as usize - 1, Some(Input::Receive(*message)));
             }
             Some(Event::Synced(place, sequence)) => self.step(place, Some(Input::Persisted { sequence })),
             None => {}
@@ -121,7 +121,7 @@ impl Simulation {
             match effect {
                 Effect::Send(message) => {
                     let at_us = self.now_us + self.some_time(100, 2_000, 20_000);
-                    self.plan(at_us, Event::Arrives(message));
+                    self.plan(at_us, Event::Arrives(Box::new(message)));
                 }
                 Effect::Persist(batch) => {
                     let begin_us = self.now_us.max(self.disk_free_us[place]);

@@ -4,6 +4,7 @@
 //! - `paper`: a test per rule
 //! - `properties`: random schedules under the eye of `oracle`
 //! - `limits`: bad configurations, bad messages, bounds
+//! - `document`: what `PAPER.md` names exists
 //! - `states`: copies of a node, and telling its states apart
 //!
 //! - `defects`: each defect of elections, replication, membership and reads must break a property
@@ -14,6 +15,7 @@
 mod cluster;
 mod defects;
 mod disk;
+mod document;
 mod limits;
 mod operators;
 mod oracle;

@@ -144,6 +144,23 @@ fn a_fruitless_campaign_is_repeated_soon_and_then_after_longer_and_longer_ranges
 }
 
 #[test]
+fn a_handicap_lets_everybody_else_campaign_first_and_is_off_by_default() {
+    assert_eq!(config(1, 3).election_handicap, 0);
+    let first_wait =
+        |seed, election_handicap| waits(Config { seed, election_handicap, ..config(1, 3) }, 1)[0];
+    for seed in 0..100 {
+        let (without, with_two) = (first_wait(seed, 0), first_wait(seed, 2));
+        assert_eq!(with_two, without + 200, "two more election timeouts");
+    }
+    // Nothing but time hangs on it: it votes, and it leads if it is elected.
+    let mut solo = Solo::with(Config { election_handicap: 2, ..config(1, 3) }, 1, &[]);
+    assert_eq!(granted(&solo.receive(2, 2, vote(0, 0))), Some(true));
+    solo.pass(400);
+    assert_eq!(solo.node.status().role, Role::PreCandidate);
+    // Reference: none; see the deviations in PAPER.md
+}
+
+#[test]
 fn of_two_that_try_at_the_same_time_one_withdraws_and_is_not_in_the_way() {
     for (log, rival_last, withdraws) in
         [(&[1][..], (1, 1), true), (&[1, 1], (1, 1), false), (&[1], (2, 1), true)]
