@@ -11,6 +11,8 @@
 //!
 //! # Map
 //!
+//! - `types`: what goes in and comes out
+//! - `receive`: whether a message makes sense, and what its term says
 //! - `node`: the state, the entry points, the order in which a step is finished
 //! - `election`: timeouts, pre-vote, votes, changes of role
 //! - `replication`: the leader's side of the log; `progress`: what it knows of one follower
@@ -20,7 +22,7 @@
 //! - `durability`: what is on disk, and which messages wait for it
 //! - `transfer`: handing leadership over
 //! - `read_index`: linearizable reads; `follower_read`: the same at a follower; `lease`: without asking; `apply`: handing committed entries to the state machine
-//! - `membership`: configurations, and which one is in force; `reconfiguration`: how a leader changes them
+//! - `membership`: a configuration and its changes; `configurations`: which one is in force; `reconfiguration`: how a leader changes them
 //! - `log`, `quorum`: the two data structures
 //! - `fingerprint`: telling the states of a node apart, for explorations
 //!
@@ -32,6 +34,7 @@
 #![warn(missing_docs)]
 
 mod apply;
+mod configurations;
 mod defects;
 mod durability;
 mod election;
@@ -48,6 +51,7 @@ mod progress;
 mod queue;
 mod quorum;
 mod read_index;
+mod receive;
 mod reconfiguration;
 mod replication;
 mod snapshot;

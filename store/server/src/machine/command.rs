@@ -9,39 +9,15 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Declares a number with a meaning of its own.
-macro_rules! number {
-    ($(#[$meta:meta])* $name:ident) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
-        pub struct $name(pub u64);
-
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, formatter)
-            }
-        }
-
-        impl $name {
-            /// The next one. Of the largest, which only a message that makes no sense can name, itself.
-            #[must_use]
-            pub fn next(self) -> Self {
-                Self(self.0.saturating_add(1))
-            }
-        }
-    };
-}
-
-number! {
+labrys_raft::number! {
     /// A state of the keys. 0 is the empty one; each step that changes keys makes the next one, without gaps.
     Revision
 }
-number! {
+labrys_raft::number! {
     /// A lease, numbered from 1 by the state machine.
     LeaseId
 }
-number! {
+labrys_raft::number! {
     /// A fencing token: each acquisition of any lock has a larger one than all before it.
     LockToken
 }
