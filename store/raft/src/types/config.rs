@@ -30,7 +30,7 @@ pub struct Config {
     pub kept_entries: u64,
     /// Most bytes of a snapshot in one message.
     pub snapshot_chunk_bytes: u64,
-    /// Most proposals and reads waiting at once; more are refused with [`RefusalReason::Overloaded`].
+    /// Most proposals and reads waiting at once; more are refused with [`crate::RefusalReason::Overloaded`].
     pub max_pending: usize,
     /// Ask for votes only after a trial round that changes no term (thesis 9.6).
     pub pre_vote: bool,

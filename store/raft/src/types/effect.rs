@@ -13,31 +13,31 @@ use crate::membership::{ChangeRefusal, Membership};
 /// # Duties
 ///
 /// - **Durability before promises is not the driver's burden**: a message that promises something (a vote, an
-///   acknowledgement of entries) is withheld inside the node until [`Input::Persisted`] names the batch that it rests on.
+///   acknowledgement of entries) is withheld inside the node until [`crate::Input::Persisted`] names the batch that it rests on.
 ///   So `Send` may be carried out at once, in parallel with any `Persist` (a leader's entries travel while its own disk
 ///   is still writing, thesis 10.2.1), and the wrong order cannot be expressed.
 /// - `Persist` batches are made durable in order; `Persisted` is given only after `fdatasync` returned without error. If it
 ///   returns an error the process ends: the kernel may have dropped the pages, and a second try proves nothing.
 /// - `Apply` and `RestoreSnapshot` are carried out in order. An answer is given to a client only when its effect says so.
-/// - A driver may crash between any two effects and restarts from [`Recovered`] and nothing else.
+/// - A driver may crash between any two effects and restarts from [`crate::Recovered`] and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Make this durable, then give [`Input::Persisted`].
+    /// Make this durable, then give [`crate::Input::Persisted`].
     Persist(PersistBatch),
     /// Give this to the network. It may be lost.
     Send(Message),
-    /// These entries are committed: apply them in order, answer the proposals among them, then give [`Input::Applied`].
+    /// These entries are committed: apply them in order, answer the proposals among them, then give [`crate::Input::Applied`].
     Apply {
         /// Consecutive committed entries, each with the token of the proposal if it was made here in this life.
         entries: Vec<(Entry, Option<Token>)>,
     },
-    /// Replace the state machine by what the durable `snapshot` holds, then give [`Input::Applied`] with its index.
+    /// Replace the state machine by what the durable `snapshot` holds, then give [`crate::Input::Applied`] with its index.
     RestoreSnapshot {
         /// Which.
         snapshot: Snapshot,
     },
-    /// Read this much of a durable snapshot, then give [`Input::SnapshotChunkRead`]. If it was dropped meanwhile
-    /// ([`Effect::DropSnapshots`]), the bytes are not wanted any more.
+    /// Read this much of a durable snapshot, then give [`crate::Input::SnapshotChunkRead`]. If it was dropped meanwhile
+    /// ([`crate::Effect::DropSnapshots`]), the bytes are not wanted any more.
     ReadSnapshotChunk {
         /// For whom.
         to: NodeId,
@@ -49,8 +49,8 @@ pub enum Effect {
         length: u64,
     },
     /// Keep these bytes of a snapshot that is being received. They follow the ones before, or begin it anew if `offset` is 0.
-    /// Then give [`Input::SnapshotChunkWritten`]. If they are the last ones, check length and checksum first, make the whole
-    /// durable, and give [`Input::SnapshotStored`] or [`Input::SnapshotDamaged`].
+    /// Then give [`crate::Input::SnapshotChunkWritten`]. If they are the last ones, check length and checksum first, make the whole
+    /// durable, and give [`crate::Input::SnapshotStored`] or [`crate::Input::SnapshotDamaged`].
     ///
     /// Of each snapshot at most one of these is on its way at a time, and a driver need keep no snapshot but the last one that
     /// was begun. What is not complete is worth nothing after a crash.
@@ -73,7 +73,7 @@ pub enum Effect {
         below: LogIndex,
     },
     /// The read may be answered from the state machine now, before the next input is handed in. In every mode but
-    /// [`ReadMode::Local`] the state machine has applied everything that was committed when the read arrived.
+    /// [`crate::ReadMode::Local`] the state machine has applied everything that was committed when the read arrived.
     ReadReady {
         /// The read.
         token: Token,

@@ -71,7 +71,7 @@ pub enum Input {
         /// Its index.
         index: LogIndex,
     },
-    /// The bytes asked for by [`Effect::ReadSnapshotChunk`].
+    /// The bytes asked for by [`crate::Effect::ReadSnapshotChunk`].
     SnapshotChunkRead {
         /// For whom, as asked.
         to: NodeId,
@@ -82,7 +82,7 @@ pub enum Input {
         /// As many as were asked for.
         data: Bytes,
     },
-    /// The bytes of [`Effect::WriteSnapshotChunk`] are written. They need not be durable.
+    /// The bytes of [`crate::Effect::WriteSnapshotChunk`] are written. They need not be durable.
     SnapshotChunkWritten {
         /// Of which snapshot.
         index: LogIndex,

@@ -97,7 +97,7 @@ pub enum MessageBody {
     TimeoutNow,
     /// A follower with reads asks the leader how far its state machine must be (thesis 6.4, last paragraph).
     ReadIndex {
-        /// See [`Config::incarnation`].
+        /// See [`crate::Config::incarnation`].
         incarnation: u64,
         /// Numbers the requests of this incarnation, from 1. A request stands for all reads that arrived before it was sent.
         request: u64,

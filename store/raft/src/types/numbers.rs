@@ -43,6 +43,6 @@ number! {
     Token
 }
 number! {
-    /// Numbers the [`PersistBatch`]es of a node's life, from 1, without gaps.
+    /// Numbers the [`crate::PersistBatch`]es of a node's life, from 1, without gaps.
     Sequence
 }

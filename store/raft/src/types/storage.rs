@@ -95,7 +95,7 @@ pub struct Recovered {
 /// prefix of its entries with the old hard state kept *only if no `Persisted` was given for it*.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersistBatch {
-    /// Its number, to be given back in [`Input::Persisted`]. Batches may be grouped: only the last number of a group needs
+    /// Its number, to be given back in [`crate::Input::Persisted`]. Batches may be grouped: only the last number of a group needs
     /// to be given.
     pub sequence: Sequence,
     /// Drop the whole log: a durable snapshot of everything up to and including this index stands in its place.
