@@ -25,6 +25,7 @@ Examples:
   labrys test                                        break a five-node Raft cluster for 30 s and judge it
   labrys test --nodes 3 --nemesis partition-leader --time-limit 1m
   labrys test --defect local-leader-read             a bug switched on: ends invalid, and shows why
+  labrys sim --seeds 1000                            a thousand simulated runs; any of them again with --seed
   labrys check history.edn --model cas-register --initial 0
   labrys convert history.edn history.jsonl           between the formats of Labrys, Jepsen, elle-cli and Porcupine
   labrys doctor                                      what this machine can do
@@ -43,6 +44,8 @@ struct Cli {
 enum Command {
     /// Run a test: start a cluster, break it while clients work on it, judge the history, write a report
     Test(Box<commands::test::Arguments>),
+    /// Run tests in the simulator: the same store, one thread, one seed; thousands of seeds in minutes
+    Sim(Box<commands::sim::Arguments>),
     /// Check recorded histories
     Check(commands::check::Arguments),
     /// Convert a history from one format to another
@@ -112,6 +115,7 @@ fn in_words(value: &toml::Value) -> String {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Test(arguments) => commands::test::run(*arguments),
+        Command::Sim(arguments) => commands::sim::run(*arguments),
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Report(arguments) => commands::report::run(&arguments),

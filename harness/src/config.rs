@@ -179,7 +179,7 @@ options! {
     [value_name = "OPS/S"] rate: f64 = |_| 1000.0;
     /// What the clients do
     [value_name = "NAME"] workload: String = |_| "register".to_owned();
-    /// Kinds of faults, separated by commas; none: no faults
+    /// Kinds of faults, separated by commas; none: no faults; all: every family that the testbed has
     [value_name = "KIND", value_delimiter = ',']
     nemesis: Vec<String> = |_| ["partition", "pause", "kill"].map(String::from).to_vec();
     /// Mean time between the beginnings of two faults of a kind
@@ -191,6 +191,8 @@ options! {
     [value_name = "N"] key_count: usize = |_| 5;
     /// Number of operations on a key before a new one takes its place
     [value_name = "N"] ops_per_key: u64 = |_| 500;
+    /// Where the nodes run: netns (network namespaces on this machine) or sim (the simulator)
+    [value_name = "NAME"] testbed: String = |_| NETNS.to_owned();
     /// System under test
     [value_name = "NAME"] db: String = |_| "labrys-store".to_owned();
     /// Folder under which run directories are made
@@ -212,6 +214,8 @@ options! {
     [value_name = "MODE"] read_mode: ReadMode = |_| ReadMode::ReadIndex;
     /// A flag of the reference store for all nodes, without its dashes (repeatable): snapshot-entries=50
     [value_name = "NAME=VALUE"] store_option: Vec<String> = |_| Vec::new();
+    /// In the simulator: whether the seed draws sizes and intervals of the store, too, so that its rare paths are taken
+    [value_name = "BOOL"] tuned: bool = |_| true;
     /// How long the checker may search before it says unknown
     [value_name = "DURATION", value_parser = humantime::parse_duration]
     check_time_limit: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(120);
@@ -236,6 +240,15 @@ impl TestOptions {
             .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) })
     }
 }
+
+/// The testbed of network namespaces on this machine.
+pub const NETNS: &str = "netns";
+
+/// The testbed that simulates everything.
+pub const SIMULATOR: &str = "sim";
+
+/// The testbeds that `--testbed` can name.
+pub const TESTBEDS: &[&str] = &[NETNS, SIMULATOR];
 
 /// Most nodes that a testbed is built for: their addresses share one /24.
 const MOST_NODES: usize = 99;
@@ -264,13 +277,33 @@ impl TestConfig {
         self.concurrency.threads(self.nodes)
     }
 
-    /// The kinds of faults, `none` and duplicates dropped.
+    /// Whether everything is simulated.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.testbed == SIMULATOR
+    }
+
+    /// The kinds of faults, `all` replaced by what the testbed has, `none` and duplicates dropped.
     pub fn fault_kinds(&self) -> Result<Vec<FaultKind>, ConfigError> {
-        let mut kinds = Vec::new();
+        let families = ["partition", "pause", "kill", "power-cut", "network", "clock", "disk"];
+        let mut kinds: Vec<FaultKind> = Vec::new();
         for name in self.nemesis.iter().filter(|name| *name != "none") {
-            let kind: FaultKind = name.parse().map_err(|error| invalid("--nemesis", format!("{error}")))?;
-            if !kinds.contains(&kind) {
-                kinds.push(kind);
+            let names: &[&str] = if name == "all" { &families } else { &[name.as_str()] };
+            for one in names {
+                let kind: FaultKind =
+                    one.parse().map_err(|error| invalid("--nemesis", format!("{error}")))?;
+                if kind.needs_simulator() && !self.is_simulated() {
+                    if name == "all" {
+                        continue;
+                    }
+                    let problem = format!(
+                        "`{kind}` is a fault that only the simulator has so far: add --testbed sim, or use labrys sim"
+                    );
+                    return Err(invalid("--nemesis", problem));
+                }
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
             }
         }
         Ok(kinds)
@@ -324,6 +357,7 @@ impl TestConfig {
             check(duration >= Duration::from_millis(1), option, || "must be at least 1ms".to_owned())?;
         }
         one_of("--db", &self.db, DATABASES)?;
+        one_of("--testbed", &self.testbed, TESTBEDS)?;
         let workloads: Vec<&str> = WORKLOADS.iter().map(|entry| entry.name).collect();
         one_of("--workload", &self.workload, &workloads)?;
         self.store_option.iter().try_for_each(|option| check_store_option(option))?;
@@ -443,6 +477,14 @@ mod tests {
     }
 
     #[test]
+    fn all_faults_are_those_that_the_testbed_has() {
+        let count =
+            |text: &str| options(text).resolve(Seed(1)).expect("valid").fault_kinds().expect("known").len();
+        assert_eq!(count("nemesis = [\"all\"]"), 3);
+        assert_eq!(count("nemesis = [\"all\"]\ntestbed = \"sim\""), 7);
+    }
+
+    #[test]
     fn every_senseless_value_is_refused_with_the_option_that_it_belongs_to() {
         for (text, expected) in [
             ("nodes = 0", "--nodes: 0 is not between 1 and 99"),
@@ -457,6 +499,8 @@ mod tests {
             ("db = \"oracle\"", "--db: there is no `oracle`"),
             ("workload = \"banana\"", "--workload"),
             ("nemesis = [\"earthquake\"]", "--nemesis"),
+            ("nemesis = [\"disk\"]", "--nemesis: `disk` is a fault that only the simulator has so far"),
+            ("testbed = \"moon\"", "--testbed: there is no `moon`; known: netns, sim"),
             ("defect = [\"bad-luck\"]", "--defect"),
         ] {
             let problem = problem(text);

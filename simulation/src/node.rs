@@ -1,6 +1,7 @@
 //! [`SimulatedNode`]: a machine with a disk and a clock, and the process that runs on it: the same code that the server runs, with
 //! an inbox in the place of its queue, and a plan in the place of its threads.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -256,9 +257,23 @@ impl Process {
     }
 }
 
+thread_local! {
+    static IN_STORE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is carrying out code of the simulated store, whose panics are findings and no bugs of ours: for a panic hook
+/// that does not print them.
+#[must_use]
+pub fn is_in_store() -> bool {
+    IN_STORE.get()
+}
+
 /// A panic of the store is an end of its process, and not ours.
 fn quietly<T>(body: impl FnOnce() -> T) -> Result<T, Death> {
-    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+    IN_STORE.set(true);
+    let ended = catch_unwind(AssertUnwindSafe(body));
+    IN_STORE.set(false);
+    ended.map_err(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Death::Panicked(message.unwrap_or_else(|| "without a message".to_owned()))

@@ -55,10 +55,10 @@ impl SimulationConfig {
     #[must_use]
     pub fn new(test: TestConfig) -> SimulationConfig {
         SimulationConfig {
+            tuned: test.tuned,
             test,
             environment: Environment::default(),
             schedule: None,
-            tuned: true,
             core: true,
             traced: false,
         }

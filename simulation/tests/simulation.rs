@@ -20,7 +20,8 @@ fn seeds(default: u64) -> u64 {
 }
 
 fn config(toml: &str, seed: u64) -> SimulationConfig {
-    let text = format!("rate = 100.0\ntime-limit = \"10s\"\nnemesis-interval = \"1s\"\n{toml}");
+    let text =
+        format!("testbed = \"sim\"\nrate = 100.0\ntime-limit = \"10s\"\nnemesis-interval = \"1s\"\n{toml}");
     let options = TestOptions::parse(&text, std::path::Path::new("test.toml")).expect("options");
     SimulationConfig::new(options.resolve(Seed(seed)).expect("a configuration"))
 }

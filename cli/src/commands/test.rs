@@ -34,6 +34,7 @@ Examples:
   labrys test --read-mode local                     reads that may be stale: must be found invalid
   labrys test --defect local-leader-read            switch a bug of the store on
   labrys test --time-limit 1h --fail-fast           stop at the first violation
+  labrys test --testbed sim --nemesis all           the same in the simulator: see labrys sim
   labrys test --store-option snapshot-entries=50    a flag of the reference store
 
 Kinds of faults:
@@ -85,6 +86,9 @@ pub struct Report {
 pub fn run(arguments: Arguments) -> Outcome {
     let json = arguments.json;
     let config = configuration(&arguments).map_err(Failure::usage)?;
+    if config.is_simulated() {
+        return super::sim::run_one(&config, json);
+    }
     // Not the same arguments again: what they name may be readable but once (a pipe), and no seed would be the same.
     let mut inside: Vec<OsString> = vec!["test".into(), "--resolved".into(), config.to_toml().into()];
     inside.extend(json.then(|| "--json".into()));
@@ -109,7 +113,7 @@ fn configuration(arguments: &Arguments) -> Result<TestConfig, ConfigError> {
 }
 
 /// Small enough to be typed again.
-fn fresh_seed() -> Seed {
+pub fn fresh_seed() -> Seed {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Seed(Seed(now.as_nanos() as u64).fork("fresh").0 >> 32)
 }
@@ -143,7 +147,7 @@ fn inside_the_isolation(config: &TestConfig, enclosure: &Enclosure, json: bool) 
     for warning in &outcome.warnings {
         eprintln!("labrys: warning: {warning}");
     }
-    tell(config, &directory, &outcome, json)
+    tell(config, &directory, &outcome.verdict, json)
 }
 
 fn start_log(directory: &RunDirectory) -> Result<(), Failure> {
@@ -194,11 +198,10 @@ async fn stop_at_a_signal(stop: Stop) {
 }
 
 /// Report, summary, JSON, exit code.
-fn tell(config: &TestConfig, directory: &RunDirectory, outcome: &RunOutcome, json: bool) -> Outcome {
+pub fn tell(config: &TestConfig, directory: &RunDirectory, verdict: &Verdict, json: bool) -> Outcome {
     let history =
         read_history(directory.history(), ReadOptions::default()).map_err(Failure::environment)?.history;
     let run = describe_run(config, directory);
-    let verdict = &outcome.verdict;
     let inputs = Inputs { history: &history, verdict, run: &run };
     let paths = report::write(&directory.report(), &inputs)
         .context("writing the report")
