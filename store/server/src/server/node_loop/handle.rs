@@ -126,7 +126,7 @@ impl NodeHandle {
         self.ask(|reply| LoopInput::WatchFrom { asked, reply }).await
     }
 
-    /// What has changed since a revision, see [`Replica::changes`]; `None` if the node is shutting down.
+    /// What has changed since a revision, see [`Replica::changes`](crate::server::replica::Replica::changes); `None` if the node is shutting down.
     pub async fn changes(
         &self,
         from: Revision,
