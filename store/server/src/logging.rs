@@ -15,6 +15,8 @@
 //! | `follower_lost_log` | `node`, `follower`, `acknowledged` | a follower lacks what it had acknowledged to this leader |
 //! | `invariant_broken` | `node`, `what`, `fatal` | an invariant of Raft is broken; fatal unless a defect is switched on |
 //! | `log_repaired` | `file`, `offset` | the end of the log was an unfinished write and was cut off |
+//! | `snapshot_refused` | `node`, `index` | a snapshot arrived otherwise than announced, and is asked for again |
+//! | `snapshot_damaged` | `node`, `follower`, `index` | this node cannot read its own snapshot back to send it; it takes another |
 //! | `defragmented` | `node`, `log_bytes_before`, `log_bytes_after` | `ctl defrag` has dropped what it could of the log |
 //! | `fatal` | `node`, `error`, `exit_code` | the process ends because of an error |
 //! | `stopping`, `stopped` | `node` | SIGTERM or SIGINT arrived; all is closed |

@@ -5,6 +5,7 @@
 //! to that: its retransmissions back off to many seconds. So HTTP/2 pings find out within about a second that nothing comes
 //! through, the connection is given up, and new ones are tried several times a second, each with a short time limit.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,10 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 const PING_INTERVAL: Duration = Duration::from_millis(300);
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
-const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+/// The pause before another try to connect: it doubles with each that fails, up to the longest, and is shortened at random by up to a
+/// half, so that not all nodes call one that returns at the same moment.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// HTTP/2 windows that a few batches fit into.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
@@ -115,26 +119,39 @@ async fn run(
     mut waiting: mpsc::Receiver<Message>,
 ) {
     let mut complaint = String::new();
+    let mut pause = FIRST_PAUSE;
     loop {
         match endpoint.connect().await {
             Ok(channel) => {
                 // What waited is old: the core sends anew what still matters.
                 while waiting.try_recv().is_ok() {}
                 debug!(peer = peer.0, "connected to a peer");
+                let connected = tokio::time::Instant::now();
                 match forward(PeerClient::new(channel), &own, &mut waiting).await {
                     ControlFlow::Break(()) => return,
                     ControlFlow::Continue(Some(status)) => complain(peer, &status, &mut complaint),
                     ControlFlow::Continue(None) => {}
                 }
                 debug!(peer = peer.0, "lost the connection to a peer");
+                // One that refuses this node hangs up at once.
+                if connected.elapsed() > LONGEST_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
             }
             Err(error) => complain(peer, &error, &mut complaint),
         }
         if waiting.is_closed() {
             return;
         }
-        tokio::time::sleep(RECONNECT_PAUSE).await;
+        tokio::time::sleep(shortened(pause, RandomState::new().build_hasher().finish())).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Between a half of `pause` and all of it.
+fn shortened(pause: Duration, random: u64) -> Duration {
+    let parts = u32::try_from(random % 1024).unwrap_or_default();
+    pause / 2 + pause / 2 * parts / 1023
 }
 
 /// A peer that is there and will not talk to this node is worth a line, one for each reason. One that is not there is not.
@@ -261,6 +278,15 @@ mod tests {
             round: 3,
         };
         Message { from: NodeId(1), to: NodeId(2), term: Term(1), body }
+    }
+
+    #[test]
+    fn pauses_are_shortened_by_no_more_than_a_half() {
+        let shortest = shortened(LONGEST_PAUSE, 0);
+        assert_eq!((shortest, shortened(LONGEST_PAUSE, 1023)), (LONGEST_PAUSE / 2, LONGEST_PAUSE));
+        assert!(
+            (0..5000).all(|random| (shortest..=LONGEST_PAUSE).contains(&shortened(LONGEST_PAUSE, random)))
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use labrys_raft::NodeId;
-use tracing::info;
+use tracing::{error, info, warn};
 
 use super::replica::{SnapshotEvent, SnapshotJob};
 use crate::snapshots::{Received, SnapshotError, SnapshotStore};
@@ -64,13 +64,32 @@ impl SnapshotThread<'_> {
                 Ok(Some(match store.receive(&snapshot, offset, &data)? {
                     Received::Part { end } => SnapshotEvent::Written { index, end },
                     Received::Whole(machine) => SnapshotEvent::Received(snapshot, machine),
-                    Received::Damaged => SnapshotEvent::Damaged { index },
+                    Received::Damaged => {
+                        warn!(
+                            event = "snapshot_refused",
+                            node = id.0,
+                            index = index.0,
+                            "the snapshot that was received is not what its sender announced; it is asked for again"
+                        );
+                        SnapshotEvent::Damaged { index }
+                    }
                 }))
             }
-            SnapshotJob::Read { to, index, offset, length } => {
-                let read = store.read(index, offset, length)?;
-                Ok(read.map(|data| SnapshotEvent::Read { to, index, offset, data }))
-            }
+            SnapshotJob::Read { to, index, offset, length } => match store.read(index, offset, length) {
+                Ok(read) => Ok(read.map(|data| SnapshotEvent::Read { to, index, offset, data })),
+                Err(error @ SnapshotError::Damaged { .. }) => {
+                    error!(
+                        event = "snapshot_damaged",
+                        node = id.0,
+                        follower = to.0,
+                        index = index.0,
+                        "a follower needs a snapshot that cannot be sent: {error}. Another one is taken; it is sent when the leadership \
+                             changes (`labrys-store ctl transfer-leader`). The disk of this node is not to be trusted"
+                    );
+                    Ok(Some(SnapshotEvent::OwnDamaged))
+                }
+                Err(error) => Err(error),
+            },
             SnapshotJob::DropBelow { index } => {
                 store.drop_below(index)?;
                 Ok(None)

@@ -33,7 +33,10 @@ pub enum SnapshotError {
         index: LogIndex,
     },
     /// It is what was written, and this program cannot read it.
-    #[error("the snapshot {file} is intact, but of another version of this program: {detail}")]
+    #[error(
+        "the snapshot {file} is intact, but of another version of this program: {detail}. Start the version that wrote it, \
+         or remove this node from the cluster, empty its data directory, and add it as a new node"
+    )]
     Unusable {
         /// The file.
         file: String,

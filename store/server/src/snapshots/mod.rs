@@ -193,16 +193,31 @@ impl SnapshotStore {
         Ok(Received::Whole(Box::new(machine)))
     }
 
-    /// A part of the durable snapshot of `index`; `None` if it was dropped.
+    /// A part of the durable snapshot of `index`; `None` if it was dropped. Before the first part, all of it is checked: what is
+    /// damaged here would be refused there, after every byte of it had been sent.
     pub fn read(&self, index: LogIndex, offset: u64, length: u64) -> Result<Option<Bytes>, SnapshotError> {
         let Some((_, term)) = self.listed()?.into_iter().find(|(found, _)| *found == index) else {
             return Ok(None);
         };
         let name = snapshot_name(index, term);
+        if offset == 0 {
+            self.check(&name)?;
+        }
         let bytes = self.disk.read_range(&name, file::HEAD_BYTES + offset, length);
         bytes
             .map(|bytes| Some(Bytes::from(bytes)))
             .map_err(|source| SnapshotError::disk("read", &name, source))
+    }
+
+    /// Whether a complete file is what was written.
+    fn check(&self, name: &str) -> Result<(), SnapshotError> {
+        let snapshot = file::describe(self.disk.as_ref(), name)?;
+        let mut body = BodyReader::new(self.disk.as_ref(), name, snapshot.length_bytes);
+        io::copy(&mut body, &mut io::sink()).map_err(|source| SnapshotError::disk("read", name, source))?;
+        if body.checksum() == snapshot.checksum {
+            return Ok(());
+        }
+        Err(SnapshotError::damaged(name, "its checksum is wrong".to_owned()))
     }
 
     /// Removes the snapshots below `index`. That this be durable does not matter.

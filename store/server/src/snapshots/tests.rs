@@ -4,6 +4,8 @@ use labrys_raft::{Membership, NodeId, Payload};
 
 use super::*;
 use crate::disk::{DiskError, FailureKind, SimulatedDisk};
+use crate::server::replica::{SnapshotEvent, SnapshotJob};
+use crate::server::snapshot_thread::SnapshotThread;
 
 fn machine(entries: u64) -> Machine {
     let mut machine = Machine::new(MachineOptions::default(), Defects::NONE);
@@ -203,4 +205,20 @@ fn one_that_is_given_up_leaves_nothing_that_counts() {
     let disk = SimulatedDisk::new();
     let given_up = open(&disk).take(point(4), &machine(4).snapshot(), &|| false).unwrap();
     assert_eq!((given_up, newest(&disk, &[]).unwrap()), (None, (0, 0)));
+}
+
+#[test]
+fn a_snapshot_that_was_damaged_since_it_was_written_is_not_sent() {
+    let disk = SimulatedDisk::new();
+    let mut store = open(&disk);
+    let snapshot = take(&mut store, 9).unwrap();
+    let length = snapshot.length_bytes;
+    assert_eq!(store.read(LogIndex(9), 0, length).unwrap().map(|bytes| bytes.len() as u64), Some(length));
+    assert!(store.read(LogIndex(8), 0, length).unwrap().is_none(), "there is none");
+    assert!(disk.flip_bit(&snapshot_name(LogIndex(9), Term(3)), 20, 3), "in the body");
+    let error = store.read(LogIndex(9), 0, 1).unwrap_err();
+    assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
+    let job = SnapshotJob::Read { to: NodeId(2), index: LogIndex(9), offset: 0, length };
+    let event = SnapshotThread::work(&mut store, NodeId(1), job, &|| true).unwrap();
+    assert!(matches!(event, Some(SnapshotEvent::OwnDamaged)), "{event:?}");
 }

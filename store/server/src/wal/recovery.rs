@@ -16,7 +16,9 @@ use super::frame::{self, Change, FramePayload};
 use super::{FORMAT_VERSION, Segment, WalError};
 use crate::disk::Disk;
 
-/// The end of the log was a write that a crash had interrupted; it was cut off. It was never acknowledged to anyone.
+/// The end of the log was no intact record, and nothing intact followed it: it was cut off. If it was a write that a crash had interrupted,
+/// this node has promised nothing that rests on it, since it promises after the sync. If the medium has damaged the last record that
+/// was synced, it may have: the two cannot be told apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repair {
     /// The file.
@@ -34,7 +36,8 @@ impl fmt::Display for Repair {
         let Repair { file, offset, dropped_bytes, detail } = self;
         write!(
             formatter,
-            "cut {dropped_bytes} bytes off {file} at byte {offset}: {detail} (a write that a crash interrupted)"
+            "cut {dropped_bytes} bytes off {file} at byte {offset}: {detail}, and nothing intact follows (a write that a crash interrupted, unless \
+             the medium has damaged the last record)"
         )
     }
 }

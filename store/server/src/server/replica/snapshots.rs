@@ -69,6 +69,8 @@ pub enum SnapshotEvent {
     Taken(Snapshot),
     /// One received is durable: its state machine.
     Received(Snapshot, Box<Machine>),
+    /// One of this node's own cannot be read back as it was written: it is to be replaced by one of the present state.
+    OwnDamaged,
     /// See [`Input::SnapshotDamaged`].
     Damaged {
         /// Its index.
@@ -107,8 +109,9 @@ pub(super) struct Snapshots {
     is_taking: bool,
     /// One is to be taken at once: somebody has asked for it.
     is_asked: bool,
-    /// One that was received, until the core says whether it is to be used.
-    received: Option<(Snapshot, Box<Machine>)>,
+    /// Those that were received, until the core says whether they are to be used. Two leaders in succession may send two, which
+    /// arrive together.
+    received: Vec<(Snapshot, Box<Machine>)>,
     /// One that is to be used and is not there yet, and what is to be applied after it (a defect).
     awaited: Option<Snapshot>,
     delayed: Vec<(Entry, Option<Token>)>,
@@ -133,11 +136,17 @@ impl Replica {
                 Input::SnapshotStored { snapshot }
             }
             SnapshotEvent::Received(snapshot, machine) => {
-                self.snapshots.received = Some((snapshot.clone(), machine));
+                let applied = self.machine.applied();
+                self.snapshots.received.retain(|(received, _)| received.index() > applied);
+                self.snapshots.received.push((snapshot.clone(), machine));
                 if let Some(awaited) = self.snapshots.awaited.take_if(|awaited| *awaited == snapshot) {
                     self.restore(&awaited, outputs);
                 }
                 Input::SnapshotStored { snapshot }
+            }
+            SnapshotEvent::OwnDamaged => {
+                self.snapshots.is_asked = true;
+                return;
             }
             SnapshotEvent::Damaged { index } => Input::SnapshotDamaged { index },
             SnapshotEvent::Written { index, end } => Input::SnapshotChunkWritten { index, end },
@@ -167,11 +176,13 @@ impl Replica {
 
     /// Puts the state machine of a received snapshot in the place of this one.
     fn restore(&mut self, snapshot: &Snapshot, outputs: &mut Vec<ReplicaOutput>) {
-        let Some((_, machine)) = self.snapshots.received.take_if(|(received, _)| received == snapshot) else {
+        let Some(position) = self.snapshots.received.iter().position(|(received, _)| received == snapshot)
+        else {
             // Only with a defect: the core counts on what is not there yet.
             self.snapshots.awaited = Some(snapshot.clone());
             return;
         };
+        let (_, machine) = self.snapshots.received.swap_remove(position);
         self.machine = *machine;
         self.optimistic = None;
         self.note_snapshot(snapshot);
@@ -212,7 +223,7 @@ impl Replica {
     /// Has a snapshot taken as soon as possible, whether or not one is due. Gives the index that it contains at least; the newest one
     /// may do already.
     pub fn ask_for_snapshot(&mut self) -> LogIndex {
-        self.snapshots.is_asked = true;
+        self.snapshots.is_asked |= self.node.snapshot_point().is_some();
         self.machine.applied()
     }
 
@@ -237,8 +248,8 @@ impl Replica {
         if *is_taking || !is_due {
             return;
         }
-        self.snapshots.is_asked = false;
         let Some(point) = self.node.snapshot_point() else { return };
+        self.snapshots.is_asked = false;
         let machine = if self.defects.has(Defect::AppliedIndexNonatomic) {
             self.snapshots.earlier.clone().unwrap_or_else(|| self.machine.snapshot())
         } else {

@@ -1,7 +1,7 @@
 //! Three replicas in one thread, with a network that delivers at once and a disk that is always quick.
 
 use bytes::Bytes;
-use labrys_raft::{NodeId, ReadMode};
+use labrys_raft::{Entry, NodeId, Payload, ReadMode, Snapshot, SnapshotPoint, Term};
 
 use super::*;
 use crate::machine::{Done, Found, Outcome, Placement, Reading, SessionId, StepResult};
@@ -280,4 +280,48 @@ fn with_follower_read_a_follower_that_is_behind_answers_with_an_old_value() {
     cluster.ask(leader, put(2, "new"));
     let token = cluster.request(follower, get());
     assert_eq!(value_of(cluster.answers[&token].clone()), Some(Bytes::from_static(b"old")));
+}
+
+/// A state machine that has applied this many entries, as a snapshot that was received would bring it.
+fn received(entries: u64) -> SnapshotEvent {
+    let mut machine = Machine::new(MachineOptions::default(), Defects::NONE);
+    for index in 1..=entries {
+        machine.apply(&Entry { term: Term(1), index: LogIndex(index), payload: Payload::Noop });
+    }
+    let membership = Membership::of_voters([NodeId(1), NodeId(2), NodeId(3)]);
+    let point = SnapshotPoint { index: LogIndex(entries), term: Term(1), membership };
+    SnapshotEvent::Received(Snapshot { point, length_bytes: 10, checksum: 0 }, Box::new(machine))
+}
+
+/// Two leaders in succession have each sent one, and both become durable before the replica looks.
+#[test]
+fn two_snapshots_that_arrive_together_are_both_taken_over() {
+    let mut replica =
+        Replica::new(config(1, Defects::NONE), Recovered::default(), MachineOptions::default(), 0).unwrap();
+    let mut outputs = Vec::new();
+    let tick = ReplicaInput::Tick { now_ms: 1 };
+    replica.handle(
+        [tick, ReplicaInput::Snapshot(received(5)), ReplicaInput::Snapshot(received(8))],
+        &mut outputs,
+    );
+    let installed = outputs.iter().filter_map(|output| match output {
+        ReplicaOutput::SnapshotInstalled { index, .. } => Some(index.0),
+        _ => None,
+    });
+    assert_eq!(installed.collect::<Vec<_>>(), [5, 8]);
+    assert_eq!((replica.raft_status().applied, replica.frozen().applied()), (LogIndex(8), LogIndex(8)));
+}
+
+#[test]
+fn a_snapshot_of_ones_own_that_is_damaged_is_replaced_as_soon_as_there_is_a_newer_state() {
+    let mut cluster = Cluster::new(Defects::NONE);
+    let leader = cluster.leader();
+    let taken = |outputs: &[ReplicaOutput]| {
+        outputs.iter().any(|output| matches!(output, ReplicaOutput::Snapshot(SnapshotJob::Take { .. })))
+    };
+    let mut outputs = Vec::new();
+    cluster.replicas[leader].handle([ReplicaInput::Tick { now_ms: cluster.now_ms }], &mut outputs);
+    assert!(!taken(&outputs), "none is due");
+    cluster.replicas[leader].handle([ReplicaInput::Snapshot(SnapshotEvent::OwnDamaged)], &mut outputs);
+    assert!(taken(&outputs), "{outputs:?}");
 }
