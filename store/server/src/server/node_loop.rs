@@ -154,9 +154,18 @@ impl NodeLoop {
             }
             let mut stop = matches!(first, Err(RecvTimeoutError::Disconnected));
             let mut next = first.ok();
+            let mut has_yielded = false;
             while let Some(input) = next.take() {
                 stop |= self.take(input);
-                if !stop && self.inputs.len() < BATCH_INPUTS {
+                if stop || self.inputs.len() >= BATCH_INPUTS {
+                    break;
+                }
+                next = self.queue.try_recv().ok();
+                // Whoever woke this thread has more on its way, if there is load: a turn for it makes one batch of what would be
+                // several (`OPTIMIZATIONS.md`). On an idle machine it costs nothing.
+                if next.is_none() && !has_yielded {
+                    has_yielded = true;
+                    std::thread::yield_now();
                     next = self.queue.try_recv().ok();
                 }
             }
