@@ -1,5 +1,5 @@
 //! `labrys bench`: how fast the checker is (`check`), on histories that it makes itself, and how fast others are on the same; how
-//! fast the reference store is ([`store`]), and etcd beside it.
+//! fast the reference store is ([`store`]), and etcd beside it; how fast the simulator is ([`simulation`]).
 //!
 //! Each row is measured in a process of its own (`row_process`), which the command line starts again as itself with the hidden
 //! command [`ROW_COMMAND`]: so the peak of memory is that row's, and a row that uses up its time or memory ends as unknown
@@ -11,7 +11,7 @@
 //! - [`rows`] is what is measured: the sweep and the promised figures.
 //! - `measure` goes through it, `jobs` starts, awaits and ends processes, `against` has other checkers run.
 //! - `table` is what a person sees.
-
+//! - [`simulation`] is `labrys bench sim`.
 //! - [`store`] is `labrys bench store`: the reference store, and etcd beside it.
 
 #![warn(missing_docs)]
@@ -22,6 +22,7 @@ mod measure;
 mod options;
 mod row_process;
 pub mod rows;
+pub mod simulation;
 pub mod store;
 mod table;
 

@@ -22,6 +22,7 @@ use nix::unistd::{Pid, getpgrp};
 use serde::{Deserialize, Serialize};
 
 use crate::rows::Row;
+use crate::simulation::{self, Runs, Took};
 
 /// A check that is faster than this is repeated until this has passed, and the best round counts: everything else that a
 /// machine does only ever makes it slower.
@@ -35,6 +36,8 @@ pub(crate) enum Job {
     Check { row: Row, seed: u64, time_limit: Duration, memory_limit_bytes: usize },
     /// Make the history of a row and write it into a file.
     Write { row: Row, seed: u64, format: String, file: PathBuf },
+    /// Simulate.
+    Simulate(Runs),
     /// Run a command of the shell.
     Run { command: String, memory_limit_bytes: usize },
 }
@@ -48,6 +51,8 @@ pub(crate) enum Reply {
     Checked(Checked),
     /// The end of a writing.
     Written,
+    /// The end of simulations.
+    Simulated(Took),
     /// The end of a command.
     Ran { exit_code: Option<i32>, milliseconds: f64, peak_bytes: u64 },
     /// It could not be done.
@@ -117,6 +122,10 @@ fn carry_out(job: Job) -> anyhow::Result<Reply> {
             write_history(&mut out, &history, format)?;
             out.flush()?;
             Ok(Reply::Written)
+        }
+        Job::Simulate(runs) => {
+            say(&Reply::Ready)?;
+            Ok(Reply::Simulated(simulation::carry_out(&runs)?))
         }
         Job::Run { command, memory_limit_bytes } => run_command(&command, memory_limit_bytes),
     }
@@ -211,7 +220,7 @@ fn limit_memory(bytes: u64) -> anyhow::Result<()> {
 }
 
 /// What all threads of this process have used of processors so far.
-fn processor_time() -> anyhow::Result<Duration> {
+pub(crate) fn processor_time() -> anyhow::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let time = |time: TimeVal| {
         Duration::from_secs(u64::try_from(time.tv_sec()).unwrap_or(0))
@@ -221,7 +230,7 @@ fn processor_time() -> anyhow::Result<Duration> {
 }
 
 /// A size in `/proc/self/status`.
-fn status_bytes(name: &str) -> anyhow::Result<u64> {
+pub(crate) fn status_bytes(name: &str) -> anyhow::Result<u64> {
     let text = std::fs::read_to_string("/proc/self/status")?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let kibibytes = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());

@@ -3,56 +3,39 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use slab::Slab;
+
 /// What will happen, in order of time; of two things at the same time the one that was planned first comes first. O(log n).
+///
+/// The heap orders places only: what happens is large (a message of Raft), and moved twice in all instead of at every level.
 #[derive(Debug)]
 pub struct Agenda<T> {
-    heap: BinaryHeap<Reverse<Planned<T>>>,
+    heap: BinaryHeap<Reverse<Planned>>,
+    what: Slab<T>,
     planned: u64,
 }
 
-#[derive(Debug)]
-struct Planned<T> {
-    at_ns: u64,
-    number: u64,
-    what: T,
-}
-
-impl<T> PartialEq for Planned<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl<T> Eq for Planned<T> {}
-
-impl<T> PartialOrd for Planned<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Planned<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at_ns, self.number).cmp(&(other.at_ns, other.number))
-    }
-}
+/// When, the how many-th of all that was ever planned, and where its matter is. Numbers are unique, so places never decide.
+type Planned = (u64, u64, usize);
 
 impl<T> Default for Agenda<T> {
     fn default() -> Self {
-        Agenda { heap: BinaryHeap::new(), planned: 0 }
+        Agenda { heap: BinaryHeap::new(), what: Slab::new(), planned: 0 }
     }
 }
 
 impl<T> Agenda<T> {
     /// Plans something.
     pub fn plan(&mut self, at_ns: u64, what: T) {
-        self.heap.push(Reverse(Planned { at_ns, number: self.planned, what }));
+        let place = self.what.insert(what);
+        self.heap.push(Reverse((at_ns, self.planned, place)));
         self.planned += 1;
     }
 
     /// Takes what comes next, with its time.
     pub fn take(&mut self) -> Option<(u64, T)> {
-        self.heap.pop().map(|Reverse(planned)| (planned.at_ns, planned.what))
+        let Reverse((at_ns, _, place)) = self.heap.pop()?;
+        Some((at_ns, self.what.remove(place)))
     }
 
     /// How much has ever been planned.

@@ -263,11 +263,14 @@ fn phases(
 
 /// Clients, and the nemesis if it is in the generator, at work.
 fn perform(world: &mut World, generator: &mut dyn Generator) -> Result<Option<Ended>, SimulationError> {
+    let mut is_asked = true;
     loop {
-        match world.pump(generator) {
-            Left::Nothing => return Ok(None),
-            Left::Stuck => return Err(SimulationError::Stuck),
-            Left::Something => {}
+        if is_asked {
+            match world.pump(generator) {
+                Left::Nothing => return Ok(None),
+                Left::Stuck => return Err(SimulationError::Stuck),
+                Left::Something => {}
+            }
         }
         if world.is_violated() {
             return Ok(Some(Ended::Violated));
@@ -275,6 +278,8 @@ fn perform(world: &mut World, generator: &mut dyn Generator) -> Result<Option<En
         if !world.advance() {
             return Err(SimulationError::Stuck);
         }
+        // What a generator says changes with time, which it has named, and with completions only.
+        is_asked = world.scheduled_ns.is_none() || !world.completed.is_empty();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use labrys_bench::simulation::SimulationOptions;
 use labrys_bench::store::StoreOptions;
 use labrys_bench::{BenchError, CheckOptions};
 use labrys_harness::isolation::{self, Entered, IsolationOptions};
@@ -24,6 +25,18 @@ enum Bench {
     /// Measure the reference store, and etcd beside it if it is installed, under the same load
     #[command(after_help = labrys_bench::store::after_help())]
     Store(StoreArguments),
+    /// Measure the simulator
+    #[command(after_help = labrys_bench::simulation::after_help())]
+    Sim(SimulationArguments),
+}
+
+#[derive(clap::Args)]
+struct SimulationArguments {
+    #[command(flatten)]
+    options: SimulationOptions,
+    /// Replace the generated part of this file by the table
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -48,7 +61,21 @@ pub fn run(arguments: &Arguments) -> Outcome {
     match &arguments.bench {
         Bench::Check(arguments) => check(arguments),
         Bench::Store(arguments) => store(arguments),
+        Bench::Sim(arguments) => simulation(arguments),
     }
+}
+
+fn simulation(arguments: &SimulationArguments) -> Outcome {
+    let report = labrys_bench::simulation::run(&arguments.options).map_err(Failure::environment)?;
+    let table = report.markdown();
+    eprintln!("\n{table}");
+    if arguments.options.json {
+        print_json(&report)?;
+    }
+    if let Some(file) = &arguments.markdown {
+        generated_part::replace(file, "labrys bench sim", &table).map_err(Failure::environment)?;
+    }
+    Ok(u8::from(report.is_wrong()))
 }
 
 fn store(arguments: &StoreArguments) -> Outcome {

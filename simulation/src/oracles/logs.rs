@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use labrys_store::raft::{Entry, LogIndex, PersistBatch};
+use labrys_store::raft::{Entry, LogIndex, Payload, PersistBatch};
 use labrys_store::server::Replica;
 
 /// Every entry that was ever in a log, by index and term: a hash of its content, and the term before it.
@@ -61,8 +61,14 @@ impl Logs {
 
 /// FNV-1a over the entry's payload: the same on every machine.
 fn content_of(entry: &Entry) -> u64 {
-    let bytes = format!("{:?}", entry.payload);
-    bytes
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let fnv = |kind: u8, bytes: &[u8]| {
+        std::iter::once(&kind).chain(bytes).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    };
+    match &entry.payload {
+        Payload::Noop => fnv(0, &[]),
+        Payload::Command(bytes) => fnv(1, bytes),
+        Payload::Membership(membership) => fnv(2, format!("{membership:?}").as_bytes()),
+    }
 }

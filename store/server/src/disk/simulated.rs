@@ -9,7 +9,7 @@
 //! everything that was written, synced or not, and none of it has become durable by that. So the two views differ from
 //! the start of the next process on, which is what a program that trusts what it reads gets wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,8 +45,33 @@ type FileId = u64;
 struct FileContent {
     volatile: Vec<u8>,
     durable: Vec<u8>,
+    /// Up to here the two are known to be the same, so that a sync costs as much as was written since the last one.
+    agreed: usize,
     /// From here to there, a sync that failed has marked as written what is on no disk: readable, and never written again.
     dropped: Option<(usize, usize)>,
+}
+
+impl FileContent {
+    /// What is written becomes durable, but for what an earlier sync has dropped.
+    fn sync(&mut self) {
+        self.durable.truncate(self.agreed);
+        self.durable.extend_from_slice(&self.volatile[self.agreed..]);
+        self.agreed = self.volatile.len();
+        if let Some((from, to)) = self.dropped {
+            let to = to.min(self.durable.len());
+            let from = from.min(to);
+            self.durable[from..to].fill(0);
+            self.agreed = from;
+        }
+    }
+
+    /// Both views are this.
+    fn settle(&mut self, left: Vec<u8>) {
+        self.agreed = left.len();
+        self.volatile.clone_from(&left);
+        self.durable = left;
+        self.dropped = None;
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +146,8 @@ fn tear(file: &FileContent, choose: PowerLoss<'_>) -> Vec<u8> {
     if file.dropped.is_some() {
         return file.durable.clone();
     }
-    let common = file.volatile.iter().zip(&file.durable).take_while(|(a, b)| a == b).count();
+    let rest = file.volatile[file.agreed..].iter().zip(&file.durable[file.agreed..]);
+    let common = file.agreed + rest.take_while(|(a, b)| a == b).count();
     if common == file.volatile.len() && common == file.durable.len() {
         return file.durable.clone();
     }
@@ -178,10 +204,9 @@ impl SimulatedDisk {
         state.volatile_names = state.durable_names.clone();
         for file in state.files.values_mut() {
             let left = tear(file, choose);
-            file.volatile.clone_from(&left);
-            file.durable = left;
-            file.dropped = None;
+            file.settle(left);
         }
+        state.forget_nameless();
         (state.fail_append, state.fail_sync, state.fail_next_sync) = (None, None, None);
         state.life = Life::Endless;
     }
@@ -245,6 +270,14 @@ impl State {
     fn file(&mut self, name: &str) -> io::Result<&mut FileContent> {
         let id = self.volatile_names.get(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         self.files.get_mut(id).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Frees the space of files that have no name any more and cannot get one back.
+    fn forget_nameless(&mut self) {
+        let State { files, volatile_names, durable_names, .. } = self;
+        let named: BTreeSet<FileId> =
+            volatile_names.values().chain(durable_names.values()).copied().collect();
+        files.retain(|id, _| named.contains(id));
     }
 
     fn change(&mut self, change: DirectoryChange) {
@@ -312,7 +345,9 @@ impl Disk for SimulatedDisk {
         let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
         let mut state = self.state();
         state.live_on()?;
-        state.file(name)?.volatile.truncate(length);
+        let file = state.file(name)?;
+        file.volatile.truncate(length);
+        file.agreed = file.agreed.min(length);
         Ok(())
     }
 
@@ -330,11 +365,7 @@ impl Disk for SimulatedDisk {
             file.dropped = Some((from, file.volatile.len()));
             return Err(kind.error());
         }
-        file.durable.clone_from(&file.volatile);
-        if let Some((from, to)) = file.dropped {
-            let to = to.min(file.durable.len());
-            file.durable[from.min(to)..to].fill(0);
-        }
+        file.sync();
         Ok(())
     }
 
@@ -377,6 +408,7 @@ impl Disk for SimulatedDisk {
         }
         state.durable_names = state.volatile_names.clone();
         state.unsynced_changes.clear();
+        state.forget_nameless();
         Ok(())
     }
 }
