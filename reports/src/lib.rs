@@ -23,6 +23,7 @@ mod describe;
 mod facts;
 mod faults;
 mod inputs;
+pub mod lamport;
 mod lanes;
 mod latency;
 mod page;
