@@ -8,6 +8,7 @@
 mod output;
 
 mod commands;
+mod diagram;
 mod exit;
 mod progress;
 
@@ -46,6 +47,8 @@ enum Command {
     Test(Box<commands::test::Arguments>),
     /// Run tests in the simulator: the same store, one thread, one seed; thousands of seeds in minutes
     Sim(Box<commands::sim::Arguments>),
+    /// Play a textbook scenario of Raft step by step, and see what a defect makes of it
+    Scenario(commands::scenario::Arguments),
     /// Check recorded histories
     Check(commands::check::Arguments),
     /// Convert a history from one format to another
@@ -116,6 +119,7 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Test(arguments) => commands::test::run(*arguments),
         Command::Sim(arguments) => commands::sim::run(*arguments),
+        Command::Scenario(arguments) => commands::scenario::run(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Report(arguments) => commands::report::run(&arguments),

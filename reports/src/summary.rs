@@ -52,7 +52,8 @@ pub fn text(inputs: &Inputs<'_>, report: Option<&Paths>, colour: Colour) -> Stri
 }
 
 /// The word of a verdict with its sign: `✓ VALID`.
-pub(crate) fn word(validity: Validity) -> &'static str {
+#[must_use]
+pub fn word(validity: Validity) -> &'static str {
     match validity {
         Validity::Valid => "✓ VALID",
         Validity::Unknown => "? UNKNOWN",

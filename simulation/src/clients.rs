@@ -45,6 +45,11 @@ impl ClientThread {
         })
     }
 
+    /// From its next client on it prefers the node at this position.
+    pub(crate) fn prefer(&mut self, node: usize) {
+        self.number = node;
+    }
+
     /// The process is retired: the next operation gets a new client.
     pub fn retire(&mut self) {
         self.generation += 1;

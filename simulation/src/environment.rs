@@ -6,7 +6,7 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 /// How long things take when nothing is wrong. Everything is drawn anew each time, uniformly between two bounds; one time in a
-/// hundred it takes up to ten times the upper bound.
+/// hundred it takes up to ten times the upper bound. What has equal bounds takes exactly so long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Environment {
@@ -38,6 +38,9 @@ impl Default for Environment {
 pub(crate) fn duration_ns(bounds: (u64, u64), unit_ns: u64, rng: &mut labrys_seed::Rng) -> u64 {
     let (shortest, longest) =
         (bounds.0.saturating_mul(unit_ns), bounds.1.max(bounds.0).saturating_mul(unit_ns));
+    if shortest == longest {
+        return shortest;
+    }
     if rng.random_range(0..100_u32) == 0 {
         return rng.random_range(longest..=longest.saturating_mul(10));
     }

@@ -313,7 +313,7 @@ impl World {
         }
     }
 
-    fn start_if_down(&mut self, node: usize) {
+    pub(crate) fn start_if_down(&mut self, node: usize) {
         let machine = &mut self.nodes[node];
         if machine.down_by.is_empty() && machine.process.is_none() {
             // A machine that comes up again has no stopped process.

@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    fn begin(&mut self, invocation: Invocation) {
+    pub(crate) fn begin(&mut self, invocation: Invocation) {
         let Invocation { thread, process, op } = invocation;
         self.threads.occupy(thread);
         let Thread::Client(client) = thread else { return self.begin_fault(&op) };

@@ -7,6 +7,7 @@
 //! - [`node`]: a machine and the process on it; [`clock`], [`network`], [`environment`]: what it stands on;
 //! - [`clients`], `interpreter`: generators and the store's client logic;
 //! - `faults`: the nemesis;
+//! - [`scenario`]: exact steps in the place of generators and faults;
 //! - [`oracles`]: what must hold at every step;
 //! - [`trace`]: what passed between the nodes, for a picture.
 //!
@@ -25,6 +26,7 @@ pub mod node;
 pub mod oracles;
 pub mod queue;
 pub mod run;
+pub mod scenario;
 pub mod trace;
 pub mod world;
 

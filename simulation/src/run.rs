@@ -151,8 +151,8 @@ pub fn run(config: &SimulationConfig, budget: Budget<'_>) -> Result<Simulated, S
         Some(schedule) => schedule.clone(),
         None => planned(test)?,
     };
-    let options = store_options(config)?;
-    let mut world = World::new(test, &config.environment, |id| of_node(&options, test, id), &schedule);
+    let options = node_options(config)?;
+    let mut world = World::new(test, &config.environment, options, &schedule);
     world.trace.is_kept = config.traced;
     let Workload { generator, final_generator, .. } =
         workload::build(&test.workload, &workload_options(test))?;
@@ -174,6 +174,14 @@ pub fn planned(test: &TestConfig) -> Result<Schedule, SimulationError> {
         test.nodes,
     );
     Ok(plan(test.seed.fork("nemesis"), &config))
+}
+
+/// What each node is started with, by its id.
+pub(crate) fn node_options(
+    config: &SimulationConfig,
+) -> Result<impl Fn(u64) -> ServerOptions, SimulationError> {
+    let (options, test) = (store_options(config)?, config.test.clone());
+    Ok(move |id| of_node(&options, &test, id))
 }
 
 /// What every node is started with.
@@ -351,7 +359,7 @@ impl World {
     }
 
     /// All know the same leader, and have applied what it has committed.
-    fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let statuses = || {
             self.nodes
                 .iter()
@@ -385,7 +393,7 @@ impl World {
     }
 
     /// What the nodes are, for a complaint.
-    fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         let of = |node: &crate::node::SimulatedNode| match &node.process {
             None => format!("{} is down", node.name),
             Some(process) => {
@@ -448,7 +456,7 @@ impl World {
     }
 
     /// The digests at the index that all have applied, and the last look of the oracles.
-    fn observe_finally(&mut self) -> Ended {
+    pub(crate) fn observe_finally(&mut self) -> Ended {
         let applied = |node: &crate::node::SimulatedNode| {
             node.process.as_ref().map(|process| process.replica.raft_status().applied)
         };
@@ -469,7 +477,7 @@ impl World {
     }
 }
 
-fn judge(
+pub(crate) fn judge(
     world: World,
     test: &TestConfig,
     ended: Ended,
@@ -517,9 +525,11 @@ fn with_oracles(verdict: Verdict, violations: &[Violation], ended: &Ended) -> Ve
     checks.push(said("oracles", validity, reason));
     match ended {
         Ended::Unavailable { what } => checks.push(said("available", Validity::Invalid, what.clone())),
-        Ended::Whole => {
-            checks.push(said("available", Validity::Valid, "a majority alone made progress".to_owned()))
-        }
+        Ended::Whole => checks.push(said(
+            "available",
+            Validity::Valid,
+            "it makes progress once nothing is wrong any more".to_owned(),
+        )),
         Ended::Violated => {}
     }
     Verdict::of(checks)

@@ -1,5 +1,7 @@
 //! [`Trace`]: what passed between the nodes, kept for a picture.
 
+use std::collections::BTreeMap;
+
 use labrys_store::raft::{Message, MessageBody};
 use serde::Serialize;
 
@@ -94,5 +96,55 @@ fn label_of(message: &Message) -> String {
         MessageBody::ReadIndexReply { index, .. } => format!("read index {index}"),
         #[allow(unreachable_patterns, reason = "messages that are added later have a name all the same")]
         _ => "another message".to_owned(),
+    }
+}
+
+impl Trace {
+    /// Of each message, whether it changes nothing: a heartbeat, or an answer to one, that says what the last message on its link
+    /// said, and met with the same fate. O(n).
+    #[must_use]
+    pub fn routine(&self) -> Vec<bool> {
+        let mut last: BTreeMap<(usize, usize, bool), (&str, bool)> = BTreeMap::new();
+        let mut routine = Vec::with_capacity(self.messages.len());
+        for message in &self.messages {
+            let is_heartbeat = message.label.starts_with("heartbeat");
+            if !is_heartbeat && !message.label.starts_with("has ") {
+                routine.push(false);
+                continue;
+            }
+            let now = (message.label.as_str(), message.arrived_ns.is_some());
+            let before = last.insert((message.from, message.to, is_heartbeat), now);
+            // The first of a link is routine as long as it says nothing.
+            routine
+                .push(before.map_or(is_heartbeat && message.label.ends_with(" 0"), |before| before == now));
+        }
+        routine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heartbeats_are_routine_while_they_say_the_same_and_meet_with_the_same_fate() {
+        let message = |label: &str, arrived_ns| TracedMessage {
+            sent_ns: 0,
+            arrived_ns,
+            from: 0,
+            to: 1,
+            label: label.to_owned(),
+        };
+        let messages = vec![
+            message("heartbeat, commit 0", Some(1)),
+            message("heartbeat, commit 3", Some(1)),
+            message("heartbeat, commit 3", Some(1)),
+            message("heartbeat, commit 3", None),
+            message("heartbeat, commit 3", None),
+            message("vote for term 2", None),
+            message("vote for term 2", None),
+        ];
+        let trace = Trace { is_kept: true, messages, marks: Vec::new() };
+        assert_eq!(trace.routine(), [true, false, true, false, true, false, false]);
     }
 }

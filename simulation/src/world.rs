@@ -7,7 +7,7 @@
 //! here, in the order of the agenda. A process can be ended or stopped between any two things that a step of it wants done, and in
 //! the middle of a write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use labrys_harness::config::TestConfig;
 use labrys_harness::db::Observation;
@@ -118,6 +118,12 @@ pub struct World {
     /// How many events have been handled.
     pub(crate) handled: u64,
     pub(crate) scheduled_ns: Option<u64>,
+    /// What happens is the same every time: of a disk's unfinished work nothing is left.
+    pub(crate) is_exact: bool,
+    /// Messages of links, from sender to receiver, that wait until they are released.
+    pub(crate) held_links: BTreeMap<(usize, usize), Vec<(Message, u64)>>,
+    /// Clients whose next reply is lost.
+    pub(crate) lost_replies: BTreeSet<usize>,
     /// Operations that have ended, and of which the generator does not know yet.
     pub(crate) completed: Vec<(Thread, Recorded)>,
 }
@@ -160,6 +166,9 @@ impl World {
             handled: 0,
             marks: Marks::default(),
             scheduled_ns: None,
+            is_exact: false,
+            held_links: BTreeMap::new(),
+            lost_replies: BTreeSet::new(),
             completed: Vec::new(),
             nodes,
             config: config.clone(),
@@ -294,14 +303,15 @@ impl World {
     }
 
     /// Something arrives at a process, which will look at it soon.
-    fn put_in(&mut self, node: usize, input: ReplicaInput) {
+    pub(crate) fn put_in(&mut self, node: usize, input: ReplicaInput) {
         if let Some(process) = &mut self.nodes[node].process {
             process.inbox.push(input);
             self.wake(node);
         }
     }
 
-    fn wake(&mut self, node: usize) {
+    /// A process looks at what has arrived, and at its clock.
+    pub(crate) fn wake(&mut self, node: usize) {
         let machine = &mut self.nodes[node];
         let life = machine.lives;
         let Some(process) = machine.process.as_mut().filter(|process| !process.is_awake) else { return };
@@ -428,6 +438,20 @@ impl World {
             return;
         }
         let number = self.trace.sent(self.now_ns, node, to, &message);
+        if let Some(held) = self.held_links.get_mut(&(node, to)) {
+            return held.push((message, number));
+        }
+        self.transmit(node, to, message, number);
+    }
+
+    /// The messages of a link that have waited go on, and later ones do not wait.
+    pub(crate) fn release_link(&mut self, from: usize, to: usize) {
+        for (message, number) in self.held_links.remove(&(from, to)).unwrap_or_default() {
+            self.transmit(from, to, message, number);
+        }
+    }
+
+    fn transmit(&mut self, node: usize, to: usize, message: Message, number: u64) {
         let arrivals = self.network.deliver(self.now_ns, node, to);
         let mut message = Some(message);
         for (copy, at_ns) in arrivals.iter().enumerate() {
@@ -523,6 +547,9 @@ impl World {
     }
 
     fn reply(&mut self, asker: Asker, reply: Reply) {
+        if self.lost_replies.remove(&asker.client) {
+            return;
+        }
         let after_ns = self.network.latency_ns();
         let Asker { client, generation, request, .. } = asker;
         self.plan_in(after_ns, Event::Reply { client, generation, request, reply });
@@ -542,10 +569,11 @@ impl World {
 
     /// The process on a node is ended; those who waited for it learn that their connection is gone.
     pub(crate) fn kill(&mut self, node: usize, loses_power: bool) {
-        let rng = &mut self.rng;
-        let askers = self.nodes[node].kill(&mut |limit| rng.random_range(0..=limit));
+        let (rng, is_exact) = (&mut self.rng, self.is_exact);
+        let mut choose = |limit: u64| if is_exact { 0 } else { rng.random_range(0..=limit) };
+        let askers = self.nodes[node].kill(&mut choose);
         if loses_power {
-            self.nodes[node].disk.lose_power(&mut |limit| rng.random_range(0..=limit));
+            self.nodes[node].disk.lose_power(&mut choose);
         }
         self.held.remove(&node);
         self.strikes.remove(&node);

@@ -9,6 +9,7 @@ mod generated_part;
 pub mod heal;
 pub mod nemesis_process;
 pub mod report;
+pub mod scenario;
 pub mod sim;
 pub mod test;
 
