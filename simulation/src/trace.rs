@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use labrys_store::raft::{Message, MessageBody};
+use labrys_store::server::Answer;
 use serde::Serialize;
 
 /// A message from node to node.
@@ -66,6 +67,16 @@ impl Trace {
     pub(crate) fn mark(&mut self, at_ns: u64, node: usize, label: &str) {
         if self.is_kept {
             self.marks.push(TracedMark { at_ns, node, label: label.to_owned() });
+        }
+    }
+
+    /// A node answers an operator, who is no client of the run.
+    pub(crate) fn answered(&mut self, at_ns: u64, node: usize, answer: &Answer) {
+        match answer {
+            Answer::MembershipChanged { .. } => self.mark(at_ns, node, "members changed"),
+            Answer::ChangeRefused(refusal) => self.mark(at_ns, node, &format!("refused: {refusal}")),
+            Answer::Transferred { leader } => self.mark(at_ns, node, &format!("handed over to n{leader}")),
+            _ => {}
         }
     }
 }

@@ -339,7 +339,7 @@ impl World {
             outputs.into_iter().for_each(|output| self.do_output(node, output));
             return;
         };
-        let done = self.rng.random_range(0..=outputs.len());
+        let done = if self.is_exact { 0 } else { self.rng.random_range(0..=outputs.len()) };
         self.marks.struck_within_a_step += u64::from(done < outputs.len());
         let mut outputs = outputs.into_iter();
         outputs.by_ref().take(done).for_each(|output| self.do_output(node, output));
@@ -394,11 +394,10 @@ impl World {
                 self.oracles.sending(now_ns, node, &process.replica, &message);
                 self.send(node, message);
             }
-            ReplicaOutput::Answer { token, answer } => {
-                if let Some(asker) = process.waiting.remove(&token) {
-                    self.answer(node, asker, answer);
-                }
-            }
+            ReplicaOutput::Answer { token, answer } => match process.waiting.remove(&token) {
+                Some(asker) => self.answer(node, asker, answer),
+                None => self.trace.answered(now_ns, node, &answer),
+            },
             ReplicaOutput::AnswerUnderLease { token, answer, valid_until_ms } => {
                 let is_valid = self.nodes[node].process_ms(now_ns) < valid_until_ms;
                 self.marks.leases_over += u64::from(!is_valid);

@@ -68,3 +68,12 @@ fn playing_a_scenario_again_gives_the_same_bytes() {
     };
     assert_eq!(bytes(), bytes());
 }
+
+#[test]
+fn a_clock_beyond_the_bound_breaks_the_clean_store_as_the_file_of_leases_says() {
+    let (_, text) = SCENARIOS.iter().find(|(name, _)| *name == "lease-and-drift").expect("there");
+    // The last heartbeat is at another time then: n2 or n3 is elected without help.
+    let slower = text.replace("drift n1 -9%", "drift n1 -40%").replace("elect n2", "advance 500ms");
+    let played = Scenario::parse("slower", &slower).expect("a scenario").play(&[]).expect("played");
+    assert_eq!(played.seen_by, ["linearizable"], "{}", in_words(&played));
+}

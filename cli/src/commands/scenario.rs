@@ -42,7 +42,7 @@ enum Action {
     },
     /// Play a scenario and judge it
     Run {
-        /// Its name
+        /// Its name, or a file of the same form (NAME.toml)
         name: String,
         /// Switch a defect of the store on (repeatable)
         #[arg(long, value_name = "NAME")]
@@ -111,7 +111,7 @@ struct Files<'a> {
 }
 
 fn play(name: &str, defects: &[String], files: Files<'_>, json: bool) -> Outcome {
-    let scenario = Scenario::named(name).map_err(Failure::usage)?;
+    let scenario = found(name)?;
     let played = scenario.play(defects).map_err(Failure::usage)?;
     let in_file = |path: &Path| path.display().to_string();
     if let Some(file) = files.svg {
@@ -126,7 +126,7 @@ fn play(name: &str, defects: &[String], files: Files<'_>, json: bool) -> Outcome
     let as_expected = scenario.expectation(defects).map(|expected| expected == validity);
     if json {
         print_json(&Output {
-            scenario: name,
+            scenario: &scenario.name,
             defects,
             steps: &played.steps,
             intervals: &played.intervals,
@@ -139,6 +139,15 @@ fn play(name: &str, defects: &[String], files: Files<'_>, json: bool) -> Outcome
         tell(&scenario, &played, as_expected);
     }
     Ok(exit::of(validity))
+}
+
+/// One that comes with Labrys, or a file.
+fn found(name: &str) -> Result<Scenario, Failure> {
+    if Path::new(name).extension().is_none_or(|extension| extension != "toml") {
+        return Scenario::named(name).map_err(Failure::usage);
+    }
+    let text = fs::read_to_string(name).with_context(|| name.to_owned()).map_err(Failure::usage)?;
+    Scenario::parse(name, &text).map_err(Failure::usage)
 }
 
 fn tell(scenario: &Scenario, played: &Played, as_expected: Option<bool>) {

@@ -27,13 +27,18 @@ use crate::run::{Simulated, SimulationError};
 /// The scenarios that come with Labrys: name and file.
 pub const SCENARIOS: &[(&str, &str)] = &[
     ("ack-before-disk", include_str!("../../../scenarios/ack-before-disk.toml")),
+    ("duel-of-candidates", include_str!("../../../scenarios/duel-of-candidates.toml")),
     ("figure-8", include_str!("../../../scenarios/figure-8.toml")),
     ("follower-read", include_str!("../../../scenarios/follower-read.toml")),
     ("leader-transfer", include_str!("../../../scenarios/leader-transfer.toml")),
+    ("lease-and-drift", include_str!("../../../scenarios/lease-and-drift.toml")),
     ("lost-reply", include_str!("../../../scenarios/lost-reply.toml")),
     ("new-leader-reads-too-early", include_str!("../../../scenarios/new-leader-reads-too-early.toml")),
     ("read-before-apply", include_str!("../../../scenarios/read-before-apply.toml")),
+    ("rejoining-node", include_str!("../../../scenarios/rejoining-node.toml")),
+    ("snapshot-catch-up", include_str!("../../../scenarios/snapshot-catch-up.toml")),
     ("stale-leader-read", include_str!("../../../scenarios/stale-leader-read.toml")),
+    ("two-majorities", include_str!("../../../scenarios/two-majorities.toml")),
 ];
 
 /// A scenario, as its file has it.
@@ -135,8 +140,18 @@ impl Scenario {
     pub fn named(name: &str) -> Result<Scenario, ScenarioError> {
         let found = SCENARIOS.iter().find(|(known, _)| *known == name);
         let (_, text) = found.ok_or_else(|| ScenarioError::Unknown { name: name.to_owned() })?;
+        Scenario::parse(name, text)
+    }
+
+    /// One from the text of a file; `name` is what complaints call it.
+    ///
+    /// # Errors
+    /// If it makes no sense.
+    pub fn parse(name: &str, text: &str) -> Result<Scenario, ScenarioError> {
         let malformed = |source| ScenarioError::Malformed { name: name.to_owned(), source: Box::new(source) };
-        toml::from_str(text).map_err(malformed)
+        let scenario: Scenario = toml::from_str(text).map_err(malformed)?;
+        scenario.steps()?;
+        Ok(scenario)
     }
 
     /// The lines of its script.

@@ -7,7 +7,7 @@ use labrys_checker::verdict::Validity;
 use labrys_harness::config::TestConfig;
 use labrys_history::EventKind;
 use labrys_nemesis::Schedule;
-use labrys_store::raft::{NodeId, Role, Token};
+use labrys_store::raft::{Change, NodeId, Role, Token};
 use labrys_store::server::{ClientRequest, ReplicaInput};
 use labrys_workloads::Op;
 use labrys_workloads::generator::{Invocation, Thread};
@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::{Played, Step};
 use crate::environment::Environment;
 use crate::run::{Ended, SimulationConfig, SimulationError, judge, node_options};
-use crate::world::{Event, World};
+use crate::world::{Event, Strike, World};
 
 /// A step that was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +54,12 @@ pub(super) struct Stage {
     ended: BTreeMap<usize, String>,
     tokens: u64,
     is_settled: bool,
+    /// The first expectation that was not met.
+    disappointed: Option<String>,
+}
+
+fn id_of(node: usize) -> NodeId {
+    NodeId(node as u64 + 1)
 }
 
 const MILLISECOND: u64 = 1_000_000;
@@ -100,6 +106,7 @@ impl Stage {
             ended: BTreeMap::new(),
             tokens: u64::MAX,
             is_settled: false,
+            disappointed: None,
         })
     }
 
@@ -121,6 +128,7 @@ impl Stage {
                 self.pass(10 * MILLISECOND);
             }
             Step::Elect(node) => return Ok(self.elect(node)),
+            Step::Timeout(node) => self.time_out(node),
             Step::Client { client, node, op } => self.ask(client, node, op)?,
             Step::WaitFor(client) => return self.wait_for(client),
             Step::Cut(from, to) => self.cut(BTreeSet::from([(from, to)])),
@@ -128,6 +136,10 @@ impl Stage {
                 let others = (0..self.world.nodes.len()).filter(|other| *other != node);
                 self.cut(others.flat_map(|other| [(node, other), (other, node)]).collect());
                 self.begin(node, "cut off");
+            }
+            Step::Split(one, other) => {
+                let pairs = one.iter().flat_map(|a| other.iter().flat_map(|b| [(*a, *b), (*b, *a)]));
+                self.cut(pairs.collect());
             }
             Step::Heal => self.heal(),
             Step::Hold(from, to) => {
@@ -137,6 +149,10 @@ impl Stage {
             Step::Pause(node) => {
                 self.begin(node, "stopped");
                 self.world.nodes[node].stopped_by.insert(SCRIPT);
+            }
+            Step::PauseInStep(node) => {
+                self.begin(node, "stopped");
+                self.world.strikes.entry(node).or_default().push((SCRIPT, Strike::Pause));
             }
             Step::Resume(node) => self.resume(node),
             Step::Kill(node) => self.end_process(node, false, "down"),
@@ -155,7 +171,20 @@ impl Stage {
                 self.world.wake(node);
                 self.world.trace.mark(now_ns, node, &format!("clock +{ms} ms"));
             }
-            Step::Transfer(from, to) => self.transfer(from, to),
+            Step::Drift(node, percent) => {
+                let now_ns = self.world.now_ns;
+                self.world.nodes[node].clock.drift(now_ns, percent);
+                self.world.trace.mark(now_ns, node, &format!("clock {percent:+} %"));
+            }
+            Step::Transfer(from, to) => {
+                self.world.trace.mark(self.world.now_ns, from, &format!("hands over to n{}", to + 1));
+                self.operate(from, ClientRequest::Transfer(Some(id_of(to))));
+            }
+            Step::Remove { member, leader } => {
+                self.world.trace.mark(self.world.now_ns, leader, &format!("shall remove n{}", member + 1));
+                self.operate(leader, ClientRequest::Change(Change::Remove { id: id_of(member) }));
+            }
+            Step::ExpectLeader(node) => return Ok(self.expect_leader(node)),
             Step::Advance(ms) => self.pass(ms * MILLISECOND),
             Step::Settle => return Ok(self.settle()),
         }
@@ -197,15 +226,19 @@ impl Stage {
         }
     }
 
-    fn elect(&mut self, node: usize) -> String {
-        let timeout_ns = self.world.election_timeout_ns();
-        let now_ns = self.world.now_ns;
+    fn time_out(&mut self, node: usize) {
+        let (now_ns, timeout_ns) = (self.world.now_ns, self.world.election_timeout_ns());
         self.world.trace.mark(now_ns, node, "election timeout");
+        // No node waits for as long.
         self.world.nodes[node].clock.jump(now_ns, 3 * timeout_ns);
         self.world.wake(node);
+    }
+
+    fn elect(&mut self, node: usize) -> String {
+        self.time_out(node);
         let leads = move |stage: &Stage| stage.world.leads(node);
         let before = self.world.term_of(node);
-        let until_ns = now_ns + ELECTION_MS * MILLISECOND;
+        let until_ns = self.world.now_ns + ELECTION_MS * MILLISECOND;
         if self.pass_until(until_ns, |stage| leads(stage) && stage.world.term_of(node) > before) {
             return format!("n{} leads term {}", node + 1, self.world.term_of(node));
         }
@@ -265,6 +298,7 @@ impl Stage {
     }
 
     fn resume(&mut self, node: usize) {
+        self.world.strikes.remove(&node);
         if self.world.nodes[node].stopped_by.remove(&SCRIPT) {
             self.end(|interval| interval.node == node && interval.label == "stopped");
             self.world.resume(node);
@@ -285,11 +319,18 @@ impl Stage {
         self.pass(5 * MILLISECOND);
     }
 
-    fn transfer(&mut self, from: usize, to: usize) {
+    /// An operator asks a node for something.
+    fn operate(&mut self, node: usize, request: ClientRequest) {
         self.tokens -= 1;
-        let request = ClientRequest::Transfer(Some(NodeId(to as u64 + 1)));
-        self.world.trace.mark(self.world.now_ns, from, &format!("hands over to n{}", to + 1));
-        self.world.put_in(from, ReplicaInput::Request { token: Token(self.tokens), request });
+        self.world.put_in(node, ReplicaInput::Request { token: Token(self.tokens), request });
+    }
+
+    fn expect_leader(&mut self, node: usize) -> String {
+        let found = self.world.in_words();
+        if !self.world.leads(node) {
+            self.disappointed.get_or_insert_with(|| format!("n{} was to lead, but {found}", node + 1));
+        }
+        found
     }
 
     fn settle(&mut self) -> String {
@@ -315,9 +356,10 @@ impl Stage {
         }
         let until_ns = self.world.now_ns + 2 * PATIENCE_MS * MILLISECOND;
         self.pass_until(until_ns, |stage| stage.world.threads.is_idle() && stage.world.is_whole());
-        let ended = match self.world.is_whole() {
-            true => self.world.observe_finally(),
-            false => Ended::Unavailable { what: self.world.in_words() },
+        let ended = match (self.disappointed.take(), self.world.is_whole()) {
+            (Some(what), _) => Ended::Unavailable { what },
+            (None, true) => self.world.observe_finally(),
+            (None, false) => Ended::Unavailable { what: self.world.in_words() },
         };
         let Stage { world, steps, intervals, .. } = self;
         let simulated = judge(world, config, ended, budget)?;
@@ -331,7 +373,15 @@ impl Stage {
 
 /// Whether a step leaves something that is not well.
 fn changes_faults(step: &Step) -> bool {
-    !matches!(step, Step::Client { .. } | Step::WaitFor(_) | Step::Advance(_) | Step::Heal | Step::Resume(_))
+    !matches!(
+        step,
+        Step::Client { .. }
+            | Step::WaitFor(_)
+            | Step::Advance(_)
+            | Step::Heal
+            | Step::Resume(_)
+            | Step::ExpectLeader(_)
+    )
 }
 
 impl World {

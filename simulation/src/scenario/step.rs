@@ -4,16 +4,20 @@
 //! | --- | --- |
 //! | `start all` | every process starts |
 //! | `elect n2` | the election timeout of n2 passes, by its own clock; nothing else is done to anybody |
+//! | `timeout n2` | the same, without waiting for what comes of it |
 //! | `client c1 at n1: write x 1` | c1, whose node is n1, begins an operation (`read x`, `cas x 1 2`) |
 //! | `wait for c1` | until its operation is over |
-//! | `cut n1 -> n2`, `cut off n1` | messages on that link, or from and to that node, are lost |
+//! | `cut n1 -> n2`, `cut off n1`, `cut n1 n2 \| n3` | messages on that link, from and to that node, or from side to side, are lost |
 //! | `heal` | nothing is cut, held or slow any more |
 //! | `hold n1 -> n2`, `deliver n1 -> n2` | messages on that link wait, and go on |
 //! | `pause n1`, `resume n1`, `kill n1`, `power-cut n1`, `restart n1` | what befalls a process; power takes with it what is not synced |
+//! | `pause n1 in its next step` | it is stopped when it has decided what to do, and before it does it |
 //! | `slow-disk n1 500ms` | every sync takes so much longer |
 //! | `lose the reply to c1` | the next reply to c1 is lost |
-//! | `clock n1 +5s` | its clock leaps ahead |
+//! | `clock n1 +5s`, `drift n1 -20%` | its clock leaps ahead; runs slower from now on |
 //! | `transfer n1 -> n2` | the leader n1 is asked to hand over to n2 |
+//! | `remove n5 at n1` | the leader n1 is asked to remove n5 from the cluster |
+//! | `expect n1 to lead` | if it does not, that is what is wrong with the run: it is *unavailable* |
 //! | `advance 100ms` | time passes |
 //! | `settle` | all faults end, and all processes run; until all follow one leader and have applied what it has committed |
 //!
@@ -31,6 +35,8 @@ pub enum Step {
     StartAll,
     /// A node's election timeout passes.
     Elect(usize),
+    /// The same, and nobody waits for what comes of it.
+    Timeout(usize),
     /// A client begins an operation.
     Client {
         /// Which.
@@ -46,6 +52,8 @@ pub enum Step {
     Cut(usize, usize),
     /// Messages from and to a node are lost.
     CutOff(usize),
+    /// Messages from one side to the other are lost, both ways.
+    Split(Vec<usize>, Vec<usize>),
     /// Nothing is cut, held or slow any more.
     Heal,
     /// Messages on a link wait.
@@ -54,6 +62,8 @@ pub enum Step {
     Deliver(usize, usize),
     /// A process is stopped.
     Pause(usize),
+    /// A process is stopped between deciding what to do and doing it, in its next step that has something to do.
+    PauseInStep(usize),
     /// It goes on.
     Resume(usize),
     /// A process is ended.
@@ -68,8 +78,19 @@ pub enum Step {
     LoseReply(usize),
     /// A clock leaps ahead by so many milliseconds.
     Clock(usize, u64),
+    /// A clock gains so many percent on the world's, or loses them, from now on.
+    Drift(usize, i32),
     /// A leader is asked to hand over.
     Transfer(usize, usize),
+    /// A leader is asked to remove a member.
+    Remove {
+        /// Whom.
+        member: usize,
+        /// Who is asked.
+        leader: usize,
+    },
+    /// The run is unavailable if this node does not lead now.
+    ExpectLeader(usize),
     /// So many milliseconds pass.
     Advance(u64),
     /// All is well again.
@@ -95,6 +116,7 @@ impl Step {
         Ok(match words[..] {
             ["start", "all"] => Step::StartAll,
             ["elect", one] => Step::Elect(node(one)?),
+            ["timeout", one] => Step::Timeout(node(one)?),
             ["client", who, "at", whom, ref what @ ..] => {
                 let whom = whom
                     .strip_suffix(':')
@@ -104,10 +126,21 @@ impl Step {
             ["wait", "for", who] => Step::WaitFor(client(who)?),
             ["cut", "off", one] => Step::CutOff(node(one)?),
             ["cut", from, "->", to] => Step::Cut(node(from)?, node(to)?),
+            ["cut", ref sides @ ..] if sides.contains(&"|") => {
+                let side = |words: &[&str]| {
+                    words.iter().map(|word| node(word)).collect::<Result<Vec<usize>, String>>()
+                };
+                let mut sides = sides.split(|word| *word == "|").map(side);
+                match (sides.next(), sides.next(), sides.next()) {
+                    (Some(one), Some(other), None) => Step::Split(one?, other?),
+                    _ => return Err("there are two sides to a cut: cut n1 n2 | n3".to_owned()),
+                }
+            }
             ["heal"] => Step::Heal,
             ["hold", from, "->", to] => Step::Hold(node(from)?, node(to)?),
             ["deliver", from, "->", to] => Step::Deliver(node(from)?, node(to)?),
             ["pause", one] => Step::Pause(node(one)?),
+            ["pause", one, "in", "its", "next", "step"] => Step::PauseInStep(node(one)?),
             ["resume", one] => Step::Resume(node(one)?),
             ["kill", one] => Step::Kill(node(one)?),
             ["power-cut", one] => Step::PowerCut(node(one)?),
@@ -118,6 +151,9 @@ impl Step {
                 node(one)?,
                 milliseconds(by.strip_prefix('+').ok_or("clocks leap ahead only: +5s")?)?,
             ),
+            ["drift", one, by] => Step::Drift(node(one)?, percent(by)?),
+            ["remove", member, "at", leader] => Step::Remove { member: node(member)?, leader: node(leader)? },
+            ["expect", one, "to", "lead"] => Step::ExpectLeader(node(one)?),
             ["transfer", from, "->", to] => Step::Transfer(node(from)?, node(to)?),
             ["advance", by] => Step::Advance(milliseconds(by)?),
             ["settle"] => Step::Settle,
@@ -143,6 +179,13 @@ fn milliseconds(word: &str) -> Result<u64, String> {
         _ => return Err(format!("`{word}` is no time: 100ms, 5s")),
     };
     Ok(duration.as_millis() as u64)
+}
+
+/// `-20%`, `+5%`.
+fn percent(word: &str) -> Result<i32, String> {
+    let number = word.strip_suffix('%').and_then(|number| number.parse().ok());
+    let possible = number.filter(|percent| (-100..=1000).contains(percent));
+    possible.ok_or_else(|| format!("`{word}` is no drift: -20%, +5%"))
 }
 
 fn operation(words: &[&str]) -> Result<Op, String> {
@@ -171,6 +214,10 @@ mod tests {
         assert_eq!(Step::parse("cut n1 -> n3", 3), Ok(Step::Cut(0, 2)));
         assert_eq!(Step::parse("slow-disk n2 500ms", 3), Ok(Step::SlowDisk(1, 500)));
         assert_eq!(Step::parse("clock n2 +5s", 3), Ok(Step::Clock(1, 5_000)));
+        assert_eq!(Step::parse("cut n1 n2 | n3", 3), Ok(Step::Split(vec![0, 1], vec![2])));
+        assert_eq!(Step::parse("drift n1 -20%", 3), Ok(Step::Drift(0, -20)));
+        assert_eq!(Step::parse("pause n1 in its next step", 3), Ok(Step::PauseInStep(0)));
+        assert_eq!(Step::parse("remove n3 at n1", 3), Ok(Step::Remove { member: 2, leader: 0 }));
         let op = Op { f: "write".into(), key: Some(Value::from("x")), value: Value::Int(1) };
         assert_eq!(Step::parse("client c1 at n2: write x 1", 3), Ok(Step::Client { client: 0, node: 1, op }));
         let refused = |line: &str| Step::parse(line, 3).unwrap_err();
@@ -179,6 +226,8 @@ mod tests {
         assert!(refused("client c1 at n2: increment x").contains("read x"));
         assert!(refused("client c1 at n2 read x").contains("colon"));
         assert!(refused("advance 5").contains("100ms"));
+        assert!(refused("cut n1 | n2 | n3").contains("two sides"));
+        assert!(refused("drift n1 -200%").contains("-20%"));
         assert!(refused("panic").contains("no step"));
     }
 }
