@@ -17,6 +17,17 @@ pub fn of_run(title: &str, nodes: usize, clients: usize, trace: &Trace, history:
         label: message.label.clone(),
         is_routine,
     });
+    let calls = trace.calls.iter().filter(|call| call.client < clients).map(|call| {
+        let (client, node) = (call.client, clients + call.node);
+        Arrow {
+            from: if call.is_reply { node } else { client },
+            to: if call.is_reply { client } else { node },
+            sent_ns: call.sent_ns,
+            arrived_ns: call.arrives_ns,
+            label: call.label.clone(),
+            is_routine: false,
+        }
+    });
     let of_nodes = trace.marks.iter().map(|mark| Mark {
         line: clients + mark.node,
         at_ns: mark.at_ns,
@@ -25,10 +36,15 @@ pub fn of_run(title: &str, nodes: usize, clients: usize, trace: &Trace, history:
     Diagram {
         title: title.to_owned(),
         lines,
-        messages: arrows.collect(),
+        messages: in_order(arrows.chain(calls).collect()),
         marks: of_nodes.chain(operations(clients, history)).collect(),
         spans: Vec::new(),
     }
+}
+
+fn in_order(mut arrows: Vec<Arrow>) -> Vec<Arrow> {
+    arrows.sort_by_key(|arrow| arrow.sent_ns);
+    arrows
 }
 
 /// While what a node was in trouble.

@@ -484,7 +484,8 @@ pub(crate) fn judge(
     budget: Budget<'_>,
 ) -> Result<Simulated, SimulationError> {
     let checks = workload::checks(&test.workload)?;
-    let World { history, oracles, nemesis, deaths, now_ns, handled, marks, trace, nodes, .. } = world;
+    let World { history, oracles, nemesis, deaths, now_ns, handled, marks, trace, nodes, agenda, .. } = world;
+    let trace = trace.ended(agenda);
     let history = History::new(history)
         .map_err(|(index, problem)| SimulationError::History { index, problem: problem.to_string() })?;
     let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))

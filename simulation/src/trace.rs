@@ -1,10 +1,14 @@
 //! [`Trace`]: what passed between the nodes, kept for a picture.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use labrys_store::client::logic::Reply;
 use labrys_store::raft::{Message, MessageBody};
 use labrys_store::server::Answer;
 use serde::Serialize;
+
+use crate::queue::Agenda;
+use crate::world::Event;
 
 /// A message from node to node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +22,23 @@ pub struct TracedMessage {
     /// Position of the receiver.
     pub to: usize,
     /// What it says, in a few words.
+    pub label: String,
+}
+
+/// A request of a client, or the reply to one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TracedCall {
+    /// When it was sent, in the world's nanoseconds.
+    pub sent_ns: u64,
+    /// When it arrives; `None`: never.
+    pub arrives_ns: Option<u64>,
+    /// Number of the client's thread.
+    pub client: usize,
+    /// Position of the node.
+    pub node: usize,
+    /// Whether it is the reply.
+    pub is_reply: bool,
+    /// What it says, if that is neither what the client wants nor what it gets.
     pub label: String,
 }
 
@@ -40,6 +61,8 @@ pub struct Trace {
     pub is_kept: bool,
     /// In the order in which they were sent.
     pub messages: Vec<TracedMessage>,
+    /// In the order in which they were sent.
+    pub calls: Vec<TracedCall>,
     /// In the order in which they happened.
     pub marks: Vec<TracedMark>,
 }
@@ -63,6 +86,39 @@ impl Trace {
         }
     }
 
+    /// A client asks a node for something.
+    pub(crate) fn asked(&mut self, sent_ns: u64, arrives_ns: u64, client: usize, node: usize) {
+        if self.is_kept {
+            let (arrives_ns, label) = (Some(arrives_ns), String::new());
+            self.calls.push(TracedCall { sent_ns, arrives_ns, client, node, is_reply: false, label });
+        }
+    }
+
+    /// A node replies: when, and when that arrives.
+    pub(crate) fn replied(&mut self, times: (u64, Option<u64>), node: usize, client: usize, reply: &Reply) {
+        if self.is_kept {
+            let (sent_ns, arrives_ns) = times;
+            let label = label_of_reply(reply);
+            self.calls.push(TracedCall { sent_ns, arrives_ns, client, node, is_reply: true, label });
+        }
+    }
+
+    /// The run has ended. What would still have arrived is neither lost nor of consequence: it is as if it had not been sent.
+    pub(crate) fn ended(mut self, mut agenda: Agenda<Event>) -> Trace {
+        let mut on_their_way = BTreeSet::new();
+        while let Some((_, event)) = agenda.take().filter(|_| self.is_kept) {
+            if let Event::Arrive { number, .. } = event {
+                on_their_way.insert(number);
+            }
+        }
+        let mut number = 0;
+        self.messages.retain(|message| {
+            number += 1;
+            message.arrived_ns.is_some() || !on_their_way.contains(&(number - 1))
+        });
+        self
+    }
+
     /// Something has happened on a node.
     pub(crate) fn mark(&mut self, at_ns: u64, node: usize, label: &str) {
         if self.is_kept {
@@ -84,16 +140,15 @@ impl Trace {
 fn label_of(message: &Message) -> String {
     let term = message.term;
     match &message.body {
-        MessageBody::PreVote { .. } => format!("pre-vote for term {term}"),
-        MessageBody::PreVoteReply { granted } => {
-            format!("pre-vote {}", if *granted { "granted" } else { "refused" })
-        }
-        MessageBody::Vote { .. } => format!("vote for term {term}"),
-        MessageBody::VoteReply { granted } => {
-            format!("vote {}", if *granted { "granted" } else { "refused" })
-        }
+        MessageBody::PreVote { .. } => format!("trial vote? term {term}"),
+        MessageBody::PreVoteReply { granted: true } => format!("trial vote, term {term}"),
+        MessageBody::PreVoteReply { granted: false } => "no trial vote".to_owned(),
+        MessageBody::Vote { .. } => format!("vote? term {term}"),
+        MessageBody::VoteReply { granted: true } => format!("vote, term {term}"),
+        MessageBody::VoteReply { granted: false } => format!("no vote, term {term}"),
         MessageBody::Append { prev_index, entries, commit, .. } => match entries.last() {
             None => format!("heartbeat, commit {commit}"),
+            Some(last) if entries.len() == 1 => format!("entry {}, commit {commit}", last.index),
             Some(last) => format!("entries {}–{}, commit {commit}", prev_index.0 + 1, last.index),
         },
         MessageBody::AppendReply { outcome: Ok(matched), .. } => format!("has {matched}"),
@@ -107,6 +162,17 @@ fn label_of(message: &Message) -> String {
         MessageBody::ReadIndexReply { index, .. } => format!("read index {index}"),
         #[allow(unreachable_patterns, reason = "messages that are added later have a name all the same")]
         _ => "another message".to_owned(),
+    }
+}
+
+fn label_of_reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Ok(_) => String::new(),
+        Reply::NotLeader { leader_address: None } => "knows no leader".to_owned(),
+        Reply::NotLeader { leader_address: Some(address) } => {
+            format!("{} leads", address.split(':').next().unwrap_or_default())
+        }
+        Reply::Failed { error, .. } => error.to_string(),
     }
 }
 
@@ -126,8 +192,7 @@ impl Trace {
             let now = (message.label.as_str(), message.arrived_ns.is_some());
             let before = last.insert((message.from, message.to, is_heartbeat), now);
             // The first of a link is routine as long as it says nothing.
-            routine
-                .push(before.map_or(is_heartbeat && message.label.ends_with(" 0"), |before| before == now));
+            routine.push(before.map_or(message.label.ends_with(" 0"), |before| before == now));
         }
         routine
     }
@@ -155,7 +220,7 @@ mod tests {
             message("vote for term 2", None),
             message("vote for term 2", None),
         ];
-        let trace = Trace { is_kept: true, messages, marks: Vec::new() };
+        let trace = Trace { is_kept: true, messages, ..Trace::default() };
         assert_eq!(trace.routine(), [true, false, true, false, true, false, false]);
     }
 }

@@ -512,7 +512,7 @@ impl World {
     fn asked(&mut self, node: usize, asker: Asker, attempt: Attempt) {
         if self.nodes[node].process.is_none() {
             let detail = format!("nobody listens on {}", self.addresses[node]);
-            self.reply(asker, Reply::Failed { error: AttemptError::CannotConnect, detail });
+            self.reply(node, asker, Reply::Failed { error: AttemptError::CannotConnect, detail });
             return;
         }
         if !self.nodes[node].stopped_by.is_empty() {
@@ -542,14 +542,15 @@ impl World {
             Err(Declined::NotLeader(not_leader)) => from_not_leader(not_leader),
             Err(Declined::Refused(refused)) => from_refusal(refused),
         };
-        self.reply(asker, reply);
+        self.reply(node, asker, reply);
     }
 
-    fn reply(&mut self, asker: Asker, reply: Reply) {
+    fn reply(&mut self, node: usize, asker: Asker, reply: Reply) {
         if self.lost_replies.remove(&asker.client) {
-            return;
+            return self.trace.replied((self.now_ns, None), node, asker.client, &reply);
         }
         let after_ns = self.network.latency_ns();
+        self.trace.replied((self.now_ns, Some(self.now_ns + after_ns)), node, asker.client, &reply);
         let Asker { client, generation, request, .. } = asker;
         self.plan_in(after_ns, Event::Reply { client, generation, request, reply });
     }
@@ -563,6 +564,7 @@ impl World {
         let generation = self.clients[client].generation;
         let asker = Asker { client, generation, request: attempt.request, is_swap };
         let after_ns = self.network.latency_ns();
+        self.trace.asked(self.now_ns, self.now_ns + after_ns, client, attempt.node);
         self.plan_in(after_ns, Event::Ask { node: attempt.node, asker, attempt });
     }
 
@@ -578,7 +580,7 @@ impl World {
         self.strikes.remove(&node);
         for asker in askers {
             let detail = format!("{} closed the connection", self.addresses[node]);
-            self.reply(asker, Reply::Failed { error: AttemptError::ConnectionLost, detail });
+            self.reply(node, asker, Reply::Failed { error: AttemptError::ConnectionLost, detail });
         }
     }
 

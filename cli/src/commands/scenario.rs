@@ -18,7 +18,8 @@ const EXAMPLES: &str = "\
 Examples:
   labrys scenario list
   labrys scenario run figure-8
-  labrys scenario run figure-8 --defect commit-prior-term-by-count --out figure-8
+  labrys scenario run figure-8 --defect commit-prior-term-by-count --svg figure-8.svg
+  labrys scenario run ./mine.toml
 
 The exit code of `run` is that of the verdict: 0 valid, 1 invalid.";
 
@@ -57,15 +58,35 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Draw every scenario with its first defect, NAME.svg each: the pictures of docs/scenarios.md
+    Pictures {
+        /// Where to
+        folder: PathBuf,
+    },
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
     match &arguments.action {
+        Action::Pictures { folder } => {
+            pictures(folder).with_context(|| folder.display().to_string()).map_err(Failure::environment)?;
+            Ok(0)
+        }
         Action::List { json } => list(*json),
         Action::Run { name, defect, svg, out, json } => {
             play(name, defect, Files { svg: svg.as_deref(), folder: out.as_deref() }, *json)
         }
     }
+}
+
+fn pictures(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (name, _) in SCENARIOS {
+        let scenario = Scenario::named(name)?;
+        let defects: Vec<String> = scenario.defect.iter().take(1).map(|defect| defect.name.clone()).collect();
+        let played = scenario.play(&defects)?;
+        fs::write(folder.join(format!("{name}.svg")), drawn(&scenario, &defects, &played))?;
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]
@@ -115,12 +136,14 @@ fn play(name: &str, defects: &[String], files: Files<'_>, json: bool) -> Outcome
     let played = scenario.play(defects).map_err(Failure::usage)?;
     let in_file = |path: &Path| path.display().to_string();
     if let Some(file) = files.svg {
-        fs::write(file, drawn(&scenario, &played))
+        fs::write(file, drawn(&scenario, defects, &played))
             .with_context(|| in_file(file))
             .map_err(Failure::environment)?;
     }
     if let Some(folder) = files.folder {
-        write(folder, &scenario, &played).with_context(|| in_file(folder)).map_err(Failure::environment)?;
+        write(folder, &scenario, defects, &played)
+            .with_context(|| in_file(folder))
+            .map_err(Failure::environment)?;
     }
     let validity = played.simulated.verdict.validity;
     let as_expected = scenario.expectation(defects).map(|expected| expected == validity);
@@ -169,18 +192,21 @@ fn tell(scenario: &Scenario, played: &Played, as_expected: Option<bool>) {
     eprintln!("\n{}{expected}", labrys_reports::summary::word(played.simulated.verdict.validity));
 }
 
-fn write(folder: &Path, scenario: &Scenario, played: &Played) -> anyhow::Result<()> {
+fn write(folder: &Path, scenario: &Scenario, defects: &[String], played: &Played) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     let simulated = &played.simulated;
     write_json_lines(&mut fs::File::create(folder.join("history.jsonl"))?, simulated.history.events())?;
     fs::write(folder.join("verdict.json"), serde_json::to_string_pretty(&simulated.verdict)?)?;
-    fs::write(folder.join("messages.svg"), drawn(scenario, played))?;
+    fs::write(folder.join("messages.svg"), drawn(scenario, defects, played))?;
     Ok(())
 }
 
-fn drawn(scenario: &Scenario, played: &Played) -> String {
+fn drawn(scenario: &Scenario, defects: &[String], played: &Played) -> String {
     let (nodes, clients) = (scenario.nodes(), scenario.clients());
-    let title = format!("{}: {}", scenario.name, scenario.title);
+    let title = match defects {
+        [] => format!("{}, the clean store", scenario.name),
+        _ => format!("{} with {}", scenario.name, defects.join(", ")),
+    };
     let mut diagram =
         diagram::of_run(&title, nodes, clients, &played.simulated.trace, &played.simulated.history);
     diagram.spans = diagram::spans(clients, &played.intervals);

@@ -53,6 +53,21 @@ fn a_lost_message_has_a_cross_and_no_head() {
 }
 
 #[test]
+fn an_arrow_without_words_takes_no_row_from_those_that_have_some() {
+    let heads = |label: &str| {
+        let mut diagram = diagram();
+        diagram.messages = vec![arrow(0, 1, 1, 5, "first"), arrow(2, 1, 1, 5, label)];
+        diagram.marks = vec![Mark { line: 1, at_ns: 5, label: "done".to_owned() }];
+        let drawn = svg(&diagram, Window::whole(9));
+        let y2 = drawn.split("class=\"ll-arrow\"").skip(1).filter_map(|line| line.split("y2=\"").nth(1));
+        y2.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (without, with) = (heads(""), heads("second"));
+    assert_eq!(without[0], without[1]);
+    assert_ne!(with[0], with[1], "the mark is in the same gap");
+}
+
+#[test]
 fn words_from_outside_are_escaped_and_nothing_at_all_can_be_drawn() {
     let svg_of = |diagram: &Diagram| svg(diagram, Window::whole(9));
     let drawn = svg_of(&diagram());

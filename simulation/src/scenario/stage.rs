@@ -140,6 +140,7 @@ impl Stage {
             Step::Split(one, other) => {
                 let pairs = one.iter().flat_map(|a| other.iter().flat_map(|b| [(*a, *b), (*b, *a)]));
                 self.cut(pairs.collect());
+                one.iter().for_each(|node| self.begin(*node, "apart"));
             }
             Step::Heal => self.heal(),
             Step::Hold(from, to) => {
@@ -294,7 +295,7 @@ impl Stage {
         held.into_iter().for_each(|(from, to)| self.world.release_link(from, to));
         self.world.nodes.iter_mut().for_each(|node| node.slow_sync_ns = 0);
         self.world.lost_replies.clear();
-        self.end(|interval| matches!(&*interval.label, "cut off" | "slow disk"));
+        self.end(|interval| matches!(&*interval.label, "cut off" | "apart" | "slow disk"));
     }
 
     fn resume(&mut self, node: usize) {

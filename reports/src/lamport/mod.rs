@@ -7,11 +7,14 @@
 //!
 //! The same input gives the same bytes; O(n log n) in what is to be drawn. No script, and every text is escaped by maud.
 
+mod rows;
+
 use std::collections::BTreeMap;
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::describe::{clean, plural, shortened};
+use self::rows::{Moments, PAUSE_NS, PAUSE_PX, ROW_PX, Rows, TOP_PX};
+use crate::describe::{clean, plural};
 use crate::plots::{SHADES, hex};
 
 /// What happened.
@@ -89,32 +92,20 @@ impl Window {
     }
 }
 
+/// No narrower than this, however few lines there are,
 const WIDTH_PX: f64 = 1000.0;
+/// and every line has so much room at least.
+const COLUMN_PX: f64 = 144.0;
 const TIME_PX: f64 = 74.0;
-const TOP_PX: f64 = 74.0;
-/// The height of a line of words.
-const ROW_PX: f64 = 15.0;
-/// About the width of a character of the labels.
-const CHARACTER_PX: f64 = 5.9;
-/// From here on a pause is drawn as one.
-const PAUSE_NS: u64 = 20_000_000;
-const PAUSE_PX: f64 = 16.0;
-
-/// The moments at which something happens, and how far down each is.
-struct Moments {
-    /// Of each moment: where it begins, and how many rows it has.
-    rows: BTreeMap<u64, (f64, usize)>,
-    bottom: f64,
-}
-
-/// Something with words beside a line: they must not cover each other.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Side {
-    Left,
-    Right,
-}
-
-/// An arrow with its place among those that end at the same moment, line and side.
+/// For the words beside the last line.
+const RIGHT_PX: f64 = 60.0;
+/// About the width of a character of the labels, of the bolder marks, and of the title.
+const LABEL_CHARACTER_PX: f64 = 5.7;
+const MARK_CHARACTER_PX: f64 = 6.8;
+const TITLE_CHARACTER_PX: f64 = 9.6;
+/// So far from its receiver's line a lost message ends.
+const LOST_PX: f64 = 14.0;
+/// An arrow with its place among what has words at the same moment in the same gap between two lines.
 struct Placed<'a> {
     arrow: &'a Arrow,
     /// When its head is drawn: a lost one is drawn as soon as it is sent.
@@ -160,14 +151,16 @@ impl<'a> Scene<'a> {
         let spans: Vec<&Span> = diagram.spans.iter().filter(overlaps).collect();
         let mut rows = Rows::default();
         let marks: Vec<(&Mark, usize)> =
-            marks.map(|mark| (mark, rows.take(mark.at_ns, mark.line, Side::Right))).collect();
+            marks.map(|mark| (mark, rows.take(mark.at_ns, mark.line + 1))).collect();
         let arrows = arrows
             .into_iter()
             .map(|arrow| {
                 rows.touch(arrow.sent_ns);
                 let head_ns = arrow.arrived_ns.unwrap_or(arrow.sent_ns + 1).min(window.to_ns);
-                let side = if arrow.from < arrow.to { Side::Left } else { Side::Right };
-                Placed { arrow, head_ns, row: rows.take(head_ns, arrow.to, side) }
+                let gap = if arrow.from < arrow.to { arrow.to } else { arrow.to + 1 };
+                // What has no words can share the place of something that has.
+                let row = if arrow.label.is_empty() { rows.touch(head_ns) } else { rows.take(head_ns, gap) };
+                Placed { arrow, head_ns, row }
             })
             .collect();
         for span in &spans {
@@ -179,23 +172,33 @@ impl<'a> Scene<'a> {
         Scene { diagram, arrows, marks, spans, moments: rows.laid_out(), routine, beyond }
     }
 
+    /// The room of a line.
+    fn column(&self) -> f64 {
+        let equally = (WIDTH_PX - TIME_PX - RIGHT_PX) / self.diagram.lines.len().max(1) as f64;
+        equally.max(COLUMN_PX)
+    }
+
+    fn width(&self) -> f64 {
+        TIME_PX + self.column() * self.diagram.lines.len().max(1) as f64 + RIGHT_PX
+    }
+
     fn x(&self, line: usize) -> f64 {
-        let column = (WIDTH_PX - TIME_PX) / self.diagram.lines.len().max(1) as f64;
-        TIME_PX + column * (line as f64 + 0.5)
+        TIME_PX + self.column() * (line as f64 + 0.5)
     }
 
     fn draw(&self) -> String {
-        let height = self.moments.bottom + 34.0;
-        let title = shortened(&clean(&self.diagram.title), 110);
+        let (width, height) = (self.width(), self.moments.bottom + 34.0);
+        let title = fitted(&self.diagram.title, width - 32.0, TITLE_CHARACTER_PX);
         let svg = html! {
-            svg.lt xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {WIDTH_PX} {height:.0}"))
-                width=(WIDTH_PX) height=(format!("{height:.0}")) role="img" aria-label=(title) {
+            svg.lt xmlns="http://www.w3.org/2000/svg" viewBox=(format!("0 0 {width:.0} {height:.0}"))
+                width=(format!("{width:.0}")) height=(format!("{height:.0}")) role="img" aria-label=(title) {
                 title { (title) }
-                style { (PreEscaped(include_str!("assets/picture.css"))) (PreEscaped(include_str!("assets/lamport.css"))) }
+                style { (PreEscaped(include_str!("../assets/picture.css"))) (PreEscaped(include_str!("../assets/lamport.css"))) }
                 rect.lt-paper width="100%" height="100%" {}
-                text.lt-title x="16" y="30" { (title) }
+                text.lt-title.ll-title x="16" y="30" { (title) }
                 (self.spans())
                 (self.lines())
+                (self.words_of_spans())
                 (self.times())
                 @for placed in &self.arrows { (self.arrow(placed)) }
                 @for (mark, row) in &self.marks { (self.mark(mark, *row)) }
@@ -220,9 +223,10 @@ impl<'a> Scene<'a> {
 
     fn lines(&self) -> Markup {
         html! {
+            text.lt-tick.ll-time x=(px(TIME_PX - 8.0)) y=(px(TOP_PX - 16.0)) { "ms" }
             @for (line, name) in self.diagram.lines.iter().enumerate() {
                 @let x = px(self.x(line));
-                text.ll-name x=(x) y=(px(TOP_PX - 16.0)) { (shortened(&clean(name), 16)) }
+                text.ll-name x=(x) y=(px(TOP_PX - 16.0)) { (fitted(name, self.column(), 9.0)) }
                 line.ll-line x1=(x) x2=(x) y1=(px(TOP_PX - 8.0)) y2=(px(self.moments.bottom)) {}
             }
         }
@@ -236,7 +240,7 @@ impl<'a> Scene<'a> {
             @for (at_ns, (y, _)) in &self.moments.rows {
                 @let pause_ns = at_ns - last_ns.unwrap_or(*at_ns);
                 @if pause_ns >= PAUSE_NS {
-                    line.ll-pause x1=(px(TIME_PX - 4.0)) x2=(px(WIDTH_PX - 8.0)) y1=(px(y - PAUSE_PX)) y2=(px(y - PAUSE_PX)) {}
+                    line.ll-pause x1=(px(TIME_PX - 4.0)) x2=(px(self.width() - 8.0)) y1=(px(y - PAUSE_PX)) y2=(px(y - PAUSE_PX)) {}
                 }
                 @if y - written_y >= ROW_PX {
                     text.lt-tick.ll-time x=(px(TIME_PX - 8.0)) y=(px(y + 4.0)) { (milliseconds(*at_ns)) }
@@ -253,16 +257,33 @@ impl<'a> Scene<'a> {
         kinds.dedup();
         html! {
             @for span in &self.spans {
-                @let top = self.moments.y(span.from_ns);
-                @let bottom = span.to_ns.map_or(self.moments.bottom, |to_ns| self.moments.y(to_ns)).max(top + ROW_PX);
+                @let (top, bottom) = self.extent(span);
                 @let shade = SHADES[kinds.binary_search(&span.label.as_str()).unwrap_or(0) % SHADES.len()];
-                @let x = self.x(span.line);
-                rect x=(px(x - 9.0)) y=(px(top)) width="18" height=(px(bottom - top)) rx="4"
-                    fill=(hex(shade)) fill-opacity="0.35" {}
-                text.ll-span x=(px(x - 13.0)) y=(px(top + 4.0)) fill=(hex(shade)) transform=(format!("rotate(-90 {} {})", px(x - 13.0), px(top + 4.0))) {
-                    @if bottom - top > span.label.chars().count() as f64 * CHARACTER_PX { (shortened(&clean(&span.label), 30)) }
+                rect x=(px(self.x(span.line) - 9.0)) y=(px(top)) width="18" height=(px(bottom - top)) rx="4"
+                    fill=(hex(shade)) fill-opacity="0.35" { title { (clean(&span.label)) } }
+            }
+        }
+    }
+
+    /// From where to where a span goes.
+    fn extent(&self, span: &Span) -> (f64, f64) {
+        let top = self.moments.y(span.from_ns);
+        (top, span.to_ns.map_or(self.moments.bottom, |to_ns| self.moments.y(to_ns)).max(top + ROW_PX))
+    }
+
+    /// What the spans are, on their lines; of two that begin at about the same time, one below the other.
+    fn words_of_spans(&self) -> Markup {
+        let mut written: BTreeMap<usize, f64> = BTreeMap::new();
+        html! {
+            @for span in &self.spans {
+                @let (top, bottom) = self.extent(span);
+                @let length = span.label.chars().count() as f64 * LABEL_CHARACTER_PX + 8.0;
+                @let top = written.get(&span.line).copied().unwrap_or(0.0).max(top + 4.0);
+                @if bottom - top > length {
+                    @let (x, y) = (px(self.x(span.line) + 3.5), px(top));
+                    text.ll-span.lt-halo x=(x) y=(y) transform=(format!("rotate(-90 {x} {y})")) { (clean(&span.label)) }
+                    ({ written.insert(span.line, top + length); PreEscaped("") })
                 }
-                title { (span.label) }
             }
         }
     }
@@ -271,7 +292,7 @@ impl<'a> Scene<'a> {
     fn ends(&self, placed: &Placed<'_>) -> ((f64, f64), (f64, f64)) {
         let (from, to) = (self.x(placed.arrow.from), self.x(placed.arrow.to));
         let head_y = self.moments.y(placed.head_ns) + placed.row as f64 * ROW_PX;
-        let short = if placed.arrow.arrived_ns.is_some() { 3.0 } else { 34.0 };
+        let short = if placed.arrow.arrived_ns.is_some() { 3.0 } else { LOST_PX };
         let head_x = if from < to { to - short } else { to + short };
         ((from, self.moments.y(placed.arrow.sent_ns)), (head_x, head_y))
     }
@@ -293,64 +314,19 @@ impl<'a> Scene<'a> {
     fn label(&self, placed: &Placed<'_>) -> Markup {
         let (_, (x, y)) = self.ends(placed);
         let from_left = placed.arrow.from < placed.arrow.to;
-        let room = ((WIDTH_PX - TIME_PX) / self.diagram.lines.len() as f64 / CHARACTER_PX) as usize;
-        let label = shortened(&clean(&placed.arrow.label), room.clamp(8, 40));
+        let taken_px = if placed.arrow.arrived_ns.is_some() { 20.0 } else { LOST_PX + 18.0 };
+        let label = fitted(&placed.arrow.label, self.column() - taken_px, LABEL_CHARACTER_PX);
         let (x, anchor) = if from_left { (x - 11.0, "end") } else { (x + 11.0, "start") };
         html! { text.ll-label.lt-halo x=(px(x)) y=(px(y + 3.0)) text-anchor=(anchor) { (label) } }
     }
 
     fn mark(&self, mark: &Mark, row: usize) -> Markup {
         let (x, y) = (self.x(mark.line), self.moments.y(mark.at_ns) + row as f64 * ROW_PX);
+        let room_px = if mark.line + 1 == self.diagram.lines.len() { RIGHT_PX } else { self.column() };
         html! {
             circle.ll-dot cx=(px(x)) cy=(px(y)) r="4" {}
-            text.ll-mark.lt-halo x=(px(x + 8.0)) y=(px(y + 4.0)) { (shortened(&clean(&mark.label), 44)) }
+            text.ll-mark.lt-halo x=(px(x + 8.0)) y=(px(y + 4.0)) { (fitted(&mark.label, room_px + self.column() / 2.0 - 16.0, MARK_CHARACTER_PX)) }
         }
-    }
-}
-
-/// Gives out rows.
-#[derive(Default)]
-struct Rows {
-    taken: BTreeMap<(u64, usize, Side), usize>,
-    moments: BTreeMap<u64, usize>,
-}
-
-impl Rows {
-    /// There is such a moment.
-    fn touch(&mut self, at_ns: u64) {
-        self.moments.entry(at_ns).or_insert(1);
-    }
-
-    /// The next free row at a moment, beside a line.
-    fn take(&mut self, at_ns: u64, line: usize, side: Side) -> usize {
-        let taken = self.taken.entry((at_ns, line, side)).or_default();
-        let row = *taken;
-        *taken += 1;
-        let rows = self.moments.entry(at_ns).or_insert(1);
-        *rows = (*rows).max(row + 1);
-        row
-    }
-
-    fn laid_out(self) -> Moments {
-        let mut y = TOP_PX + 6.0;
-        let mut rows = BTreeMap::new();
-        let mut last_ns = None;
-        for (at_ns, count) in self.moments {
-            if last_ns.is_some_and(|last_ns| at_ns - last_ns >= PAUSE_NS) {
-                y += 2.0 * PAUSE_PX - 6.0;
-            }
-            rows.insert(at_ns, (y, count));
-            y += count as f64 * ROW_PX + 5.0;
-            last_ns = Some(at_ns);
-        }
-        Moments { rows, bottom: y + 8.0 }
-    }
-}
-
-impl Moments {
-    /// How far down a moment is; of one that nothing happens at, the next.
-    fn y(&self, at_ns: u64) -> f64 {
-        self.rows.range(at_ns..).next().map_or(self.bottom, |(_, (y, _))| *y)
     }
 }
 
@@ -362,8 +338,18 @@ fn head((x1, y1): (f64, f64), (x2, y2): (f64, f64)) -> String {
     format!("M{} {}L{}L{}Z", px(x2), px(y2), corner(1.0), corner(-1.0))
 }
 
+/// The text, or as much of its beginning as there is room for.
+fn fitted(text: &str, room_px: f64, character_px: f64) -> String {
+    let (text, room) = (clean(text), (room_px / character_px) as usize);
+    if text.chars().count() <= room {
+        return text;
+    }
+    let beginning: String = text.chars().take(room.saturating_sub(1)).collect();
+    format!("{}…", beginning.trim_end())
+}
+
 fn milliseconds(at_ns: u64) -> String {
-    format!("{:.1} ms", at_ns as f64 / 1e6)
+    format!("{:.1}", at_ns as f64 / 1e6)
 }
 
 /// A coordinate, to a tenth of a pixel.
