@@ -49,6 +49,8 @@ enum Command {
     Sim(Box<commands::sim::Arguments>),
     /// Play a textbook scenario of Raft step by step, and see what a defect makes of it
     Scenario(commands::scenario::Arguments),
+    /// Find the smallest simulated run that fails like a given one, and write it down
+    Shrink(Box<commands::shrink::Arguments>),
     /// Check recorded histories
     Check(commands::check::Arguments),
     /// Convert a history from one format to another
@@ -120,6 +122,7 @@ fn run(command: Command) -> Outcome {
         Command::Test(arguments) => commands::test::run(*arguments),
         Command::Sim(arguments) => commands::sim::run(*arguments),
         Command::Scenario(arguments) => commands::scenario::run(&arguments),
+        Command::Shrink(arguments) => commands::shrink::run(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Convert(arguments) => commands::convert::run(&arguments),
         Command::Report(arguments) => commands::report::run(&arguments),

@@ -27,7 +27,7 @@ pub(crate) struct Nemesis {
     rng: Rng,
     active: BTreeMap<u64, InjectedFault>,
     /// What is over, in the order in which it ended.
-    pub finished: Vec<InjectedFault>,
+    finished: Vec<InjectedFault>,
     under_way: Option<(u64, Action, Op)>,
 }
 
@@ -44,6 +44,11 @@ impl Nemesis {
             finished: Vec::new(),
             under_way: None,
         }
+    }
+
+    /// Everything that was applied: what is over in the order in which it ended, then what was not undone when the run ended.
+    pub fn into_injected(self) -> Vec<InjectedFault> {
+        self.finished.into_iter().chain(self.active.into_values()).collect()
     }
 
     fn note(&mut self, id: u64, node: &str, effect: Effect) {

@@ -9,6 +9,8 @@
 //! - `faults`: the nemesis;
 //! - [`scenario`]: exact steps in the place of generators and faults;
 //! - [`oracles`]: what must hold at every step;
+//! - [`failure`]: in which way a run failed; [`mod@shrink`]: the smallest run that fails in the same way; [`schedule_file`]: a run as a
+//!   file that a person can read, commit and replay; [`gate`]: which of the store's defects are found;
 //! - [`trace`]: what passed between the nodes, for a picture.
 //!
 //! What it is not: a second implementation of anything. The replica, the log, the snapshot files, the client's logic, the
@@ -19,7 +21,9 @@
 pub mod clients;
 pub mod clock;
 pub mod environment;
+pub mod failure;
 mod faults;
+pub mod gate;
 mod interpreter;
 pub mod network;
 pub mod node;
@@ -27,6 +31,8 @@ pub mod oracles;
 pub mod queue;
 pub mod run;
 pub mod scenario;
+pub mod schedule_file;
+pub mod shrink;
 pub mod trace;
 pub mod world;
 

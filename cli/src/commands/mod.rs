@@ -10,6 +10,7 @@ pub mod heal;
 pub mod nemesis_process;
 pub mod report;
 pub mod scenario;
+pub mod shrink;
 pub mod sim;
 pub mod test;
 

@@ -1,0 +1,375 @@
+//! The table: of every defect the smallest campaign that shows it in the simulator, or why there is none.
+
+/// A defect, and how it is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its name.
+    pub defect: &'static str,
+    /// How.
+    pub search: Search,
+}
+
+/// How a defect is looked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Search {
+    /// By this.
+    Campaign {
+        /// Options of `labrys test`, besides those that all campaigns have.
+        toml: &'static str,
+        /// The properties and checkers that count; empty: all.
+        counts: &'static [&'static str],
+    },
+    /// Not at all.
+    NotExpressible {
+        /// Because.
+        why: &'static str,
+    },
+}
+
+const fn campaign(defect: &'static str, toml: &'static str) -> Row {
+    Row { defect, search: Search::Campaign { toml, counts: &[] } }
+}
+
+const fn without(defect: &'static str, why: &'static str) -> Row {
+    Row { defect, search: Search::NotExpressible { why } }
+}
+
+const PROGRESS: &str = "breaks progress only while a fault lasts; progress is demanded after healing";
+const MEMBERSHIP: &str = "needs a workload that changes the membership";
+const TRANSACTIONS: &str = "needs a workload of interactive transactions over several keys";
+/// A rotten disk can keep nodes from starting, whatever the store does: only what is lost or forked counts.
+const HARM: &[&str] = &[
+    "election-safety",
+    "log-matching",
+    "leader-completeness",
+    "state-machine-safety",
+    "nothing-acknowledged-is-lost",
+    "linearizable",
+];
+
+/// Every defect of the store, in the order of the store's list.
+pub const ROWS: &[Row] = &[
+    campaign(
+        "vote-not-persisted",
+        r#"
+            nemesis = ["kill-majority", "kill-all", "kill-leader"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "election-no-log-check",
+        r#"
+            nemesis = ["partition-majority-minority", "partition-one", "kill-leader"]
+            nemesis-interval = "500ms""#,
+    ),
+    campaign(
+        "async-replication-ack",
+        r#"
+            nemesis = ["partition-leader"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "commit-index-not-min",
+        r#"
+            nemesis = ["partition-leader", "kill-leader"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "local-leader-read",
+        r#"
+            nemesis = ["partition-leader", "pause-leader"]
+            nodes = 3
+            check-quorum = false"#,
+    ),
+    campaign(
+        "follower-read",
+        r#"
+            nemesis = ["partition"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "election-compare-length-only",
+        r#"
+            nemesis = ["partition-leader", "kill-leader", "partition-halves"]
+            nemesis-interval = "400ms""#,
+    ),
+    campaign(
+        "stale-vote-counted",
+        r#"
+            nemesis = ["network", "kill-leader", "partition-ring"]
+            nemesis-interval = "400ms"
+            election-timeout = "60ms"
+            pre-vote = false"#,
+    ),
+    without("no-check-quorum", PROGRESS),
+    without("no-prevote-livelock", PROGRESS),
+    without("partial-partition-stuck-leader", PROGRESS),
+    without("leadership-transfer-keeps-serving", "needs a workload that transfers leadership"),
+    campaign(
+        "unclean-election",
+        r#"
+            nemesis = ["partition-majority-minority", "partition-halves"]
+            nemesis-interval = "2s""#,
+    ),
+    campaign(
+        "heartbeat-term-race",
+        r#"
+            nemesis = ["partition-leader", "pause-leader", "network"]
+            nemesis-interval = "400ms"
+            nodes = 3
+            pre-vote = false
+            check-quorum = false
+            rate = 500.0"#,
+    ),
+    campaign(
+        "commit-prior-term-by-count",
+        r#"
+            nemesis = ["kill-leader", "partition-leader", "partition-one-way", "network"]
+            nemesis-interval = "300ms"
+            election-timeout = "100ms"
+            rate = 300.0"#,
+    ),
+    campaign(
+        "truncate-committed",
+        r#"
+            nemesis = ["network", "partition-leader"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "stale-append-reply-counted",
+        r#"
+            nemesis = ["network", "kill-leader"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "heartbeat-skips-prev-check",
+        r#"
+            nemesis = ["partition-leader"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "read-index-no-current-term-commit",
+        r#"
+            nemesis = ["partition-leader", "kill-leader"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "read-index-reuse-on-retry",
+        r#"
+            nemesis = ["pause-leader", "partition-leader"]
+            nemesis-interval = "500ms"
+            nodes = 3
+            rate = 500.0
+            pre-vote = false
+            check-quorum = false"#,
+    ),
+    campaign(
+        "read-index-not-waiting-apply",
+        r#"
+            nemesis = ["partition-one"]
+            read-mode = "follower"
+            nodes = 3"#,
+    ),
+    campaign(
+        "lease-read-clock-skew",
+        r#"
+            nemesis = ["partition-leader"]
+            nodes = 3
+            read-mode = "lease"
+            rate = 300.0"#,
+    ),
+    campaign(
+        "lease-read-after-pause",
+        r#"
+            nemesis = ["pause-leader"]
+            nemesis-interval = "500ms"
+            nodes = 3
+            read-mode = "lease"
+            rate = 1000.0"#,
+    ),
+    without("removed-node-disrupts", MEMBERSHIP),
+    campaign(
+        "quorum-off-by-one",
+        r#"
+            nemesis = ["partition-halves", "kill-leader"]
+            nodes = 4"#,
+    ),
+    without("membership-no-noop", MEMBERSHIP),
+    without("membership-two-at-once", MEMBERSHIP),
+    without("membership-applied-at-commit", MEMBERSHIP),
+    without("joint-exit-lost", MEMBERSHIP),
+    without("readded-node-same-id-empty-disk", MEMBERSHIP),
+    campaign(
+        "no-request-deduplication",
+        r#"
+            nemesis = ["pause-leader", "kill-leader"]
+            nodes = 3
+            key-count = 1
+            rate = 500.0
+            operation-timeout = "3s""#,
+    ),
+    campaign(
+        "follower-acks-before-fsync",
+        r#"
+            nemesis = ["none"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "leader-acks-before-fsync",
+        r#"
+            nemesis = ["power-cut", "kill-leader"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "no-dir-fsync",
+        r#"
+            nemesis = ["power-cut"]
+            nodes = 3
+            store-option = ["segment-bytes=1024"]"#,
+    ),
+    campaign(
+        "torn-tail-ignored",
+        r#"
+            nemesis = ["power-cut"]
+            nodes = 3
+            nemesis-interval = "400ms"
+            rate = 300.0"#,
+    ),
+    Row {
+        defect: "mid-log-corruption-truncates",
+        search: Search::Campaign {
+            toml: r#"nemesis = ["disk-rot", "kill-leader", "power-cut-one", "partition-leader"]
+nemesis-interval = "500ms"
+nodes = 3"#,
+            counts: HARM,
+        },
+    },
+    campaign(
+        "hard-state-and-entries-not-atomic",
+        r#"
+            nemesis = ["kill-majority", "kill-all", "power-cut-all"]
+            nodes = 3
+            election-timeout = "100ms"
+            nemesis-interval = "400ms""#,
+    ),
+    campaign(
+        "applied-index-nonatomic",
+        r#"
+            nemesis = ["kill"]
+            nodes = 3
+            store-option = ["snapshot-entries=20"]"#,
+    ),
+    campaign(
+        "snapshot-not-atomic-file",
+        r#"
+            nemesis = ["power-cut", "kill"]
+            nodes = 3
+            store-option = ["snapshot-entries=5"]
+            nemesis-interval = "300ms"
+            rate = 300.0"#,
+    ),
+    campaign(
+        "disk-full-swallowed",
+        r#"
+            nemesis = ["disk"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "fsync-failure-retry",
+        r#"
+            nemesis = ["disk", "power-cut"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "compaction-drops-live-entries",
+        r#"
+            nemesis = ["kill", "partition-one"]
+            nodes = 3
+            store-option = ["snapshot-entries=20", "segment-bytes=1024"]"#,
+    ),
+    campaign(
+        "snapshot-install-keeps-log",
+        r#"
+            nemesis = ["partition-leader"]
+            nodes = 3
+            nemesis-interval = "1s"
+            store-option = ["snapshot-entries=10", "kept-entries=0"]
+            rate = 300.0"#,
+    ),
+    campaign(
+        "snapshot-install-boundary-before-data",
+        r#"
+            nemesis = ["partition-one", "kill-followers", "power-cut", "partition-leader"]
+            nodes = 3
+            nemesis-interval = "500ms"
+            store-option = ["snapshot-entries=10", "kept-entries=0"]
+            rate = 300.0"#,
+    ),
+    campaign(
+        "snapshot-index-off-by-one",
+        r#"
+            nemesis = ["kill"]
+            nodes = 3
+            store-option = ["snapshot-entries=20"]"#,
+    ),
+    campaign(
+        "cas-evaluated-at-propose",
+        r#"
+            nemesis = ["none"]
+            nodes = 3
+            key-count = 1
+            rate = 500.0"#,
+    ),
+    campaign(
+        "dedup-not-replicated",
+        r#"
+            nemesis = ["none"]
+            nodes = 3"#,
+    ),
+    campaign(
+        "dedup-lost-in-snapshot",
+        r#"
+            nemesis = ["kill"]
+            nodes = 3
+            store-option = ["snapshot-entries=20"]"#,
+    ),
+    without(
+        "dedup-expiry-clock",
+        "needs sessions that are idle for longer than their time to live, which no client of the workload is",
+    ),
+    campaign(
+        "nondeterministic-apply",
+        r#"
+            nemesis = ["none"]
+            nodes = 3"#,
+    ),
+    without("txn-not-atomic", TRANSACTIONS),
+    campaign(
+        "txn-read-uncommitted",
+        r#"
+            nemesis = ["partition-leader"]
+            nodes = 3"#,
+    ),
+    without("txn-commit-skips-write-check", TRANSACTIONS),
+    without("txn-commit-skips-read-check", TRANSACTIONS),
+    without("txn-reads-latest", TRANSACTIONS),
+    campaign(
+        "unacked-batch-reorder",
+        r#"
+            nemesis = ["none"]
+            nodes = 3
+            key-count = 1
+            rate = 1000.0"#,
+    ),
+    without("watch-gap-on-reconnect", "needs a workload that watches keys"),
+    without("lock-without-fencing", "needs a workload of locks"),
+    without("lease-revoked-by-old-leader", "needs a workload of leases on keys"),
+    without("ttl-wall-clock", "needs a workload of leases on keys"),
+    campaign(
+        "stepdown-keeps-pending",
+        r#"
+            nemesis = ["partition-leader", "partition-one-way", "pause-leader"]
+            nemesis-interval = "500ms"
+            nodes = 3
+            rate = 500.0"#,
+    ),
+];

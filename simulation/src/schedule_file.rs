@@ -1,0 +1,186 @@
+//! [`ScheduleFile`]: a run as a TOML file that a person can read, commit and replay.
+//!
+//! ```toml
+//! # leader-completeness at 4.776 s: n2 leads term 3, but of the committed entry 59 of term 2 it has nothing
+//! violates = "leader-completeness"
+//! seed = 7
+//! tuned = false
+//! core = false
+//!
+//! faults = [
+//!   { at-ms = 1200, lasts-ms = 300, kind = "kill", target = { named = ["n1"] } },
+//! ]
+//!
+//! [test]
+//! nodes = 3
+//! ```
+//!
+//! `[test]` has the options of a campaign that differ from their defaults; `[environment]` is there if it does. A run is a function of
+//! its configuration, so the file gives the same run wherever it is read, as long as the store and the simulator are the same.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use labrys_harness::config::{ConfigError, SIMULATOR, TestConfig, TestOptions};
+use labrys_nemesis::{Fault, Schedule, Scheduled};
+use labrys_seed::Seed;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::environment::Environment;
+use crate::run::SimulationConfig;
+
+/// A run to be replayed.
+#[derive(Clone, Debug)]
+pub struct ScheduleFile {
+    /// What is to be run; its faults are explicit.
+    pub config: SimulationConfig,
+    /// The property or checker that accuses the run, if it is to fail.
+    pub violates: Option<String>,
+}
+
+/// A file that is none of these.
+#[derive(Debug, Error)]
+pub enum ScheduleFileError {
+    /// It is not TOML, or has a field that does not exist or has another type.
+    #[error("{path}: {source}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// Its `[test]` makes no sense.
+    #[error("{path}: [test]: {source}")]
+    Test {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConfigError,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Content {
+    violates: Option<String>,
+    seed: Seed,
+    #[serde(default)]
+    tuned: bool,
+    #[serde(default)]
+    core: bool,
+    #[serde(default)]
+    faults: Vec<Step>,
+    #[serde(default)]
+    test: TestOptions,
+    #[serde(default)]
+    environment: Environment,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Step {
+    at_ms: u64,
+    lasts_ms: u64,
+    #[serde(flatten)]
+    fault: Fault,
+}
+
+/// Faults in order of time, numbered from 1. The numbers decide about what happens at the same time, so whoever makes a schedule of
+/// which a file will be made begins with this.
+#[must_use]
+pub fn in_order(mut faults: Vec<Scheduled>) -> Schedule {
+    faults.sort_by_key(|fault| fault.at_ms);
+    for (id, fault) in (1..).zip(&mut faults) {
+        fault.id = id;
+    }
+    Schedule { faults }
+}
+
+impl ScheduleFile {
+    /// Reads the text of a file; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ScheduleFileError`].
+    pub fn parse(text: &str, path: &Path) -> Result<ScheduleFile, ScheduleFileError> {
+        let content: Content = toml::from_str(text).map_err(|source| ScheduleFileError::Malformed {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let testbed = Some(SIMULATOR.to_owned());
+        let test = TestOptions { seed: Some(content.seed), testbed, ..content.test };
+        let test = test
+            .resolve(content.seed)
+            .map_err(|source| ScheduleFileError::Test { path: path.to_owned(), source })?;
+        let faults = content.faults.into_iter().map(|step| Scheduled {
+            id: 0,
+            at_ms: step.at_ms,
+            duration_ms: step.lasts_ms,
+            fault: step.fault,
+        });
+        let config = SimulationConfig {
+            environment: content.environment,
+            schedule: Some(in_order(faults.collect())),
+            tuned: content.tuned,
+            core: content.core,
+            ..SimulationConfig::new(test)
+        };
+        Ok(ScheduleFile { config, violates: content.violates })
+    }
+
+    /// The text of the file, which begins with `comment`.
+    #[must_use]
+    pub fn to_toml(&self, comment: &str) -> String {
+        let SimulationConfig { test, environment, schedule, tuned, core, .. } = &self.config;
+        let mut text = String::new();
+        for line in comment.lines() {
+            let _ = writeln!(text, "{}", format!("# {line}").trim_end());
+        }
+        if let Some(violates) = &self.violates {
+            let _ = writeln!(text, "violates = \"{violates}\"");
+        }
+        let _ = writeln!(text, "seed = {}\ntuned = {tuned}\ncore = {core}\n\nfaults = [", test.seed);
+        for fault in schedule.iter().flat_map(|schedule| &schedule.faults) {
+            let _ = writeln!(text, "  {},", line_of(fault));
+        }
+        text.push_str("]\n\n[test]\n");
+        text.push_str(&differences(test));
+        if *environment != Environment::default() {
+            // Numbers only, which TOML can say.
+            let environment = toml::to_string(environment).unwrap_or_default();
+            let _ = write!(text, "\n[environment]\n{environment}");
+        }
+        text
+    }
+}
+
+fn line_of(fault: &Scheduled) -> String {
+    let step = Step { at_ms: fault.at_ms, lasts_ms: fault.duration_ms, fault: fault.fault.clone() };
+    let fields = match toml::Value::try_from(&step) {
+        Ok(toml::Value::Table(fields)) => fields,
+        other => unreachable!("a fault is a table: {other:?}"),
+    };
+    // The time first, whatever the order of names.
+    let known = ["at_ms", "lasts_ms", "at-ms", "lasts-ms", "kind"];
+    let rest = fields.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+    let in_words: Vec<String> = known
+        .iter()
+        .filter_map(|name| fields.get(*name).map(|value| (*name, value)))
+        .chain(rest.map(|(name, value)| (name.as_str(), value)))
+        .map(|(name, value)| format!("{name} = {value}"))
+        .collect();
+    format!("{{ {} }}", in_words.join(", "))
+}
+
+/// The options that differ from their defaults, but those that say where a run is written, and which faults are planned; seed and
+/// tuning stand elsewhere, and the testbed is the simulator.
+fn differences(test: &TestConfig) -> String {
+    let table = |config: &TestConfig| config.to_toml().parse::<toml::Table>().unwrap_or_default();
+    let (mut own, usual) = (table(test), table(&TestConfig::defaults()));
+    own.retain(|name, value| {
+        const ELSEWHERE: [&str; 7] =
+            ["seed", "name", "out", "testbed", "tuned", "nemesis", "nemesis-interval"];
+        !ELSEWHERE.contains(&name) && usual.get(name) != Some(&*value)
+    });
+    own.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
+}
