@@ -247,6 +247,7 @@ impl World {
                 let (name, length) = &files[self.rng.random_range(0..files.len())];
                 let (offset, bit) = (self.rng.random_range(0..*length), self.rng.random_range(0..8));
                 let _ = machine.disk.flip_bit(name, offset, bit);
+                self.oracles.rots(node);
             }
         }
         let name = machine.name.clone();

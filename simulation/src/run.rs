@@ -158,11 +158,7 @@ pub fn run(config: &SimulationConfig, budget: Budget<'_>) -> Result<Simulated, S
         workload::build(&test.workload, &workload_options(test))?;
     let steps = nemesis(PlannedFaults::new(&schedule)).boxed();
     let ended = phases(&mut world, config, any(vec![generator, steps]).boxed(), final_generator)?;
-    let faults_are_due = match &config.schedule {
-        Some(schedule) => !schedule.faults.is_empty(),
-        None => !test.fault_kinds()?.is_empty(),
-    };
-    judge(world, test, ended, faults_are_due, budget)
+    judge(world, test, ended, budget)
 }
 
 /// The faults that the run's seed plans.
@@ -485,7 +481,6 @@ pub(crate) fn judge(
     world: World,
     test: &TestConfig,
     ended: Ended,
-    faults_are_due: bool,
     budget: Budget<'_>,
 ) -> Result<Simulated, SimulationError> {
     let checks = workload::checks(&test.workload)?;
@@ -495,7 +490,7 @@ pub(crate) fn judge(
         .map_err(|(index, problem)| SimulationError::History { index, problem: problem.to_string() })?;
     let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))
         .map_err(CheckError::from)?
-        .with_run_checkers(faults_are_due)
+        .with_run_checkers(!test.fault_kinds()?.is_empty())
         .within(budget);
     let verdict = check(&history, &check_config)?;
     let verdict = with_oracles(verdict, &oracles.violations, &ended);

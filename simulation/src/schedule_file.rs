@@ -107,8 +107,14 @@ impl ScheduleFile {
             path: path.to_owned(),
             source: Box::new(source),
         })?;
-        let testbed = Some(SIMULATOR.to_owned());
-        let test = TestOptions { seed: Some(content.seed), testbed, ..content.test };
+        // Which kinds of faults are planned means nothing here, but whether any are due does, to the checkers.
+        let nemesis = content.faults.is_empty().then(|| vec!["none".to_owned()]);
+        let test = TestOptions {
+            seed: Some(content.seed),
+            testbed: Some(SIMULATOR.to_owned()),
+            nemesis: nemesis.or(content.test.nemesis),
+            ..content.test
+        };
         let test = test
             .resolve(content.seed)
             .map_err(|source| ScheduleFileError::Test { path: path.to_owned(), source })?;

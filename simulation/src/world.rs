@@ -20,7 +20,9 @@ use labrys_store::client::refusals::{from_not_leader, from_refusal};
 use labrys_store::machine::Command;
 use labrys_store::raft::{Message, NodeId, Role};
 use labrys_store::server::answers::{Answered, Declined, is_swap, translate};
-use labrys_store::server::{Answer, ClientRequest, ReplicaInput, ReplicaOutput, ServerOptions, SnapshotJob};
+use labrys_store::server::{
+    Answer, ClientRequest, ReplicaInput, ReplicaOutput, ServerOptions, SnapshotEvent, SnapshotJob,
+};
 use labrys_workloads::generator::{Thread, Threads};
 use rand::Rng as _;
 
@@ -274,7 +276,7 @@ impl World {
                 self.network.reset(node);
                 let machine = &self.nodes[node];
                 if let Some(process) = &machine.process {
-                    self.oracles.started(node, &process.replica);
+                    self.oracles.started(self.now_ns, node, &process.replica);
                     self.oracles.stepped(self.now_ns, node, &process.replica);
                 }
                 self.trace.mark(self.now_ns, node, "starts");
@@ -391,7 +393,7 @@ impl World {
                 }
             }
             ReplicaOutput::Send(message) => {
-                self.oracles.sending(now_ns, node, &process.replica, &message);
+                self.oracles.sending(now_ns, node, &message);
                 self.send(node, message);
             }
             ReplicaOutput::Answer { token, answer } => match process.waiting.remove(&token) {
@@ -499,6 +501,9 @@ impl World {
             Ok(event) => {
                 let again = !process.jobs.is_empty();
                 if let Some(event) = event {
+                    if let SnapshotEvent::Taken(snapshot) | SnapshotEvent::Received(snapshot, _) = &event {
+                        self.oracles.snapshot_durable(node, snapshot.index());
+                    }
                     self.put_in(node, ReplicaInput::Snapshot(event));
                 }
                 if again {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use labrys_simulation::gate::{ROWS, Row, Search, hunt};
+use labrys_simulation::gate::{Patience, ROWS, Row, Search, hunt};
 use labrys_store::raft::Defect;
 
 /// A variable of the environment: which defects to hunt, or for how long.
@@ -38,7 +38,9 @@ fn explore() {
         }
         let Row { search: Search::Campaign { .. }, .. } = row else { continue };
         for number in 1..=told("LABRYS_GATE_SEEDS").map_or(1, |text| text.parse().unwrap_or(1)) {
-            let hunted = hunt(row, number, Duration::from_secs(seconds), true).expect(row.defect);
+            let hunted =
+                hunt(row, number, Patience { simulated: Duration::from_secs(seconds), runs: u64::MAX }, true)
+                    .expect(row.defect);
             let found = hunted.found.map_or("-".to_owned(), |(config, failure)| {
                 format!("seed {} {}: {}", config.test.seed, failure.of, failure.what)
             });

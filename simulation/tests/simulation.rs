@@ -81,11 +81,12 @@ fn first_seen(property: Property, toml: &str) -> Option<u64> {
 fn every_oracle_is_shown_to_fire_by_a_defect() {
     // That the commit index never falls has a test of its own: no defect breaks it.
     let table = [
-        (Property::ElectionSafety, "vote-not-persisted"),
-        (Property::LogMatching, "vote-not-persisted"),
-        (Property::LeaderCompleteness, "quorum-off-by-one"),
+        (Property::ElectionSafety, "unclean-election"),
+        (Property::LogMatching, "unclean-election"),
+        (Property::LeaderCompleteness, "election-no-log-check"),
         (Property::StateMachineSafety, "nondeterministic-apply"),
         (Property::DurableBeforePromised, "follower-acks-before-fsync"),
+        (Property::DurableIsKept, "hard-state-and-entries-not-atomic"),
         (Property::NothingAcknowledgedIsLost, "async-replication-ack"),
     ];
     assert_eq!(table.len() + 1, Property::ALL.len());

@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use labrys_checker::verdict::Validity;
 use labrys_harness::campaigns::{DEFECTS, DefectCampaign};
+use labrys_harness::config::{NETNS, SIMULATOR};
 use serde::Serialize;
 
-use crate::commands::generated_part;
 use crate::commands::test::Report;
+use crate::commands::{defects_in_simulator, generated_part};
 use crate::exit::{Failure, Outcome};
 use crate::output::print_json;
 
@@ -18,40 +20,54 @@ Examples:
   labrys defects                              all defects, three seeds each, then ten clean runs
   labrys defects --only follower-read --seeds 1
   labrys defects --markdown docs/defects.md   write the table where the documentation has it
+  labrys defects --testbed sim                in the simulator: minutes, and the same each time
+  labrys defects --testbed sim --only quorum-off-by-one,no-dir-fsync --seeds 1 --no-clean
 
-Exit codes: 0 all found and no false alarm, 1 otherwise; 255 if a run ended without a verdict: nothing is known then, and no
-file is written.";
+Exit codes: 0 all found and no false alarm, 1 otherwise; 254 wrong usage; 255 if a run ended without a verdict: nothing is known
+then, and no file is written.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Only these defects (repeatable)
-    #[arg(long, value_name = "NAME")]
-    only: Vec<String>,
+    /// Where: netns (real processes in namespaces) or sim (the simulator)
+    #[arg(long, value_name = "NAME", default_value = NETNS, value_parser = [NETNS, SIMULATOR])]
+    testbed: String,
+    /// Only these defects (repeatable, or with commas)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) only: Vec<String>,
     /// Number of seeds for each defect
     #[arg(long, value_name = "N", default_value_t = 3)]
-    seeds: u64,
+    pub(super) seeds: u64,
     /// The first seed
     #[arg(long, value_name = "U64", default_value_t = 1)]
-    first_seed: u64,
-    /// Number of runs of the default test on the clean store, which must all be valid
+    pub(super) first_seed: u64,
+    /// Number of runs on the clean store, which must all be valid: of the default test, or in the simulator of each campaign and seed
     #[arg(long, value_name = "N", default_value_t = 10)]
-    clean_runs: u64,
+    pub(super) clean_runs: u64,
     /// Leave the clean runs out
     #[arg(long)]
-    no_clean: bool,
+    pub(super) no_clean: bool,
+    /// In the simulator: how much simulated time is spent on a defect for each seed
+    #[arg(long, value_name = "DURATION", default_value = "600s", value_parser = humantime::parse_duration)]
+    pub(super) budget: Duration,
+    /// In the simulator: how many hunts at the same time; as many as there are cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) jobs: Option<u64>,
+    /// In the simulator: do not shrink what was found
+    #[arg(long)]
+    pub(super) no_shrink: bool,
     /// Folder under which run directories are made
     #[arg(long, value_name = "DIR", default_value = "labrys-runs")]
     out: PathBuf,
     /// Replace the generated part of this file by the table, which must be of all defects
     #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "list"])]
-    markdown: Option<PathBuf>,
+    pub(super) markdown: Option<PathBuf>,
     /// Only say which defects there are
     #[arg(long)]
-    list: bool,
+    pub(super) list: bool,
     /// Print the results as JSON on standard output
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// What the command found.
@@ -86,6 +102,9 @@ struct RunResult {
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
+    if arguments.testbed == SIMULATOR {
+        return defects_in_simulator::run(arguments);
+    }
     let campaigns = chosen(arguments)?;
     if arguments.list {
         return list(&campaigns, arguments.json);
@@ -123,7 +142,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 /// All found of nothing, and no false alarm in no run, would be a success that says nothing.
-fn refuse_to_run_nothing(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn refuse_to_run_nothing(arguments: &Arguments) -> Result<(), Failure> {
     let has_no_clean_run = arguments.no_clean || arguments.clean_runs == 0;
     if arguments.seeds == 0 && has_no_clean_run {
         return Err(Failure::usage(anyhow!("--seeds: 0 seeds and no clean run are no run at all")));

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod check;
 pub mod convert;
 pub mod defects;
+mod defects_in_simulator;
 pub mod doctor;
 mod generated_part;
 pub mod heal;

@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     Ok(DOES_NOT_FAIL)
 }
 
-fn failure(error: SimulationError) -> Failure {
+pub(super) fn failure(error: SimulationError) -> Failure {
     match error {
         SimulationError::Check(_) | SimulationError::History { .. } | SimulationError::Stuck => {
             Failure::environment(error)

@@ -24,6 +24,15 @@ impl Row {
         ROWS.iter().find(|row| row.defect == defect)
     }
 
+    /// Its campaign, as it is written; `None` if it has none.
+    #[must_use]
+    pub fn campaign(&self) -> Option<&'static str> {
+        match self.search {
+            Search::Campaign { toml, .. } => Some(toml),
+            Search::NotExpressible { .. } => None,
+        }
+    }
+
     /// Its campaign with a seed, the defect switched on or not; `None` if it has none.
     ///
     /// # Errors
@@ -49,10 +58,19 @@ impl Row {
     }
 }
 
+/// How long a hunt lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// So much time in its worlds; a run that ends at once counts as a second, because it costs something, too.
+    pub simulated: Duration,
+    /// So many runs.
+    pub runs: u64,
+}
+
 /// What looking for a defect from one seed on came to.
 #[derive(Debug)]
 pub struct Hunted {
-    /// Runs until it was found, or all that the budget allowed.
+    /// Runs until it was found, or all of them.
     pub runs: u64,
     /// How much time passed in their worlds.
     pub simulated: Duration,
@@ -70,18 +88,24 @@ pub fn seed_of(hunt: u64, run: u64) -> Seed {
 }
 
 /// Runs the campaign of `row` with seed after seed until one shows its defect (or, if `is_defective` is false, an alarm that is
-/// false), or `budget` of simulated time is spent.
+/// false), or patience is at an end. A function of its arguments.
 ///
 /// # Errors
 /// [`SimulationError`].
-pub fn hunt(row: &Row, number: u64, budget: Duration, is_defective: bool) -> Result<Hunted, SimulationError> {
+pub fn hunt(
+    row: &Row,
+    number: u64,
+    patience: Patience,
+    is_defective: bool,
+) -> Result<Hunted, SimulationError> {
     let mut hunted = Hunted { runs: 0, simulated: Duration::ZERO, found: None };
-    while hunted.simulated < budget {
+    let mut spent = Duration::ZERO;
+    while spent < patience.simulated && hunted.runs < patience.runs {
         let Some(config) = row.config(seed_of(number, hunted.runs), is_defective)? else { break };
         let simulated = simulate(&config)?;
         hunted.runs += 1;
-        // A run that ends at once has cost something, too.
-        hunted.simulated += simulated.simulated.max(Duration::from_secs(1));
+        hunted.simulated += simulated.simulated;
+        spent += simulated.simulated.max(Duration::from_secs(1));
         if let Some(failure) = row.accusation(&simulated) {
             hunted.found = Some((config, failure));
             break;

@@ -2,12 +2,13 @@
 //!
 //! | property | file | what breaks it, for instance |
 //! | --- | --- | --- |
-//! | election safety | [`elections`] | `vote-not-persisted` |
-//! | log matching | [`logs`] | `vote-not-persisted` |
+//! | election safety | [`elections`] | `unclean-election` |
+//! | log matching | [`logs`] | `unclean-election` |
 //! | leader completeness | [`leaders`] | `election-no-log-check` |
 //! | state-machine safety | [`states`] | `nondeterministic-apply` |
 //! | the commit index never falls | [`commits`] | none of the store's: shown by hand |
 //! | nobody promises what is not durable | [`durability`] | `follower-acks-before-fsync` |
+//! | what is durable is there after a restart | [`durability`] | `hard-state-and-entries-not-atomic` |
 //! | nothing acknowledged is lost | [`acknowledgements`] | `async-replication-ack` |
 //!
 //! They see the inside of the nodes, which a harness on real machines does not; so a run is invalid as soon as one of them is
@@ -23,7 +24,7 @@ pub mod states;
 
 use std::fmt;
 
-use labrys_store::raft::{LogIndex, Message, PersistBatch, Sequence};
+use labrys_store::raft::{LogIndex, Message, PersistBatch, Role, Sequence};
 use labrys_store::server::Replica;
 
 /// A property that an oracle looks after.
@@ -39,8 +40,11 @@ pub enum Property {
     StateMachineSafety,
     /// What is committed stays so.
     CommitNeverFalls,
-    /// Votes, acknowledgements and terms are durable before anybody hears of them (5.1, 5.2, 5.3).
+    /// Votes, acknowledgements and terms are durable before anybody hears of them, and entries on a majority before they are
+    /// committed (5.1, 5.2, 5.3).
     DurableBeforePromised,
+    /// What was durable is there when a process starts again.
+    DurableIsKept,
     /// A write is committed when its client hears that it is done, and stays so.
     NothingAcknowledgedIsLost,
 }
@@ -54,6 +58,7 @@ impl Property {
         Property::StateMachineSafety,
         Property::CommitNeverFalls,
         Property::DurableBeforePromised,
+        Property::DurableIsKept,
         Property::NothingAcknowledgedIsLost,
     ];
 
@@ -67,6 +72,7 @@ impl Property {
             Property::StateMachineSafety => "state-machine-safety",
             Property::CommitNeverFalls => "commit-never-falls",
             Property::DurableBeforePromised => "durable-before-promised",
+            Property::DurableIsKept => "durable-is-kept",
             Property::NothingAcknowledgedIsLost => "nothing-acknowledged-is-lost",
         }
     }
@@ -124,19 +130,35 @@ impl Oracles {
         // Before the commits of this step: a new leader must have what was committed before it.
         let what = self.leaders.stepped(node, replica, &status, self.commits.last());
         self.note(at_ns, Property::LeaderCompleteness, what);
+        let committed_before = self.commits.count();
         let (falls, differs) = self.commits.stepped(node, status.commit, |index| replica.term_at(index));
         self.note(at_ns, Property::CommitNeverFalls, falls);
         self.note(at_ns, Property::StateMachineSafety, differs);
+        if status.role == Role::Leader && status.commit.0 > committed_before {
+            let what = self.durability.committing(node, replica, status.commit);
+            self.note(at_ns, Property::DurableBeforePromised, what);
+        }
         let what = self.states.stepped(node, replica, &status);
         self.note(at_ns, Property::StateMachineSafety, what);
     }
 
     /// A node's process has begun; what it has is durable.
-    pub fn started(&mut self, node: usize, replica: &Replica) {
+    pub fn started(&mut self, at_ns: u64, node: usize, replica: &Replica) {
         self.leaders.restarted(node);
         self.commits.restarted(node);
         self.states.restarted(node, replica);
-        self.durability.started(node, replica);
+        let what = self.durability.started(node, replica);
+        self.note(at_ns, Property::DurableIsKept, what);
+    }
+
+    /// A node's disk has lost something by itself.
+    pub fn rots(&mut self, node: usize) {
+        self.durability.rots(node);
+    }
+
+    /// A snapshot of this index is durable on a node.
+    pub fn snapshot_durable(&mut self, node: usize, index: LogIndex) {
+        self.durability.snapshot_durable(node, index);
     }
 
     /// A batch is on its way to a node's disk.
@@ -152,8 +174,8 @@ impl Oracles {
     }
 
     /// A node sends a message.
-    pub fn sending(&mut self, at_ns: u64, node: usize, replica: &Replica, message: &Message) {
-        let what = self.durability.sending(node, replica, message);
+    pub fn sending(&mut self, at_ns: u64, node: usize, message: &Message) {
+        let what = self.durability.sending(node, message);
         self.note(at_ns, Property::DurableBeforePromised, what);
     }
 
