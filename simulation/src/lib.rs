@@ -11,6 +11,7 @@
 //! - [`oracles`]: what must hold at every step;
 //! - [`failure`]: in which way a run failed; [`mod@shrink`]: the smallest run that fails in the same way; [`schedule_file`]: a run as a
 //!   file that a person can read, commit and replay; [`gate`]: which of the store's defects are found;
+//! - [`trials`]: what must make progress once all faults are undone;
 //! - [`trace`]: what passed between the nodes, for a picture.
 //!
 //! What it is not: a second implementation of anything. The replica, the log, the snapshot files, the client's logic, the
@@ -34,6 +35,7 @@ pub mod scenario;
 pub mod schedule_file;
 pub mod shrink;
 pub mod trace;
+pub mod trials;
 pub mod world;
 
 pub use environment::Environment;

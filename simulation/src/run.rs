@@ -16,14 +16,11 @@ use labrys_harness::db::Observation;
 use labrys_harness::faults::PlannedFaults;
 use labrys_history::{Draft, EventKind, History, Process, Value};
 use labrys_nemesis::{InjectedFault, PlanConfig, Schedule, plan};
-use labrys_store::client::logic::{Action, Request};
-use labrys_store::machine::Operation;
 use labrys_store::options::{Arguments, OptionsError, resolve};
-use labrys_store::raft::{LogIndex, NodeId, ReadMode};
+use labrys_store::raft::{LogIndex, NodeId};
 use labrys_store::server::ServerOptions;
 use labrys_workloads::generator::{BoxGenerator, Generator, GeneratorExt, any, nemesis};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
-use rand::seq::SliceRandom;
 use thiserror::Error;
 
 use crate::environment::{Environment, disturb};
@@ -31,6 +28,7 @@ use crate::interpreter::Left;
 use crate::node::Death;
 use crate::oracles::Violation;
 use crate::trace::Trace;
+use crate::trials::{self, Deaf};
 use crate::world::{Marks, World, address_of, heartbeat_ms};
 
 /// What is simulated.
@@ -46,6 +44,8 @@ pub struct SimulationConfig {
     pub tuned: bool,
     /// Whether a majority alone must make progress in the end.
     pub core: bool,
+    /// Whether the others must make progress in the end while this one sends but hears nobody.
+    pub deaf: Option<Deaf>,
     /// Whether messages are kept for a picture.
     pub traced: bool,
 }
@@ -60,6 +60,7 @@ impl SimulationConfig {
             environment: Environment::default(),
             schedule: None,
             core: true,
+            deaf: None,
             traced: false,
         }
     }
@@ -136,8 +137,6 @@ pub struct Simulated {
 }
 
 const MILLISECOND: u64 = 1_000_000;
-/// How many election timeouts the core has to make progress.
-const CORE_ELECTION_TIMEOUTS: u64 = 40;
 /// How often a condition is looked at.
 const LOOK_EVERY_NS: u64 = 5 * MILLISECOND;
 
@@ -244,8 +243,13 @@ fn phases(
         return Ok(ended);
     }
     world.heal();
+    if let Some(deaf) = config.deaf
+        && let Some(ended) = trials::go_on_without(world, deaf, patience_ns)
+    {
+        return Ok(ended);
+    }
     if config.core
-        && let Some(ended) = core_makes_progress(world)
+        && let Some(ended) = trials::core_makes_progress(world)
     {
         return Ok(ended);
     }
@@ -292,7 +296,7 @@ fn perform(world: &mut World, generator: &mut dyn Generator) -> Result<Option<En
 }
 
 /// Lets time pass until something is so; how the run ends if that takes too long.
-fn wait(
+pub(crate) fn wait(
     world: &mut World,
     patience_ns: u64,
     complaint: &str,
@@ -317,39 +321,6 @@ fn wait(
         }
     }
 }
-
-/// Only a random majority stays alive. One write of a client of its own must come through.
-fn core_makes_progress(world: &mut World) -> Option<Ended> {
-    let count = world.nodes.len();
-    let mut order: Vec<usize> = (0..count).collect();
-    order.shuffle(&mut world.rng);
-    let (core, others) = order.split_at(count / 2 + 1);
-    let mut core = core.to_vec();
-    core.sort_unstable();
-    for node in others {
-        world.leave_dead(*node);
-    }
-    let names: Vec<String> = core.iter().map(|node| world.nodes[*node].name.clone()).collect();
-    world.record(Draft::new(
-        Process::observer(),
-        EventKind::Info,
-        "core",
-        Value::Vector(names.iter().map(|name| Value::from(name.as_str())).collect()),
-    ));
-    let patience_ns = CORE_ELECTION_TIMEOUTS * world.election_timeout_ns() + 5_000 * MILLISECOND;
-    let complaint = format!("{} alone make no progress", names.join(" "));
-    world.begin_probe();
-    let ended = wait(world, patience_ns, &complaint, World::probe_is_done);
-    if ended.is_none() {
-        for node in others {
-            world.revive(*node);
-        }
-    }
-    ended
-}
-
-/// A fault that keeps a node dead while the core is on trial.
-const CORE_FAULT: u64 = u64::MAX;
 
 impl World {
     /// A majority knows a leader that has committed something in its term.
@@ -406,40 +377,6 @@ impl World {
             }
         };
         self.nodes.iter().map(of).collect::<Vec<_>>().join("; ")
-    }
-
-    fn leave_dead(&mut self, node: usize) {
-        self.nodes[node].down_by.insert(CORE_FAULT);
-        self.kill(node, false);
-    }
-
-    fn revive(&mut self, node: usize) {
-        self.nodes[node].down_by.remove(&CORE_FAULT);
-        self.start(node);
-    }
-
-    /// A client that is not in the history writes one key that is not in the workload.
-    fn begin_probe(&mut self) {
-        let probe = self.clients.len();
-        self.clients.push(crate::clients::ClientThread::new(probe));
-        let (now_ms, seed) = (self.now_ms(), self.seed().fork("probe"));
-        let mut actions = Vec::new();
-        let logic = self.clients[probe].logic_of(u64::MAX, &self.addresses, ReadMode::ReadIndex, seed);
-        let request = Request::Write(Operation::put("labrys-probe", "alive"));
-        logic.begin(now_ms, request, u64::MAX, &mut actions);
-        for action in actions {
-            if let Action::Send(attempt) = action {
-                self.ask(probe, attempt);
-            }
-        }
-        self.plan_client_wake(probe);
-    }
-
-    fn probe_is_done(&self) -> bool {
-        self.clients
-            .last()
-            .and_then(|probe| probe.logic.as_ref())
-            .is_some_and(|logic| logic.wake_at_ms().is_none())
     }
 
     fn record_recovery(&mut self, began_ns: u64, failed: Option<&Ended>) {

@@ -29,6 +29,7 @@ use thiserror::Error;
 
 use crate::environment::Environment;
 use crate::run::SimulationConfig;
+use crate::trials::Deaf;
 
 /// A run to be replayed.
 #[derive(Clone, Debug)]
@@ -69,6 +70,7 @@ struct Content {
     tuned: bool,
     #[serde(default)]
     core: bool,
+    deaf: Option<Deaf>,
     #[serde(default)]
     faults: Vec<Step>,
     #[serde(default)]
@@ -129,6 +131,7 @@ impl ScheduleFile {
             schedule: Some(in_order(faults.collect())),
             tuned: content.tuned,
             core: content.core,
+            deaf: content.deaf,
             ..SimulationConfig::new(test)
         };
         Ok(ScheduleFile { config, violates: content.violates })
@@ -137,7 +140,7 @@ impl ScheduleFile {
     /// The text of the file, which begins with `comment`.
     #[must_use]
     pub fn to_toml(&self, comment: &str) -> String {
-        let SimulationConfig { test, environment, schedule, tuned, core, .. } = &self.config;
+        let SimulationConfig { test, environment, schedule, tuned, core, deaf, .. } = &self.config;
         let mut text = String::new();
         for line in comment.lines() {
             let _ = writeln!(text, "{}", format!("# {line}").trim_end());
@@ -145,7 +148,11 @@ impl ScheduleFile {
         if let Some(violates) = &self.violates {
             let _ = writeln!(text, "violates = \"{violates}\"");
         }
-        let _ = writeln!(text, "seed = {}\ntuned = {tuned}\ncore = {core}\n\nfaults = [", test.seed);
+        let _ = writeln!(text, "seed = {}\ntuned = {tuned}\ncore = {core}", test.seed);
+        if let Some(deaf) = deaf {
+            let _ = writeln!(text, "deaf = {}", toml_of(deaf));
+        }
+        text.push_str("\nfaults = [\n");
         for fault in schedule.iter().flat_map(|schedule| &schedule.faults) {
             let _ = writeln!(text, "  {},", line_of(fault));
         }
@@ -158,6 +165,11 @@ impl ScheduleFile {
         }
         text
     }
+}
+
+/// A unit variant is a string, which TOML can say.
+fn toml_of(deaf: &Deaf) -> String {
+    toml::Value::try_from(deaf).map_or_else(|_| String::new(), |value| value.to_string())
 }
 
 fn line_of(fault: &Scheduled) -> String {

@@ -362,10 +362,13 @@ impl World {
         self.carry_out(node, rest.unwrap_or_default());
     }
 
-    /// A process goes on after a stop.
+    /// A process goes on after a stop. What has arrived meanwhile is in its queue when it first looks, as in the server.
     pub(crate) fn resume(&mut self, node: usize) {
         self.go_on(node);
-        for event in self.held.remove(&node).unwrap_or_default() {
+        let held = self.held.remove(&node).unwrap_or_default();
+        let (looks, arrivals): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|event| matches!(event, Event::Tick { .. } | Event::Wake { .. }));
+        for event in arrivals.into_iter().chain(looks) {
             self.plan_in(0, event);
         }
     }
@@ -579,7 +582,13 @@ impl World {
         let mut choose = |limit: u64| if is_exact { 0 } else { rng.random_range(0..=limit) };
         let askers = self.nodes[node].kill(&mut choose);
         if loses_power {
-            self.nodes[node].disk.lose_power(&mut choose);
+            // Of what was on its way, everything or nothing as often as a part: with equal chances for every length, a write that has
+            // its length but not all its blocks would hardly ever be seen.
+            self.nodes[node].disk.lose_power(&mut |limit| match choose(3) {
+                0 => 0,
+                1 => limit,
+                _ => choose(limit),
+            });
         }
         self.held.remove(&node);
         self.strikes.remove(&node);

@@ -18,7 +18,7 @@ fn every_defect_of_the_store_has_a_row_with_a_campaign_or_a_reason() {
     assert_eq!(rows, defects);
     for row in ROWS {
         match row.search {
-            Search::Campaign { .. } => {
+            Search::Campaign(_) => {
                 let config = row.config(labrys_seed::Seed(1), true).expect(row.defect).expect("a campaign");
                 assert_eq!(config.test.defect, [row.defect]);
             }
@@ -36,7 +36,7 @@ fn explore() {
         if only.as_ref().is_some_and(|only| !only.split(',').any(|name| name == row.defect)) {
             continue;
         }
-        let Row { search: Search::Campaign { .. }, .. } = row else { continue };
+        let Row { search: Search::Campaign(_), .. } = row else { continue };
         for number in 1..=told("LABRYS_GATE_SEEDS").map_or(1, |text| text.parse().unwrap_or(1)) {
             let hunted =
                 hunt(row, number, Patience { simulated: Duration::from_secs(seconds), runs: u64::MAX }, true)

@@ -86,6 +86,7 @@ fn every_oracle_is_shown_to_fire_by_a_defect() {
         (Property::LeaderCompleteness, "election-no-log-check"),
         (Property::StateMachineSafety, "nondeterministic-apply"),
         (Property::DurableBeforePromised, "follower-acks-before-fsync"),
+        (Property::CommitOfOwnTerm, "commit-prior-term-by-count"),
         (Property::DurableIsKept, "hard-state-and-entries-not-atomic"),
         (Property::NothingAcknowledgedIsLost, "async-replication-ack"),
     ];

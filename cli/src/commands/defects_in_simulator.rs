@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::defects::{Arguments, refuse_to_run_nothing};
 use super::generated_part;
+use super::quiet::quieten_the_store;
 use super::shrink::failure;
-use super::sim::quieten_the_store;
 use crate::exit::{Failure, Outcome};
 use crate::output::print_json;
 
@@ -153,7 +153,7 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Row>, Failure> {
 
 fn list(rows: &[&'static Row], json: bool) -> Outcome {
     let of = |row: &&Row| match row.search {
-        Search::Campaign { toml, .. } => (toml.trim(), None),
+        Search::Campaign(campaign) => (campaign.toml.trim(), None),
         Search::NotExpressible { why } => ("", Some(why)),
     };
     if json {
@@ -275,7 +275,7 @@ fn results(rows: &[&'static Row], tasks: &[Task], done: Vec<Done>, wall: Duratio
     }
     let not_expressible = rows.iter().filter_map(|row| match row.search {
         Search::NotExpressible { why } => Some(NotExpressible { defect: row.defect, why }),
-        Search::Campaign { .. } => None,
+        Search::Campaign(_) => None,
     });
     let hunts = || defects.iter().flat_map(|defect| &defect.hunts);
     let is_found = |defect: &&DefectResult| defect.hunts.iter().all(|hunt| hunt.found.is_some());

@@ -9,6 +9,7 @@ pub mod doctor;
 mod generated_part;
 pub mod heal;
 pub mod nemesis_process;
+mod quiet;
 pub mod report;
 pub mod scenario;
 pub mod shrink;

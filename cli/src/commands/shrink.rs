@@ -11,6 +11,7 @@ use labrys_simulation::shrink::{Limits, Shrunk, Size, shrink};
 use labrys_simulation::{SimulationConfig, SimulationError};
 use serde::Serialize;
 
+use super::quiet::quieten_the_store;
 use crate::exit::{Failure, Outcome};
 use crate::output::print_json;
 
@@ -92,6 +93,7 @@ impl From<Size> for SizeReport {
 
 pub fn run(arguments: &Arguments) -> Outcome {
     let candidates = candidates(arguments)?;
+    quieten_the_store();
     let (of, of_file) = (arguments.of.as_deref(), candidates.violates.as_deref());
     let limits = Limits { runs: arguments.runs, seeds: arguments.tries };
     let started = Instant::now();

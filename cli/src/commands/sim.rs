@@ -83,7 +83,7 @@ fn configuration(arguments: &Arguments) -> Result<TestConfig, ConfigError> {
 }
 
 /// A panic of the simulated store is the end of a node, and in its verdict; ours are told as ever.
-pub(super) fn quieten_the_store() {
+fn quieten_the_store() {
     let told = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if !is_in_store() {

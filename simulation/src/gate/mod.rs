@@ -12,7 +12,7 @@ use labrys_seed::Seed;
 use crate::failure::Failure;
 use crate::run::{SimulationConfig, SimulationError};
 use crate::shrink::simulate;
-pub use table::{ROWS, Row, Search};
+pub use table::{Campaign, ROWS, Row, Search};
 
 /// What all campaigns have, unless they say otherwise.
 const USUAL: &str = "testbed = \"sim\"\nrate = 100.0\ntime-limit = \"10s\"\nnemesis-interval = \"1s\"";
@@ -24,11 +24,11 @@ impl Row {
         ROWS.iter().find(|row| row.defect == defect)
     }
 
-    /// Its campaign, as it is written; `None` if it has none.
+    /// Its campaign; `None` if it has none.
     #[must_use]
-    pub fn campaign(&self) -> Option<&'static str> {
+    pub fn campaign(&self) -> Option<Campaign> {
         match self.search {
-            Search::Campaign { toml, .. } => Some(toml),
+            Search::Campaign(campaign) => Some(campaign),
             Search::NotExpressible { .. } => None,
         }
     }
@@ -42,17 +42,17 @@ impl Row {
         seed: Seed,
         is_defective: bool,
     ) -> Result<Option<SimulationConfig>, SimulationError> {
-        let Search::Campaign { toml, .. } = self.search else { return Ok(None) };
+        let Some(Campaign { toml, deaf, .. }) = self.campaign() else { return Ok(None) };
         let parse = |text| TestOptions::parse(text, Path::new(self.defect));
         let defect = is_defective.then(|| vec![self.defect.to_owned()]);
         let options = TestOptions { defect, ..TestOptions::default() }.or(parse(toml)?).or(parse(USUAL)?);
-        Ok(Some(SimulationConfig::new(options.resolve(seed)?)))
+        Ok(Some(SimulationConfig { deaf, ..SimulationConfig::new(options.resolve(seed)?) }))
     }
 
     /// What the row takes for a sign of its defect: whatever accuses a run, or, where the faults alone can do harm (a disk that rots),
     /// only certain properties.
     fn accusation(&self, simulated: &crate::Simulated) -> Option<Failure> {
-        let Search::Campaign { counts, .. } = self.search else { return None };
+        let Campaign { counts, .. } = self.campaign()?;
         let counts = |failure: &Failure| counts.is_empty() || counts.contains(&failure.of.as_str());
         Failure::all(simulated).into_iter().find(counts)
     }

@@ -1,8 +1,22 @@
-//! The commit index never falls while a process lives, and no two nodes commit different entries at one index.
+//! The commit index never falls while a process lives, no two nodes commit different entries at one index, and a leader that counts
+//! who has an entry does so for its own term only.
 
 use std::collections::BTreeMap;
 
-use labrys_store::raft::{LogIndex, Term};
+use labrys_store::raft::{LogIndex, Status, Term};
+use labrys_store::server::Replica;
+
+/// A leader has committed further than any other before: whether it ends with an entry of its own term. An older one that a majority has
+/// may still be overwritten (Raft paper, figure 8).
+pub(super) fn of_another_term(node: usize, replica: &Replica, status: &Status) -> Option<String> {
+    let term = replica.term_at(status.commit).filter(|term| *term != status.term)?;
+    Some(format!(
+        "n{} leads term {} and commits entry {} of term {term}",
+        node + 1,
+        status.term,
+        status.commit
+    ))
+}
 
 /// What is committed.
 #[derive(Debug, Default)]

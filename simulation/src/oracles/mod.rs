@@ -7,6 +7,7 @@
 //! | leader completeness | [`leaders`] | `election-no-log-check` |
 //! | state-machine safety | [`states`] | `nondeterministic-apply` |
 //! | the commit index never falls | [`commits`] | none of the store's: shown by hand |
+//! | a leader counts for entries of its own term only | [`commits`] | `commit-prior-term-by-count` |
 //! | nobody promises what is not durable | [`durability`] | `follower-acks-before-fsync` |
 //! | what is durable is there after a restart | [`durability`] | `hard-state-and-entries-not-atomic` |
 //! | nothing acknowledged is lost | [`acknowledgements`] | `async-replication-ack` |
@@ -40,6 +41,8 @@ pub enum Property {
     StateMachineSafety,
     /// What is committed stays so.
     CommitNeverFalls,
+    /// What a leader commits because a majority has it ends with an entry of its own term (5.4.2).
+    CommitOfOwnTerm,
     /// Votes, acknowledgements and terms are durable before anybody hears of them, and entries on a majority before they are
     /// committed (5.1, 5.2, 5.3).
     DurableBeforePromised,
@@ -57,6 +60,7 @@ impl Property {
         Property::LeaderCompleteness,
         Property::StateMachineSafety,
         Property::CommitNeverFalls,
+        Property::CommitOfOwnTerm,
         Property::DurableBeforePromised,
         Property::DurableIsKept,
         Property::NothingAcknowledgedIsLost,
@@ -71,6 +75,7 @@ impl Property {
             Property::LeaderCompleteness => "leader-completeness",
             Property::StateMachineSafety => "state-machine-safety",
             Property::CommitNeverFalls => "commit-never-falls",
+            Property::CommitOfOwnTerm => "commit-of-own-term",
             Property::DurableBeforePromised => "durable-before-promised",
             Property::DurableIsKept => "durable-is-kept",
             Property::NothingAcknowledgedIsLost => "nothing-acknowledged-is-lost",
@@ -134,7 +139,10 @@ impl Oracles {
         let (falls, differs) = self.commits.stepped(node, status.commit, |index| replica.term_at(index));
         self.note(at_ns, Property::CommitNeverFalls, falls);
         self.note(at_ns, Property::StateMachineSafety, differs);
+        // Further than any other before: it was this leader who counted.
         if status.role == Role::Leader && status.commit.0 > committed_before {
+            let what = commits::of_another_term(node, replica, &status);
+            self.note(at_ns, Property::CommitOfOwnTerm, what);
             let what = self.durability.committing(node, replica, status.commit);
             self.note(at_ns, Property::DurableBeforePromised, what);
         }
