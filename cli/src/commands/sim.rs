@@ -160,6 +160,8 @@ struct Brief {
     reason: String,
     simulated: Duration,
     events: u64,
+    /// Of the bytes that its history would be on disk; 0 if nobody asked.
+    history_crc32c: u32,
 }
 
 /// What `--json` prints of many runs.
@@ -172,6 +174,8 @@ struct Report<'a> {
     simulated_s: f64,
     wall_s: f64,
     events: u64,
+    /// Over the checksums of all histories, in the order of the seeds: the same on every machine and for any number of jobs.
+    histories_crc32c: u32,
     failures: Vec<FailedSeed<'a>>,
     /// Of the first seed that failed.
     run_directory: Option<&'a Path>,
@@ -226,6 +230,9 @@ fn run_many(config: &TestConfig, count: u64, arguments: &Arguments) -> Outcome {
             simulated_s,
             wall_s,
             events: briefs.iter().map(|brief| brief.events).sum(),
+            histories_crc32c: briefs
+                .iter()
+                .fold(0, |all, brief| crc32c::crc32c_append(all, &brief.history_crc32c.to_le_bytes())),
             failures: failures.collect(),
             run_directory: directory.as_ref().map(RunDirectory::path),
         })?;
@@ -273,7 +280,8 @@ fn all_seeds(config: &TestConfig, count: u64, arguments: &Arguments) -> Result<V
                     if number >= count || number > stop_at.load(Ordering::Relaxed) {
                         return;
                     }
-                    let brief = one_seed(config, config.seed.0.wrapping_add(number), memory_bytes);
+                    let brief =
+                        one_seed(config, config.seed.0.wrapping_add(number), memory_bytes, arguments.json);
                     let is_failed = brief.as_ref().map_or(true, |brief| brief.validity != Validity::Valid);
                     if is_failed && !arguments.keep_going {
                         stop_at.fetch_min(number, Ordering::Relaxed);
@@ -330,7 +338,12 @@ fn in_a_word(validity: Validity) -> &'static str {
     }
 }
 
-fn one_seed(config: &TestConfig, seed: u64, memory_bytes: usize) -> Result<Brief, SimulationError> {
+fn one_seed(
+    config: &TestConfig,
+    seed: u64,
+    memory_bytes: usize,
+    is_summed: bool,
+) -> Result<Brief, SimulationError> {
     let test = TestConfig { seed: Seed(seed), ..config.clone() };
     let simulated = simulate_within(&SimulationConfig::new(test), memory_bytes)?;
     Ok(Brief {
@@ -339,7 +352,16 @@ fn one_seed(config: &TestConfig, seed: u64, memory_bytes: usize) -> Result<Brief
         reason: reason_of(&simulated.verdict),
         simulated: simulated.simulated,
         events: simulated.events,
+        history_crc32c: if is_summed { checksum(&simulated) } else { 0 },
     })
+}
+
+fn checksum(simulated: &Simulated) -> u32 {
+    let mut bytes = Vec::new();
+    match write_json_lines(&mut bytes, simulated.history.events()) {
+        Ok(()) => crc32c::crc32c(&bytes),
+        Err(error) => unreachable!("writing to memory: {error}"),
+    }
 }
 
 /// The first checker that says so, and what it says.
