@@ -47,7 +47,7 @@ fn the_exit_code_of_a_scenario_is_that_of_its_verdict_and_it_leaves_a_picture() 
     let defect = "--defect=commit-prior-term-by-count";
     let broken = scenario(folder.path(), &["run", "figure-8", defect, "--svg", "8.svg", "--out", "8"]);
     assert_eq!(broken.status.code(), Some(1), "{}", errors(&broken));
-    assert!(errors(&broken).contains("leader-completeness"), "{}", errors(&broken));
+    assert!(errors(&broken).contains("commit-of-own-term"), "{}", errors(&broken));
     let drawn = fs::read_to_string(folder.path().join("8.svg")).expect("a picture");
     assert!(drawn.contains("figure-8 with commit-prior-term-by-count"));
     for file in ["history.jsonl", "verdict.json", "messages.svg"] {
