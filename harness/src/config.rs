@@ -5,13 +5,14 @@
 //! over the defaults. [`TestConfig`] is complete: written to the run directory, and itself a valid campaign file, so that
 //! `labrys test RUN_DIR/test.toml` runs the same test again.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use labrys_nemesis::FaultKind;
+use labrys_nemesis::{FaultKind, FaultList, FaultListError};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects, ReadMode};
 use labrys_workloads::workload::WORKLOADS;
@@ -224,6 +225,13 @@ options! {
     fail_fast: bool = |_| false;
     /// A bug of the reference store to switch on (repeatable): tests the harness
     [value_name = "NAME"] defect: Vec<String> = |_| Vec::new();
+    /// Instead of planned faults those of this file: a run's schedule.jsonl, or TOML with `faults = [...]`
+    [value_name = "FILE", value_parser = read_faults]
+    faults: FaultList = |_| FaultList::default();
+}
+
+fn read_faults(path: &str) -> Result<FaultList, FaultListError> {
+    FaultList::read(Path::new(path))
 }
 
 impl TestOptions {
@@ -283,7 +291,12 @@ impl TestConfig {
         self.testbed == SIMULATOR
     }
 
-    /// The kinds of faults, `all` replaced by what the testbed has, `none` and duplicates dropped.
+    /// Whether faults are asked for.
+    pub fn has_faults(&self) -> Result<bool, ConfigError> {
+        Ok(!self.faults.0.is_empty() || !self.fault_kinds()?.is_empty())
+    }
+
+    /// The kinds of faults to be planned, `all` replaced by what the testbed has, `none` and duplicates dropped.
     pub fn fault_kinds(&self) -> Result<Vec<FaultKind>, ConfigError> {
         let families = ["partition", "pause", "kill", "power-cut", "network", "clock", "disk"];
         let mut kinds: Vec<FaultKind> = Vec::new();
@@ -362,7 +375,27 @@ impl TestConfig {
         one_of("--workload", &self.workload, &workloads)?;
         self.store_option.iter().try_for_each(|option| check_store_option(option))?;
         self.defects()?;
+        self.check_faults()?;
         self.fault_kinds().map(drop)
+    }
+
+    /// Explicit faults must be such as the testbed has, on nodes that there are.
+    fn check_faults(&self) -> Result<(), ConfigError> {
+        for family in self.faults.families() {
+            let kind: FaultKind =
+                family.to_string().parse().map_err(|error| invalid("--faults", format!("{error}")))?;
+            check(self.is_simulated() || !kind.needs_simulator(), "--faults", || {
+                format!(
+                    "`{family}` is a fault that only the simulator has so far: add --testbed sim, or use labrys sim"
+                )
+            })?;
+        }
+        let known: BTreeSet<String> = (1..=self.nodes).map(|number| format!("n{number}")).collect();
+        let unknown = self.faults.named_nodes().into_iter().find(|name| !known.contains(*name));
+        check(unknown.is_none(), "--faults", || {
+            let name = unknown.unwrap_or_default();
+            format!("there is no node `{name}` in a cluster of {}: n1 to n{}", self.nodes, self.nodes)
+        })
     }
 }
 

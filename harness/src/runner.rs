@@ -403,11 +403,17 @@ fn workload_options(config: &TestConfig, db: &dyn Db) -> WorkloadOptions {
 }
 
 fn planned(config: &TestConfig) -> Result<Schedule, RunError> {
+    if !config.faults.0.is_empty() {
+        return Ok(config.faults.clone().into());
+    }
     Ok(plan(config.seed.fork("nemesis"), &plan_config(config)?))
 }
 
 /// The kinds of faults that were asked for and will not come, in words. What they were to test stays untested.
 fn unplanned_faults(config: &TestConfig) -> Result<Vec<String>, ConfigError> {
+    if !config.faults.0.is_empty() {
+        return Ok(Vec::new());
+    }
     let missing = kinds_without_faults(config.seed.fork("nemesis"), &plan_config(config)?);
     Ok(missing.into_iter().map(|(kind, why)| format!("no {kind} will happen in this run: {why}")).collect())
 }
@@ -506,7 +512,7 @@ pub fn judge(config: &TestConfig, directory: &RunDirectory) -> Result<Verdict, R
         .with_memory_limit_bytes(half_of_the_memory_bytes());
     let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))
         .map_err(CheckError::from)?
-        .with_run_checkers(!config.fault_kinds()?.is_empty())
+        .with_run_checkers(config.has_faults()?)
         .within(budget);
     let verdict = check(&history, &check_config)?;
     let has_ended = history.named(Process::OBSERVER).any(|event| &*event.f == "recovery");

@@ -31,6 +31,7 @@ mod poll;
 mod process;
 mod protocol;
 mod record;
+mod replay;
 mod resolve;
 
 pub use client::{ClientError, NemesisClient};
@@ -53,4 +54,5 @@ pub use protocol::{
     ActiveFault, Failure, FaultReport, Outcome, Reply, Request, RequestBody, Response, Status,
 };
 pub use record::{InjectedFault, RecordError, ScheduleWriter, read_schedule};
+pub use replay::{FaultList, FaultListError, TimedFault};
 pub use resolve::{View, resolve};

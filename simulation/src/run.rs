@@ -160,11 +160,14 @@ pub fn run(config: &SimulationConfig, budget: Budget<'_>) -> Result<Simulated, S
     judge(world, test, ended, budget)
 }
 
-/// The faults that the run's seed plans.
+/// The faults that the test names, or else those that its seed plans.
 ///
 /// # Errors
 /// If a kind of fault is unknown.
 pub fn planned(test: &TestConfig) -> Result<Schedule, SimulationError> {
+    if !test.faults.0.is_empty() {
+        return Ok(test.faults.clone().into());
+    }
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = PlanConfig::new(
         test.fault_kinds()?,
@@ -427,7 +430,7 @@ pub(crate) fn judge(
         .map_err(|(index, problem)| SimulationError::History { index, problem: problem.to_string() })?;
     let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))
         .map_err(CheckError::from)?
-        .with_run_checkers(!test.fault_kinds()?.is_empty())
+        .with_run_checkers(test.has_faults()?)
         .within(budget);
     let verdict = check(&history, &check_config)?;
     let verdict = with_oracles(verdict, &oracles.violations, &ended);

@@ -22,9 +22,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use labrys_harness::config::{ConfigError, SIMULATOR, TestConfig, TestOptions};
-use labrys_nemesis::{Fault, Schedule, Scheduled};
+use labrys_nemesis::{FaultList, Schedule, Scheduled, TimedFault};
 use labrys_seed::Seed;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::environment::Environment;
@@ -72,20 +72,11 @@ struct Content {
     core: bool,
     deaf: Option<Deaf>,
     #[serde(default)]
-    faults: Vec<Step>,
+    faults: FaultList,
     #[serde(default)]
     test: TestOptions,
     #[serde(default)]
     environment: Environment,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Step {
-    at_ms: u64,
-    lasts_ms: u64,
-    #[serde(flatten)]
-    fault: Fault,
 }
 
 /// Faults in order of time, numbered from 1. The numbers decide about what happens at the same time, so whoever makes a schedule of
@@ -110,7 +101,7 @@ impl ScheduleFile {
             source: Box::new(source),
         })?;
         // Which kinds of faults are planned means nothing here, but whether any are due does, to the checkers.
-        let nemesis = content.faults.is_empty().then(|| vec!["none".to_owned()]);
+        let nemesis = content.faults.0.is_empty().then(|| vec!["none".to_owned()]);
         let test = TestOptions {
             seed: Some(content.seed),
             testbed: Some(SIMULATOR.to_owned()),
@@ -120,15 +111,9 @@ impl ScheduleFile {
         let test = test
             .resolve(content.seed)
             .map_err(|source| ScheduleFileError::Test { path: path.to_owned(), source })?;
-        let faults = content.faults.into_iter().map(|step| Scheduled {
-            id: 0,
-            at_ms: step.at_ms,
-            duration_ms: step.lasts_ms,
-            fault: step.fault,
-        });
         let config = SimulationConfig {
             environment: content.environment,
-            schedule: Some(in_order(faults.collect())),
+            schedule: Some(content.faults.into()),
             tuned: content.tuned,
             core: content.core,
             deaf: content.deaf,
@@ -173,13 +158,13 @@ fn toml_of(deaf: &Deaf) -> String {
 }
 
 fn line_of(fault: &Scheduled) -> String {
-    let step = Step { at_ms: fault.at_ms, lasts_ms: fault.duration_ms, fault: fault.fault.clone() };
+    let step = TimedFault { at_ms: fault.at_ms, lasts_ms: fault.duration_ms, fault: fault.fault.clone() };
     let fields = match toml::Value::try_from(&step) {
         Ok(toml::Value::Table(fields)) => fields,
         other => unreachable!("a fault is a table: {other:?}"),
     };
     // The time first, whatever the order of names.
-    let known = ["at_ms", "lasts_ms", "at-ms", "lasts-ms", "kind"];
+    let known = ["at-ms", "lasts-ms", "kind"];
     let rest = fields.iter().filter(|(name, _)| !known.contains(&name.as_str()));
     let in_words: Vec<String> = known
         .iter()
@@ -196,8 +181,8 @@ fn differences(test: &TestConfig) -> String {
     let table = |config: &TestConfig| config.to_toml().parse::<toml::Table>().unwrap_or_default();
     let (mut own, usual) = (table(test), table(&TestConfig::defaults()));
     own.retain(|name, value| {
-        const ELSEWHERE: [&str; 7] =
-            ["seed", "name", "out", "testbed", "tuned", "nemesis", "nemesis-interval"];
+        const ELSEWHERE: [&str; 8] =
+            ["seed", "name", "out", "testbed", "tuned", "nemesis", "nemesis-interval", "faults"];
         !ELSEWHERE.contains(&name) && usual.get(name) != Some(&*value)
     });
     own.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()

@@ -74,3 +74,52 @@ fn faults_that_only_the_simulator_has_are_refused_elsewhere_with_the_remedy() {
     let finished = finish(&mut sim(folder.path(), &["--nemesis", "earthquake"])).expect_code(254);
     assert!(finished.stderr.contains("earthquake"), "{}", finished.stderr);
 }
+
+/// The faults of a run, as recorded.
+fn injected(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("runs/latest/schedule.jsonl")).unwrap();
+    let faults = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["resolved"].clone());
+    faults.collect()
+}
+
+#[test]
+fn what_struck_real_nodes_is_replayed_in_the_simulator_and_the_other_way_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = r#"faults = [
+        { at-ms = 300, lasts-ms = 400, kind = "pause", target = { named = ["n2"] } },
+        { at-ms = 1000, lasts-ms = 500, kind = "kill", target = "one" },
+    ]"#;
+    fs::write(folder.path().join("faults.toml"), text).unwrap();
+    let usual = ["--nodes", "3", "--time-limit", "3s", "--rate", "100", "--out", "runs"];
+    let run = |command: &[&str]| {
+        finish(&mut labrys(folder.path(), &[command, &usual[..]].concat())).expect_code(0);
+        injected(folder.path())
+    };
+    let simulated = run(&["sim", "--seed", "5", "--faults", "faults.toml"]);
+    assert_eq!(simulated.len(), 2, "{simulated:?}");
+    fs::copy(folder.path().join("runs/latest/schedule.jsonl"), folder.path().join("simulated.jsonl"))
+        .unwrap();
+    let real = run(&["test", "--faults", "simulated.jsonl"]);
+    assert_eq!(real, simulated, "whom a symbolic target meant is replayed, too");
+    fs::copy(folder.path().join("runs/latest/schedule.jsonl"), folder.path().join("real.jsonl")).unwrap();
+    assert_eq!(run(&["sim", "--faults", "real.jsonl"]), simulated);
+    // The run directory says what was replayed, so that the run can be repeated without the file.
+    let repeated = finish(&mut labrys(folder.path(), &["test", "runs/latest/test.toml"])).expect_code(0);
+    assert_eq!(injected(folder.path()), simulated, "{}", repeated.stderr);
+}
+
+#[test]
+fn faults_that_cannot_be_replayed_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |text: &str, words: &str| {
+        fs::write(folder.path().join("faults.toml"), text).unwrap();
+        let arguments = ["test", "--nodes", "3", "--faults", "faults.toml"];
+        let finished = finish(&mut labrys(folder.path(), &arguments)).expect_code(254);
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    };
+    let fault = |rest: &str| format!("faults = [{{ at-ms = 1, lasts-ms = 1, {rest} }}]");
+    refused(&fault(r#"kind = "kill", target = { named = ["n9"] }"#), "there is no node `n9`");
+    refused(&fault(r#"kind = "power-cut", target = "all""#), "--testbed sim");
+    refused(&fault(r#"kind = "flood""#), "flood");
+    refused("seed = 3", "faults.toml");
+}

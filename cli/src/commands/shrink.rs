@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use labrys_harness::config::{SIMULATOR, TestOptions};
-use labrys_nemesis::{InjectedFault, Schedule, Scheduled};
-use labrys_simulation::schedule_file::{ScheduleFile, in_order};
+use labrys_nemesis::FaultList;
+use labrys_simulation::schedule_file::ScheduleFile;
 use labrys_simulation::shrink::{Limits, Shrunk, Size, shrink};
 use labrys_simulation::{SimulationConfig, SimulationError};
 use serde::Serialize;
@@ -150,24 +150,11 @@ fn of_run_directory(arguments: &Arguments, directory: &Path) -> Result<Candidate
     let planned = campaign(arguments, options)?;
     let mut configs = vec![planned.clone()];
     let path = directory.join("schedule.jsonl");
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        let faults: Result<Vec<InjectedFault>, _> =
-            text.lines().filter(|line| !line.trim().is_empty()).map(serde_json::from_str).collect();
-        let faults = faults.with_context(|| path.display().to_string()).map_err(Failure::usage)?;
-        configs.push(SimulationConfig { schedule: Some(recorded(faults)), ..planned });
+    if path.exists() {
+        let faults = FaultList::read(&path).map_err(Failure::usage)?;
+        configs.push(SimulationConfig { schedule: Some(faults.into()), ..planned });
     }
     Ok(Candidates { configs, violates: None })
-}
-
-/// The faults of a run as they struck: when, for how long, and whom.
-fn recorded(faults: Vec<InjectedFault>) -> Schedule {
-    let scheduled = faults.into_iter().filter_map(|fault| {
-        let at_ms = fault.applied_at_ms?;
-        let planned_ms = fault.planned.as_ref().map_or(1, |planned| planned.duration_ms);
-        let duration_ms = fault.undone_at_ms.map_or(planned_ms, |undone_ms| undone_ms.saturating_sub(at_ms));
-        Some(Scheduled { id: fault.id, at_ms, duration_ms, fault: fault.resolved.into() })
-    });
-    in_order(scheduled.collect())
 }
 
 fn campaign(arguments: &Arguments, from_file: TestOptions) -> Result<SimulationConfig, Failure> {

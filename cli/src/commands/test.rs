@@ -36,6 +36,7 @@ Examples:
   labrys test --time-limit 1h --fail-fast           stop at the first violation
   labrys test --testbed sim --nemesis all           the same in the simulator: see labrys sim
   labrys test --store-option snapshot-entries=50    a flag of the reference store
+  labrys test --faults labrys-runs/latest/schedule.jsonl   the faults of another run again, real or simulated
 
 Kinds of faults:
 ";

@@ -1,0 +1,216 @@
+//! [`FaultList`]: faults with their times, as a person writes them in a campaign, and as they are taken from the record of a run to be
+//! replayed, on real nodes or in the simulator.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::fault::{Fault, PartitionShape, Schedule, Scheduled, Target};
+use crate::kinds::Family;
+use crate::record::{InjectedFault, RecordError, read_schedule};
+
+/// A fault with its time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TimedFault {
+    /// When it begins, in milliseconds since the start of the run.
+    pub at_ms: u64,
+    /// How long it lasts, in milliseconds.
+    pub lasts_ms: u64,
+    /// What it is.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// The faults of a run, instead of planned ones. In TOML:
+///
+/// ```toml
+/// faults = [
+///   { at-ms = 1200, lasts-ms = 300, kind = "kill", target = { named = ["n1"] } },
+///   { at-ms = 2000, lasts-ms = 900, kind = "partition", shape = "leader" },
+/// ]
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FaultList(pub Vec<TimedFault>);
+
+/// A file from which no faults can be taken.
+#[derive(Debug, Error)]
+pub enum FaultListError {
+    /// A record that cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A file that cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file without a list of faults.
+    #[error(
+        "{path}: {detail}; expected a run's schedule.jsonl, or TOML with `faults = [{{ at-ms = …, lasts-ms = …, kind = … }}, …]`"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        detail: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct File {
+    faults: FaultList,
+}
+
+impl FaultList {
+    /// Reads the faults of a file: of a run's `schedule.jsonl` those that struck, when and whom they did; of any TOML file its
+    /// `faults`.
+    ///
+    /// # Errors
+    /// [`FaultListError`].
+    pub fn read(path: &Path) -> Result<FaultList, FaultListError> {
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            return Ok(FaultList::of_record(read_schedule(path)?));
+        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| FaultListError::File { path: path.to_owned(), source })?;
+        let file: File = toml::from_str(&text).map_err(|error| FaultListError::Malformed {
+            path: path.to_owned(),
+            detail: error.to_string().trim_end().to_owned(),
+        })?;
+        Ok(file.faults)
+    }
+
+    /// The faults of a run as they struck: when, for how long, and whom. Those that were never applied are left out.
+    #[must_use]
+    pub fn of_record(faults: Vec<InjectedFault>) -> FaultList {
+        let timed = faults.into_iter().filter_map(|fault| {
+            let at_ms = fault.applied_at_ms?;
+            let planned_ms = fault.planned.as_ref().map_or(1, |planned| planned.duration_ms);
+            let lasts_ms = fault.undone_at_ms.map_or(planned_ms, |undone_ms| undone_ms.saturating_sub(at_ms));
+            Some(TimedFault { at_ms, lasts_ms, fault: fault.resolved.into() })
+        });
+        FaultList(timed.collect())
+    }
+
+    /// The families of these faults, each once, in the order of their first fault.
+    #[must_use]
+    pub fn families(&self) -> Vec<Family> {
+        let mut families = Vec::new();
+        for timed in &self.0 {
+            let family = timed.fault.family();
+            if !families.contains(&family) {
+                families.push(family);
+            }
+        }
+        families
+    }
+
+    /// The nodes that are named, in order; symbolic targets (`leader`) name nobody.
+    #[must_use]
+    pub fn named_nodes(&self) -> BTreeSet<&str> {
+        let target_of = |fault| match fault {
+            &Fault::Partition { .. } => None,
+            Fault::Pause { target }
+            | Fault::Kill { target }
+            | Fault::PowerCut { target }
+            | Fault::Network { target, .. }
+            | Fault::Clock { target, .. }
+            | Fault::Disk { target, .. } => Some(target),
+        };
+        let mut nodes = BTreeSet::new();
+        for timed in &self.0 {
+            match (&timed.fault, target_of(&timed.fault)) {
+                (_, Some(Target::Named(names))) => nodes.extend(names.iter().map(String::as_str)),
+                (Fault::Partition { shape: PartitionShape::Links(links) }, _) => {
+                    nodes.extend(links.iter().flat_map(|link| [link.from.as_str(), link.to.as_str()]));
+                }
+                _ => {}
+            }
+        }
+        nodes
+    }
+}
+
+/// In order of time, numbered from 1. The numbers decide about what happens at the same time.
+impl From<FaultList> for Schedule {
+    fn from(FaultList(mut timed): FaultList) -> Schedule {
+        timed.sort_by_key(|timed| timed.at_ms);
+        let number = |(id, timed): (u64, TimedFault)| Scheduled {
+            id,
+            at_ms: timed.at_ms,
+            duration_ms: timed.lasts_ms,
+            fault: timed.fault,
+        };
+        Schedule { faults: (1..).zip(timed).map(number).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Evidence;
+    use crate::fault::Resolved;
+
+    fn list() -> FaultList {
+        let target = Target::Named(vec!["n1".to_owned()]);
+        FaultList(vec![
+            TimedFault { at_ms: 900, lasts_ms: 7, fault: Fault::Kill { target } },
+            TimedFault { at_ms: 5, lasts_ms: 80, fault: Fault::Partition { shape: PartitionShape::Leader } },
+        ])
+    }
+
+    #[test]
+    fn a_list_is_read_from_toml_and_becomes_a_schedule_in_order_of_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("faults.toml");
+        let text = r#"
+            faults = [
+              { at-ms = 900, lasts-ms = 7, kind = "kill", target = { named = ["n1"] } },
+              { at-ms = 5, lasts-ms = 80, kind = "partition", shape = "leader" },
+            ]"#;
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(FaultList::read(&path).unwrap(), list());
+        assert_eq!(list().named_nodes(), BTreeSet::from(["n1"]));
+        assert_eq!(list().families(), [Family::Kill, Family::Partition]);
+        let numbered: Vec<_> =
+            Schedule::from(list()).faults.iter().map(|fault| (fault.id, fault.at_ms)).collect();
+        assert_eq!(numbered, [(1, 5), (2, 900)]);
+    }
+
+    #[test]
+    fn of_a_record_only_what_struck_is_replayed_as_it_did() {
+        let struck = |applied_at_ms| InjectedFault {
+            id: 3,
+            planned: None,
+            resolved: Resolved::Kill { nodes: vec!["n1".to_owned()] },
+            applied_at_ms,
+            undone_at_ms: Some(907),
+            bit: true,
+            evidence: Evidence::default(),
+            errors: Vec::new(),
+        };
+        let replayed = FaultList::of_record(vec![struck(None), struck(Some(900))]);
+        assert_eq!(replayed.0, list().0[..1]);
+    }
+
+    #[test]
+    fn a_file_without_faults_is_refused_with_its_name_and_what_was_expected() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("faults.toml");
+        for text in ["seed = 7", "faults = [{ at-ms = 1, kind = \"kill\", target = \"all\" }]", "faults = ["]
+        {
+            std::fs::write(&path, text).unwrap();
+            let error = FaultList::read(&path).unwrap_err().to_string();
+            assert!(error.contains("faults.toml: ") && error.contains("schedule.jsonl"), "{error}");
+        }
+        assert!(
+            FaultList::read(Path::new("/missing.jsonl")).unwrap_err().to_string().contains("/missing.jsonl")
+        );
+    }
+}
