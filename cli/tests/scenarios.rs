@@ -56,6 +56,26 @@ fn the_exit_code_of_a_scenario_is_that_of_its_verdict_and_it_leaves_a_picture() 
 }
 
 #[test]
+fn exploring_says_how_much_there_is_and_draws_the_way_to_a_violation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let explore = |arguments: &[&str]| scenario(folder.path(), &[&["explore"], arguments].concat());
+    let clean = explore(&["--nodes", "2"]);
+    assert_eq!(clean.status.code(), Some(0), "{}", errors(&clean));
+    assert!(errors(&clean).contains("there is no other state within these bounds"), "{}", errors(&clean));
+    let broken = explore(&["--terms", "1", "--defect", "quorum-off-by-one", "--svg", "found.svg", "--json"]);
+    assert_eq!(broken.status.code(), Some(1), "{}", errors(&broken));
+    let found: serde_json::Value = serde_json::from_slice(&broken.stdout).expect("JSON");
+    assert_eq!(found["violation"]["property"], "election-safety");
+    let drawn = fs::read_to_string(folder.path().join("found.svg")).expect("a picture");
+    assert!(drawn.contains("election-safety violated with quorum-off-by-one, in 2 steps"));
+    let stopped = explore(&["--states", "100"]);
+    assert_eq!(stopped.status.code(), Some(2), "{}", errors(&stopped));
+    let refused = explore(&["--nodes", "5"]);
+    assert_eq!(refused.status.code(), Some(USAGE));
+    assert!(errors(&refused).contains("2 or 3 can"), "{}", errors(&refused));
+}
+
+#[test]
 fn a_file_of_ones_own_is_played_and_a_step_that_is_none_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let play = |script: &str| {

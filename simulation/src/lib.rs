@@ -8,6 +8,7 @@
 //! - [`clients`], `interpreter`: generators and the store's client logic;
 //! - `faults`: the nemesis;
 //! - [`scenario`]: exact steps in the place of generators and faults;
+//! - [`explore`]: every order in which things can happen to a tiny cluster, instead of one;
 //! - [`oracles`]: what must hold at every step;
 //! - [`failure`]: in which way a run failed; [`mod@shrink`]: the smallest run that fails in the same way; [`schedule_file`]: a run as a
 //!   file that a person can read, commit and replay; [`gate`]: which of the store's defects are found;
@@ -22,6 +23,7 @@
 pub mod clients;
 pub mod clock;
 pub mod environment;
+pub mod explore;
 pub mod failure;
 mod faults;
 pub mod gate;

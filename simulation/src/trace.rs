@@ -137,7 +137,8 @@ impl Trace {
     }
 }
 
-fn label_of(message: &Message) -> String {
+/// What a message says, in a few words.
+pub(crate) fn label_of(message: &Message) -> String {
     let term = message.term;
     match &message.body {
         MessageBody::PreVote { .. } => format!("trial vote? term {term}"),

@@ -6,6 +6,7 @@ pub mod convert;
 pub mod defects;
 mod defects_in_simulator;
 pub mod doctor;
+pub mod explore;
 mod generated_part;
 pub mod heal;
 pub mod nemesis_process;

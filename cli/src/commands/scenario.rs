@@ -10,6 +10,7 @@ use labrys_reports::lamport::{Window, svg};
 use labrys_simulation::scenario::{Expectation, Interval, Played, Reported, SCENARIOS, Scenario};
 use serde::Serialize;
 
+use super::explore;
 use crate::diagram;
 use crate::exit::{self, Failure, Outcome};
 use crate::output::print_json;
@@ -20,6 +21,7 @@ Examples:
   labrys scenario run figure-8
   labrys scenario run figure-8 --defect commit-prior-term-by-count --svg figure-8.svg
   labrys scenario run ./mine.toml
+  labrys scenario explore --help
 
 The exit code of `run` is that of the verdict: 0 valid, 1 invalid.";
 
@@ -58,6 +60,8 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Look at every state that a tiny cluster can reach, in whatever order things happen
+    Explore(explore::Arguments),
     /// Draw every scenario with its first defect, NAME.svg each: the pictures of docs/scenarios.md
     Pictures {
         /// Where to
@@ -67,6 +71,7 @@ enum Action {
 
 pub fn run(arguments: &Arguments) -> Outcome {
     match &arguments.action {
+        Action::Explore(arguments) => explore::run(arguments),
         Action::Pictures { folder } => {
             pictures(folder).with_context(|| folder.display().to_string()).map_err(Failure::environment)?;
             Ok(0)
@@ -183,6 +188,9 @@ fn tell(scenario: &Scenario, played: &Played, as_expected: Option<bool>) {
     let complaints = played.simulated.verdict.checks.iter().filter(|check| check.validity != Validity::Valid);
     for check in complaints {
         eprintln!("{}: {}: {}", check.checker, labrys_reports::summary::word(check.validity), check.reason);
+    }
+    if !played.seen_by.is_empty() {
+        eprintln!("seen by {}", played.seen_by.join(", "));
     }
     let expected = match as_expected {
         Some(true) => ", as expected",
