@@ -121,6 +121,12 @@ impl RunDirectory {
         self.path.join("schedule.jsonl")
     }
 
+    /// `messages.svg`: of a simulated run that failed, what passed before the violation.
+    #[must_use]
+    pub fn messages(&self) -> PathBuf {
+        self.path.join("messages.svg")
+    }
+
     /// `nemesis-journal.jsonl`: what may be applied.
     #[must_use]
     pub fn nemesis_journal(&self) -> PathBuf {

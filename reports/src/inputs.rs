@@ -32,6 +32,8 @@ pub struct RunDescription {
     pub concurrency: Option<u64>,
     /// The resolved configuration, by name, in the order in which to show it.
     pub configuration: Vec<(String, String)>,
+    /// Other files of the run that the report has a link to: what, and where, seen from the report.
+    pub files: Vec<(String, String)>,
     /// Versions of what took part: Labrys, the system under test, the kernel.
     pub versions: Vec<(String, String)>,
 }

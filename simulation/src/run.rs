@@ -424,8 +424,21 @@ pub(crate) fn judge(
     budget: Budget<'_>,
 ) -> Result<Simulated, SimulationError> {
     let checks = workload::checks(&test.workload)?;
-    let World { history, oracles, nemesis, deaths, now_ns, handled, marks, trace, nodes, agenda, .. } = world;
-    let trace = trace.ended(agenda);
+    let World {
+        history,
+        oracles,
+        nemesis,
+        deaths,
+        now_ns,
+        handled,
+        marks,
+        trace,
+        nodes,
+        agenda,
+        origin_ns,
+        ..
+    } = world;
+    let trace = trace.ended(agenda, origin_ns);
     let history = History::new(history)
         .map_err(|(index, problem)| SimulationError::History { index, problem: problem.to_string() })?;
     let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))

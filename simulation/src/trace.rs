@@ -56,6 +56,8 @@ pub struct TracedMark {
 /// What passed between the nodes, if it is kept at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Trace {
+    /// When the history begins, whose times count from then, in the world's nanoseconds.
+    pub history_begins_ns: u64,
     /// Whether it is kept.
     #[serde(skip)]
     pub is_kept: bool,
@@ -104,7 +106,8 @@ impl Trace {
     }
 
     /// The run has ended. What would still have arrived is neither lost nor of consequence: it is as if it had not been sent.
-    pub(crate) fn ended(mut self, mut agenda: Agenda<Event>) -> Trace {
+    pub(crate) fn ended(mut self, mut agenda: Agenda<Event>, history_begins_ns: u64) -> Trace {
+        self.history_begins_ns = history_begins_ns;
         let mut on_their_way = BTreeSet::new();
         while let Some((_, event)) = agenda.take().filter(|_| self.is_kept) {
             if let Event::Arrive { number, .. } = event {

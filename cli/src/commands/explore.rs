@@ -8,7 +8,7 @@ use labrys_history::History;
 use labrys_reports::lamport::{Window, svg};
 use labrys_simulation::explore::{Bounds, Defect, Explored, Found, explore};
 
-use crate::diagram;
+use crate::diagram::{self, Run};
 use crate::exit::{Failure, Outcome};
 use crate::output::print_json;
 
@@ -88,10 +88,9 @@ fn drawn(arguments: &Arguments, found: &Found) -> String {
     let defects: Vec<&str> = arguments.defect.iter().map(|defect| defect.name()).collect();
     let with = if defects.is_empty() { String::new() } else { format!(" with {}", defects.join(", ")) };
     let title = format!("{} violated{with}, in {} steps", found.property, found.steps.len());
-    svg(
-        &diagram::of_run(&title, arguments.nodes, 0, &found.trace, &History::default()),
-        Window::whole(usize::MAX),
-    )
+    let (trace, history) = (&found.trace, &History::default());
+    let run = Run { nodes: arguments.nodes, threads: 0, clients: &[], trace, history };
+    svg(&diagram::of_run(&title, &run), Window::whole(usize::MAX))
 }
 
 fn tell(explored: &Explored) {

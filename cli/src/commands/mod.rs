@@ -32,7 +32,10 @@ pub fn format_named(name: &str) -> Result<Format, String> {
 pub fn describe_run(config: &TestConfig, directory: &RunDirectory) -> RunDescription {
     let table: toml::Table = config.to_toml().parse().unwrap_or_default();
     let plain = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let messages = directory.messages().exists();
+    let link = ("Messages before the violation".to_owned(), "../messages.svg".to_owned());
     RunDescription {
+        files: messages.then_some(link).into_iter().collect(),
         name: config.name.clone(),
         started: directory.started(),
         seed: Some(config.seed.0),

@@ -7,11 +7,12 @@ use anyhow::Context;
 use labrys_checker::verdict::{Validity, Verdict};
 use labrys_history::write_json_lines;
 use labrys_reports::lamport::{Window, svg};
+use labrys_simulation::Simulated;
 use labrys_simulation::scenario::{Expectation, Interval, Played, Reported, SCENARIOS, Scenario};
 use serde::Serialize;
 
 use super::explore;
-use crate::diagram;
+use crate::diagram::{self, Run};
 use crate::exit::{self, Failure, Outcome};
 use crate::output::print_json;
 
@@ -210,13 +211,14 @@ fn write(folder: &Path, scenario: &Scenario, defects: &[String], played: &Played
 }
 
 fn drawn(scenario: &Scenario, defects: &[String], played: &Played) -> String {
-    let (nodes, clients) = (scenario.nodes(), scenario.clients());
     let title = match defects {
         [] => format!("{}, the clean store", scenario.name),
         _ => format!("{} with {}", scenario.name, defects.join(", ")),
     };
-    let mut diagram =
-        diagram::of_run(&title, nodes, clients, &played.simulated.trace, &played.simulated.history);
-    diagram.spans = diagram::spans(clients, &played.intervals);
+    let clients: Vec<usize> = (0..scenario.clients()).collect();
+    let (nodes, threads, Simulated { trace, history, .. }) =
+        (scenario.nodes(), clients.len(), &played.simulated);
+    let mut diagram = diagram::of_run(&title, &Run { nodes, threads, clients: &clients, trace, history });
+    diagram.spans = diagram::spans(threads, &played.intervals);
     svg(&diagram, Window::whole(MESSAGES_DRAWN))
 }

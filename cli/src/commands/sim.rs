@@ -20,6 +20,7 @@ use labrys_simulation::{Ended, Simulated, SimulationConfig, SimulationError, run
 use serde::Serialize;
 
 use super::test::{fresh_seed, tell};
+use crate::diagram;
 use crate::exit::{self, Failure, Outcome};
 use crate::output::print_json;
 
@@ -127,7 +128,7 @@ pub fn run_one(config: &TestConfig, json: bool) -> Outcome {
     let started = Instant::now();
     let simulation = SimulationConfig::new(config.clone());
     let simulated = simulate_within(&simulation, half_of_the_memory_bytes()).map_err(failure)?;
-    write_run(&directory, &simulated).map_err(Failure::environment)?;
+    write_run(&directory, &simulation, &simulated).map_err(Failure::environment)?;
     eprintln!(
         "simulated {:.1} s in {:.2} s: {} events{}",
         simulated.simulated.as_secs_f64(),
@@ -139,7 +140,11 @@ pub fn run_one(config: &TestConfig, json: bool) -> Outcome {
 }
 
 /// The files of a run directory.
-fn write_run(directory: &RunDirectory, simulated: &Simulated) -> anyhow::Result<()> {
+fn write_run(
+    directory: &RunDirectory,
+    config: &SimulationConfig,
+    simulated: &Simulated,
+) -> anyhow::Result<()> {
     let path = directory.history();
     let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
     let mut file = std::io::BufWriter::new(file);
@@ -150,6 +155,9 @@ fn write_run(directory: &RunDirectory, simulated: &Simulated) -> anyhow::Result<
         schedule.append(fault)?;
     }
     directory.write_verdict(&simulated.verdict)?;
+    if simulated.verdict.validity == Validity::Invalid {
+        diagram::draw_failure(config, &directory.messages())?;
+    }
     Ok(())
 }
 
@@ -256,7 +264,7 @@ fn again(config: &TestConfig) -> Result<RunDirectory, Failure> {
         .map_err(Failure::environment)?;
     let simulation = SimulationConfig::new(config.clone());
     let simulated = simulate_within(&simulation, half_of_the_memory_bytes()).map_err(failure)?;
-    write_run(&directory, &simulated).map_err(Failure::environment)?;
+    write_run(&directory, &simulation, &simulated).map_err(Failure::environment)?;
     tell(config, &directory, &simulated.verdict, false)?;
     Ok(directory)
 }

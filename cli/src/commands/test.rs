@@ -230,7 +230,7 @@ pub fn tell(config: &TestConfig, directory: &RunDirectory, verdict: &Verdict, js
 }
 
 /// The time of the event at which the earliest violation is complete, and the checker that found it.
-fn first_violation(history: &History, verdict: &Verdict) -> Option<(u64, String)> {
+pub(crate) fn first_violation(history: &History, verdict: &Verdict) -> Option<(u64, String)> {
     let time_of = |index: u64| {
         let events = history.events();
         let position = events.binary_search_by_key(&index, |event| event.index).ok()?;

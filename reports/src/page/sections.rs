@@ -34,6 +34,7 @@ pub(super) fn headline(facts: &Facts<'_>) -> Markup {
                 @if let Some(seed) = run.seed { dt { "Seed" } dd { code { (seed) } } }
                 @if !run.started.is_empty() { dt { "Started" } dd { time datetime=(run.started) { (run.started) } } }
                 dt { "Lasted" } dd { (facts.times.duration(facts.end_ns)) }
+                @for (what, address) in &run.files { dt { (what) } dd { a href=(address) { (address) } } }
                 @if !run.command.is_empty() {
                     dt { "Repeat" }
                     dd { code #command { (run.command) } " " button #copy type="button" hidden { "Copy" } }

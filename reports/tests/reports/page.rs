@@ -179,6 +179,7 @@ fn hostile_run() -> (History, Verdict, RunDescription) {
         started: words.clone(),
         command: words.clone(),
         configuration: vec![(words.clone(), words.clone())],
+        files: vec![(words.clone(), words.clone())],
         versions: vec![(words.clone(), words)],
         ..RunDescription::default()
     };

@@ -435,6 +435,7 @@ fn description(plan: Plan) -> RunDescription {
             pair("concurrency", &plan.threads.to_string()),
             pair("operations", &plan.operations.to_string()),
         ],
+        files: Vec::new(),
         versions: vec![pair("labrys", "0.1.0"), pair("labrys-store", "0.1.0"), pair("kernel", "6.1.0")],
     }
 }
