@@ -27,6 +27,7 @@ use crate::run::{Simulated, SimulationError};
 /// The scenarios that come with Labrys: name and file.
 pub const SCENARIOS: &[(&str, &str)] = &[
     ("ack-before-disk", include_str!("../../../scenarios/ack-before-disk.toml")),
+    ("change-before-the-no-op", include_str!("../../../scenarios/change-before-the-no-op.toml")),
     ("duel-of-candidates", include_str!("../../../scenarios/duel-of-candidates.toml")),
     ("figure-8", include_str!("../../../scenarios/figure-8.toml")),
     ("follower-read", include_str!("../../../scenarios/follower-read.toml")),

@@ -344,7 +344,7 @@ impl Stage {
         }
         let patience_ns = u64::try_from(self.world.config.recovery_timeout.as_nanos()).unwrap_or(u64::MAX);
         let until_ns = self.world.now_ns.saturating_add(patience_ns);
-        self.pass_until(until_ns, |stage| stage.world.is_whole());
+        self.pass_until(until_ns, |stage| stage.world.members_are_whole());
         self.world.in_words()
     }
 
@@ -356,8 +356,8 @@ impl Stage {
             self.steps.push(Reported { at_ns, step: "settle".to_owned(), happened });
         }
         let until_ns = self.world.now_ns + 2 * PATIENCE_MS * MILLISECOND;
-        self.pass_until(until_ns, |stage| stage.world.threads.is_idle() && stage.world.is_whole());
-        let ended = match (self.disappointed.take(), self.world.is_whole()) {
+        self.pass_until(until_ns, |stage| stage.world.threads.is_idle() && stage.world.members_are_whole());
+        let ended = match (self.disappointed.take(), self.world.members_are_whole()) {
             (Some(what), _) => Ended::Unavailable { what },
             (None, true) => self.world.observe_finally(),
             (None, false) => Ended::Unavailable { what: self.world.in_words() },
@@ -386,6 +386,22 @@ fn changes_faults(step: &Step) -> bool {
 }
 
 impl World {
+    /// All members, as the newest leader knows them, follow it, and have applied what it has committed. (A node that was removed does
+    /// as it likes.)
+    fn members_are_whole(&self) -> bool {
+        let replica = |node: usize| self.nodes[node].process.as_ref().map(|process| &process.replica);
+        let leaders = (0..self.nodes.len()).filter(|node| self.leads(*node)).filter_map(replica);
+        let Some(leader) = leaders.max_by_key(|leader| leader.raft_status().term) else { return false };
+        let (newest, members) = (leader.raft_status(), leader.membership().members());
+        members.into_iter().all(|member| {
+            let node = member.0 as usize - 1;
+            let status = replica(node).map(|replica| replica.raft_status());
+            let follows =
+                status.filter(|status| (status.term, status.leader) == (newest.term, newest.leader));
+            self.nodes[node].is_running() && follows.is_some_and(|status| status.applied >= newest.commit)
+        })
+    }
+
     fn term_of(&self, node: usize) -> u64 {
         self.nodes[node].process.as_ref().map_or(0, |process| process.replica.raft_status().term.0)
     }
