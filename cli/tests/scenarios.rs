@@ -76,6 +76,19 @@ fn exploring_says_how_much_there_is_and_draws_the_way_to_a_violation() {
 }
 
 #[test]
+fn the_shortest_way_to_figure_8_is_drawn_as_in_the_documentation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options =
+        "explore --terms 4 --timeouts 5 --from-leader --defect commit-prior-term-by-count --svg found.svg";
+    let output = scenario(folder.path(), &options.split(' ').collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(1), "{}", errors(&output));
+    let drawn = fs::read_to_string(folder.path().join("found.svg")).expect("a picture");
+    let committed =
+        fs::read_to_string(documentation().join("images/explored-figure-8.svg")).expect("a picture");
+    assert!(drawn == committed, "draw docs/images/explored-figure-8.svg again: labrys scenario {options}");
+}
+
+#[test]
 fn a_file_of_ones_own_is_played_and_a_step_that_is_none_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let play = |script: &str| {

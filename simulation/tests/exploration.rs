@@ -81,7 +81,6 @@ fn three_nodes_are_safe_as_deep_as_figure_8_is_found() {
 }
 
 #[test]
-#[ignore = "1.8 million states take 10 s without optimisation; `labrys scenario explore` looks at the same ones"]
 fn three_nodes_are_safe_in_every_state_up_to_term_3() {
     holds(&bounds(3, 3, 0));
 }
