@@ -127,7 +127,7 @@ impl ScheduleFile {
     pub fn to_toml(&self, comment: &str) -> String {
         let SimulationConfig { test, environment, schedule, tuned, core, deaf, .. } = &self.config;
         let mut text = String::new();
-        for line in comment.lines() {
+        for line in comment.lines().flat_map(wrapped) {
             let _ = writeln!(text, "{}", format!("# {line}").trim_end());
         }
         if let Some(violates) = &self.violates {
@@ -150,6 +150,25 @@ impl ScheduleFile {
         }
         text
     }
+}
+
+/// A comment in lines that fit on a screen.
+fn wrapped(line: &str) -> Vec<String> {
+    const MOST: usize = 120;
+    let mut lines = vec![String::new()];
+    for word in line.split_whitespace() {
+        if lines
+            .last()
+            .is_some_and(|line| !line.is_empty() && line.chars().count() + word.chars().count() >= MOST)
+        {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(if line.is_empty() { "" } else { " " });
+            line.push_str(word);
+        }
+    }
+    lines
 }
 
 /// A unit variant is a string, which TOML can say.

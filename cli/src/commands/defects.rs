@@ -56,6 +56,9 @@ pub struct Arguments {
     /// In the simulator: do not shrink what was found
     #[arg(long)]
     pub(super) no_shrink: bool,
+    /// In the simulator: write the shrunk run of each defect's first seed into this folder, as NAME.toml for labrys sim --schedule
+    #[arg(long, value_name = "DIR", conflicts_with = "no_shrink")]
+    pub(super) schedules: Option<PathBuf>,
     /// Folder under which run directories are made
     #[arg(long, value_name = "DIR", default_value = "labrys-runs")]
     out: PathBuf,

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use labrys_simulation::SimulationError;
 use labrys_simulation::gate::{Hunted, Patience, ROWS, Row, Search, hunt};
-use labrys_simulation::shrink::{Limits, Size, shrink};
+use labrys_simulation::shrink::{Limits, Shrunk, Size, shrink};
 use serde::Serialize;
 
 use super::defects::{Arguments, refuse_to_run_nothing};
@@ -107,7 +108,7 @@ struct Task {
 /// What came of it.
 struct Done {
     hunted: Hunted,
-    shrunk: Option<ShrunkTo>,
+    shrunk: Option<(Shrunk, Duration)>,
     wall: Duration,
 }
 
@@ -126,6 +127,9 @@ pub fn run(arguments: &Arguments) -> Outcome {
         )));
     }
     let done = all(&tasks, arguments).map_err(failure)?;
+    if let Some(folder) = &arguments.schedules {
+        write_schedules(folder, &tasks, &done).map_err(Failure::environment)?;
+    }
     let results = results(&rows, &tasks, done, started.elapsed());
     let table = markdown(&results);
     eprintln!("\n{table}");
@@ -240,16 +244,33 @@ fn one(task: Task, arguments: &Arguments) -> Result<Done, SimulationError> {
     Ok(Done { hunted, shrunk, wall })
 }
 
-fn shrunk(hunted: &Hunted) -> Result<Option<ShrunkTo>, SimulationError> {
+/// Writes what is left of the first hunt that found something, for each defect.
+fn write_schedules(folder: &Path, tasks: &[Task], done: &[Done]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let mut written = BTreeSet::new();
+    for (task, done) in tasks.iter().zip(done) {
+        let Some((shrunk, _)) = &done.shrunk else { continue };
+        if written.insert(task.row.defect) {
+            let path = folder.join(format!("{}.toml", task.row.defect));
+            std::fs::write(&path, shrunk.to_toml()).with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn shrunk(hunted: &Hunted) -> Result<Option<(Shrunk, Duration)>, SimulationError> {
     let Some((config, found)) = &hunted.found else { return Ok(None) };
     let started = Instant::now();
     let shrunk = shrink(config, Some(&found.of), Limits::default(), &mut |_, _| ())?;
-    Ok(shrunk.map(|shrunk| {
+    Ok(shrunk.map(|shrunk| (shrunk, started.elapsed())))
+}
+
+impl ShrunkTo {
+    fn new(shrunk: &Shrunk, wall: Duration) -> ShrunkTo {
         let Size { faults, nodes, clients, operations, simulated } = shrunk.after;
-        let wall_s = started.elapsed().as_secs_f64();
-        let simulated_s = simulated.as_secs_f64();
+        let (simulated_s, wall_s) = (simulated.as_secs_f64(), wall.as_secs_f64());
         ShrunkTo { faults, nodes, clients, operations, simulated_s, runs: shrunk.runs, wall_s }
-    }))
+    }
 }
 
 fn results(rows: &[&'static Row], tasks: &[Task], done: Vec<Done>, wall: Duration) -> Results {
@@ -303,7 +324,7 @@ fn hunt_result(number: u64, done: Done) -> HuntResult {
             seed: config.test.seed.0,
             by: failure.of,
             what: failure.what,
-            shrunk,
+            shrunk: shrunk.map(|(shrunk, wall)| ShrunkTo::new(&shrunk, wall)),
         }),
     }
 }

@@ -42,11 +42,13 @@ impl Row {
         seed: Seed,
         is_defective: bool,
     ) -> Result<Option<SimulationConfig>, SimulationError> {
-        let Some(Campaign { toml, deaf, .. }) = self.campaign() else { return Ok(None) };
+        let Some(Campaign { toml, deaf, log_write_us, .. }) = self.campaign() else { return Ok(None) };
         let parse = |text| TestOptions::parse(text, Path::new(self.defect));
         let defect = is_defective.then(|| vec![self.defect.to_owned()]);
         let options = TestOptions { defect, ..TestOptions::default() }.or(parse(toml)?).or(parse(USUAL)?);
-        Ok(Some(SimulationConfig { deaf, ..SimulationConfig::new(options.resolve(seed)?) }))
+        let mut config = SimulationConfig { deaf, ..SimulationConfig::new(options.resolve(seed)?) };
+        config.environment.log_write_us = log_write_us.unwrap_or(config.environment.log_write_us);
+        Ok(Some(config))
     }
 
     /// What the row takes for a sign of its defect: whatever accuses a run, or, where the faults alone can do harm (a disk that rots),

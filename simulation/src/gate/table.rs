@@ -32,10 +32,12 @@ pub struct Campaign {
     pub counts: &'static [&'static str],
     /// Who hears nobody in the end, while the others must make progress.
     pub deaf: Option<Deaf>,
+    /// How long a write to the log takes, if not as usual: in microseconds.
+    pub log_write_us: Option<(u64, u64)>,
 }
 
 const fn of(toml: &'static str) -> Campaign {
-    Campaign { toml, counts: &[], deaf: None }
+    Campaign { toml, counts: &[], deaf: None, log_write_us: None }
 }
 
 const fn campaign(defect: &'static str, toml: &'static str) -> Row {
@@ -261,14 +263,19 @@ pub const ROWS: &[Row] = &[
             nodes = 3
             store-option = ["segment-bytes=1024"]"#,
     ),
-    campaign(
-        "torn-tail-ignored",
-        r#"
-            nemesis = ["power-cut"]
+    Row {
+        defect: "torn-tail-ignored",
+        search: Search::Campaign(Campaign {
+            // Power is to fail in the middle of a write.
+            log_write_us: Some((5_000, 20_000)),
+            ..of(r#"
+            nemesis = ["power-cut-all"]
             nodes = 3
-            nemesis-interval = "300ms"
-            rate = 300.0"#,
-    ),
+            nemesis-interval = "500ms"
+            election-timeout = "100ms"
+            rate = 300.0"#)
+        }),
+    },
     Row {
         defect: "mid-log-corruption-truncates",
         search: Search::Campaign(Campaign {

@@ -5,6 +5,9 @@
 //! shorter faults, no tuning, fewer nodes, clients, keys and operations, until nothing of it helps any more or the number of runs is
 //! spent. Every step is checked by a run, and counts only if that fails by the same property or checker.
 //!
+//! If a defect is switched on that is to blame (the correct store bears the same run), it stays to blame: a smaller run that the correct
+//! store does not bear either, because an option was left out that its faults rest on, is none.
+//!
 //! Whatever is left out shifts every later random choice, as in any simulation, so that a smaller run may survive by mere luck. For
 //! that a candidate gets several seeds; the one that fails stands in the file.
 
@@ -128,8 +131,10 @@ pub fn shrink(
     };
     let Some(failure) = failure else { return Ok(None) };
     let before = size_of(config, &simulated);
+    let is_defective = !config.test.defect.is_empty();
     let mut search = Search {
         best: config.clone(),
+        blames_defect: is_defective && !fails_without_defect(config, &failure.of),
         failure,
         size: before,
         last_ms: last_ms(&simulated),
@@ -144,6 +149,13 @@ pub fn shrink(
     };
     let Search { best, failure, size, runs, .. } = search;
     Ok(Some(Shrunk { config: best, failure, before, after: size, runs, is_minimal }))
+}
+
+/// Whether the same run of the correct store fails in the same way.
+fn fails_without_defect(config: &SimulationConfig, of: &str) -> bool {
+    let mut correct = config.clone();
+    correct.test.defect.clear();
+    simulate(&correct).is_ok_and(|simulated| Failure::named(&simulated, of).is_some())
 }
 
 /// The same run with the faults as they struck.
@@ -191,6 +203,8 @@ enum Tried {
 /// The search for a smaller run.
 struct Search<'a> {
     best: SimulationConfig,
+    /// The correct store bears the same run, and has to bear the smaller ones.
+    blames_defect: bool,
     failure: Failure,
     size: Size,
     /// When the last thing happened in the best run.
@@ -214,7 +228,9 @@ impl Search<'_> {
             self.runs += 1;
             // What cannot be run, or not with these options, is no smaller failure.
             let Ok(simulated) = simulate(&candidate) else { return Tried::Passed };
-            if let Some(failure) = Failure::named(&simulated, &self.failure.of) {
+            if let Some(failure) = Failure::named(&simulated, &self.failure.of)
+                && !(self.blames_defect && fails_without_defect(&candidate, &self.failure.of))
+            {
                 self.size = size_of(&candidate, &simulated);
                 self.last_ms = last_ms(&simulated);
                 self.best = candidate;
