@@ -53,7 +53,7 @@ pub struct Arguments {
     /// In the simulator: how many hunts at the same time; as many as there are cores if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) jobs: Option<u64>,
-    /// In the simulator: do not shrink what was found
+    /// In the simulator: do not shrink the run that the first seed found
     #[arg(long)]
     pub(super) no_shrink: bool,
     /// In the simulator: write the shrunk run of each defect's first seed into this folder, as NAME.toml for labrys sim --schedule

@@ -240,7 +240,9 @@ fn one(task: Task, arguments: &Arguments) -> Result<Done, SimulationError> {
         ),
         (None, false) => {}
     }
-    let shrunk = if arguments.no_shrink || !task.is_defective { None } else { shrunk(&hunted)? };
+    // One run of each defect is enough to see how small it gets.
+    let is_first = task.is_defective && task.number == arguments.first_seed;
+    let shrunk = if is_first && !arguments.no_shrink { shrunk(&hunted)? } else { None };
     Ok(Done { hunted, shrunk, wall })
 }
 
@@ -345,10 +347,11 @@ fn markdown(results: &Results) -> String {
         };
         let by: BTreeSet<&str> =
             hunts.iter().filter_map(|hunt| hunt.found.as_ref()).map(|found| found.by.as_str()).collect();
-        let shrunk = each(&|hunt| {
-            let shrunk = hunt.found.as_ref()?.shrunk.as_ref()?;
-            Some(format!("{}, {}, {}", shrunk.faults, shrunk.nodes, shrunk.operations))
-        });
+        let shrunk = hunts.iter().find_map(|hunt| hunt.found.as_ref()?.shrunk.as_ref());
+        let shrunk = shrunk.map_or_else(
+            || "–".to_owned(),
+            |shrunk| format!("{}, {}, {}", shrunk.faults, shrunk.nodes, shrunk.operations),
+        );
         let _ = writeln!(
             text,
             "| `{defect}` | {}/{} | {} | {} | {} | {} | {shrunk} |",

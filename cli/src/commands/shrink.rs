@@ -7,22 +7,26 @@ use anyhow::{Context, anyhow};
 use labrys_harness::config::{SIMULATOR, TestOptions};
 use labrys_nemesis::FaultList;
 use labrys_simulation::schedule_file::ScheduleFile;
-use labrys_simulation::shrink::{Limits, Shrunk, Size, shrink};
+use labrys_simulation::shrink::{Limits, Reproduction, Shrunk, Size, reproduce, shrink};
 use labrys_simulation::{SimulationConfig, SimulationError};
 use serde::Serialize;
 
 use super::quiet::quieten_the_store;
+use super::sim::usual;
+use crate::diagram;
 use crate::exit::{Failure, Outcome};
 use crate::output::print_json;
 
 const EXAMPLES: &str = "\
 Examples:
   labrys shrink labrys-runs/latest                         the run of a directory; writes shrunk.toml into it
-  labrys shrink --seed 7 --defect quorum-off-by-one        a run by its flags, as for labrys test
+  labrys shrink --seed 7 --defect quorum-off-by-one        a run by its flags, as for labrys sim
   labrys shrink shrunk.toml --file smaller.toml --runs 900 go on with what was found
   labrys shrink --seed 7 --defect vote-not-persisted --of election-safety
 
-A file that a person can read and commit is written: seed, options that differ from their defaults, and each fault with its time.
+A file that a person can read and commit is written: seed, options that differ from their defaults, and each fault with its time; and
+beside it a picture of the messages. Nobody can replay a run of real machines exactly: of those the faults are tried, as they struck, with
+several seeds, and how many fail is told.
 
 Exit codes: 0 shrunk, and it still fails, 2 the run does not fail, 254 wrong usage, 255 the machine failed.";
 
@@ -48,7 +52,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = Limits::default().seeds,
         value_parser = clap::value_parser!(u64).range(1..))]
     tries: u64,
-    /// Where the file is written [default: shrunk.toml in the run directory, or here]
+    /// Seeds with which the faults of a real run, and the smallest schedule, are tried
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    reproduce: u64,
+    /// Where the file is written; a picture of the messages stands beside it [default: shrunk.toml in the run directory, or here]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print the result as JSON on standard output
@@ -61,12 +68,16 @@ pub struct Arguments {
 struct Report {
     schema: u32,
     file: PathBuf,
+    picture: PathBuf,
     violates: String,
     what: String,
     before: SizeReport,
     after: SizeReport,
     runs: u64,
     is_minimal: bool,
+    /// Of the smallest run's schedule with `reproductions` seeds, so many runs fail.
+    reproduced: usize,
+    reproductions: u64,
     wall_s: f64,
 }
 
@@ -92,20 +103,30 @@ impl From<Size> for SizeReport {
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
-    let candidates = candidates(arguments)?;
+    let given = given(arguments)?;
     quieten_the_store();
-    let (of, of_file) = (arguments.of.as_deref(), candidates.violates.as_deref());
-    let limits = Limits { runs: arguments.runs, seeds: arguments.tries };
+    let of = arguments.of.as_deref().or(given.violates.as_deref());
     let started = Instant::now();
-    let mut tell = |size: &Size, runs: u64| eprintln!("run {runs}: {}", size.in_words());
-    for config in &candidates.configs {
-        if let Some(shrunk) = shrink(config, of.or(of_file), limits, &mut tell).map_err(failure)? {
-            return written(arguments, &shrunk, started.elapsed().as_secs_f64());
-        }
+    let mut config = given.config;
+    if given.was_real {
+        let reproduced = reproduce(&config, of, arguments.reproduce).map_err(failure)?;
+        eprintln!(
+            "the faults of the real run, simulated: {} of {} seeds fail",
+            reproduced.failed.len(),
+            reproduced.runs
+        );
+        config = reproduced.failed.into_iter().next().map_or(config, |(failed, _)| failed);
     }
-    let of = of.or(of_file).map_or_else(String::new, |of| format!(" by {of}"));
-    eprintln!("labrys: the run does not fail{of} in the simulator: there is nothing to shrink");
-    Ok(DOES_NOT_FAIL)
+    let limits = Limits { runs: arguments.runs, seeds: arguments.tries };
+    let mut tell = |size: &Size, runs: u64| eprintln!("run {runs}: {}", size.in_words());
+    let Some(shrunk) = shrink(&config, of, limits, &mut tell).map_err(failure)? else {
+        let of = of.map_or_else(String::new, |of| format!(" by {of}"));
+        eprintln!("labrys: the run does not fail{of} in the simulator: there is nothing to shrink");
+        return Ok(DOES_NOT_FAIL);
+    };
+    let wall_s = started.elapsed().as_secs_f64();
+    let again = reproduce(&shrunk.config, Some(&shrunk.failure.of), arguments.reproduce).map_err(failure)?;
+    written(arguments, &shrunk, &again, wall_s)
 }
 
 pub(super) fn failure(error: SimulationError) -> Failure {
@@ -117,49 +138,52 @@ pub(super) fn failure(error: SimulationError) -> Failure {
     }
 }
 
-/// What is to be shrunk: the first of these that fails.
-struct Candidates {
-    configs: Vec<SimulationConfig>,
+/// What is to be shrunk.
+struct Given {
+    config: SimulationConfig,
     violates: Option<String>,
+    /// It was run on real machines, where nobody can replay it exactly.
+    was_real: bool,
 }
 
-fn candidates(arguments: &Arguments) -> Result<Candidates, Failure> {
+fn given(arguments: &Arguments) -> Result<Given, Failure> {
     let Some(from) = &arguments.from else {
-        return Ok(Candidates {
-            configs: vec![campaign(arguments, TestOptions::default())?],
-            violates: None,
-        });
+        let config = campaign(arguments, TestOptions::default())?;
+        return Ok(Given { config, violates: None, was_real: false });
     };
     if from.is_dir() {
         return of_run_directory(arguments, from);
     }
     let text =
         std::fs::read_to_string(from).with_context(|| from.display().to_string()).map_err(Failure::usage)?;
-    let is_schedule = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("faults"));
+    let of_schedule =
+        |table: toml::Table| ["violates", "core", "test"].iter().any(|name| table.contains_key(*name));
+    let is_schedule = text.parse::<toml::Table>().is_ok_and(of_schedule);
     if is_schedule {
         let file = ScheduleFile::parse(&text, from).map_err(Failure::usage)?;
-        return Ok(Candidates { configs: vec![file.config], violates: file.violates });
+        return Ok(Given { config: file.config, violates: file.violates, was_real: false });
     }
     let options = TestOptions::parse(&text, from).map_err(Failure::usage)?;
-    Ok(Candidates { configs: vec![campaign(arguments, options)?], violates: None })
+    Ok(Given { config: campaign(arguments, options)?, violates: None, was_real: false })
 }
 
-/// The run by its seed; if that does not fail (it was one of real machines), the faults that struck it.
-fn of_run_directory(arguments: &Arguments, directory: &Path) -> Result<Candidates, Failure> {
+/// The run by its seed if it was simulated; if it was one of real machines, the faults that struck it, with several seeds.
+fn of_run_directory(arguments: &Arguments, directory: &Path) -> Result<Given, Failure> {
     let options = TestOptions::read(&directory.join("test.toml")).map_err(Failure::usage)?;
-    let planned = campaign(arguments, options)?;
-    let mut configs = vec![planned.clone()];
-    let path = directory.join("schedule.jsonl");
-    if path.exists() {
-        let faults = FaultList::read(&path).map_err(Failure::usage)?;
-        configs.push(SimulationConfig { schedule: Some(faults.into()), ..planned });
+    let was_real = options.testbed.as_deref() != Some(SIMULATOR);
+    let mut config = campaign(arguments, options)?;
+    if was_real {
+        let faults = FaultList::read(&directory.join("schedule.jsonl")).map_err(Failure::usage)?;
+        config.schedule = Some(faults.into());
     }
-    Ok(Candidates { configs, violates: None })
+    Ok(Given { config, violates: None, was_real })
 }
 
 fn campaign(arguments: &Arguments, from_file: TestOptions) -> Result<SimulationConfig, Failure> {
-    let options =
-        TestOptions { testbed: Some(SIMULATOR.to_owned()), ..arguments.options.clone().or(from_file) };
+    let options = TestOptions {
+        testbed: Some(SIMULATOR.to_owned()),
+        ..arguments.options.clone().or(from_file).or(usual())
+    };
     let Some(seed) = options.seed else {
         return Err(Failure::usage(anyhow!(
             "which run is to be shrunk? Give its seed (--seed U64), its run directory or its file"
@@ -168,26 +192,38 @@ fn campaign(arguments: &Arguments, from_file: TestOptions) -> Result<SimulationC
     options.resolve(seed).map(SimulationConfig::new).map_err(Failure::usage)
 }
 
-fn written(arguments: &Arguments, shrunk: &Shrunk, wall_s: f64) -> Outcome {
+fn written(arguments: &Arguments, shrunk: &Shrunk, again: &Reproduction, wall_s: f64) -> Outcome {
     let folder = arguments.from.as_deref().filter(|from| from.is_dir()).unwrap_or(Path::new("."));
     let file = arguments.file.clone().unwrap_or_else(|| folder.join("shrunk.toml"));
     std::fs::write(&file, shrunk.to_toml())
         .with_context(|| file.display().to_string())
         .map_err(Failure::environment)?;
+    let picture = file.with_extension("svg");
+    diagram::draw_failure(&shrunk.config, &picture).map_err(Failure::environment)?;
     eprintln!("{}", shrunk.failure);
     eprintln!("before: {}\nafter:  {}", shrunk.before.in_words(), shrunk.after.in_words());
     let end = if shrunk.is_minimal { "nothing left to try" } else { "stopped at --runs" };
-    eprintln!("{} runs in {wall_s:.1} s, {end}; written to {}", shrunk.runs, file.display());
+    eprintln!(
+        "{} runs in {wall_s:.1} s, {end}; written to {} and {}",
+        shrunk.runs,
+        file.display(),
+        picture.display()
+    );
+    let failed = again.failed.len();
+    eprintln!("the same faults with other seeds: {failed} of {} runs fail in the same way", again.runs);
     if arguments.json {
         print_json(&Report {
             schema: 1,
             file,
+            picture,
             violates: shrunk.failure.of.clone(),
             what: shrunk.failure.what.clone(),
             before: shrunk.before.into(),
             after: shrunk.after.into(),
             runs: shrunk.runs,
             is_minimal: shrunk.is_minimal,
+            reproduced: again.failed.len(),
+            reproductions: again.runs,
             wall_s,
         })?;
     }

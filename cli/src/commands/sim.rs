@@ -15,10 +15,11 @@ use labrys_harness::run_directory::RunDirectory;
 use labrys_history::write_json_lines;
 use labrys_nemesis::ScheduleWriter;
 use labrys_seed::Seed;
-use labrys_simulation::node::is_in_store;
+use labrys_simulation::schedule_file::ScheduleFile;
 use labrys_simulation::{Ended, Simulated, SimulationConfig, SimulationError, run as simulate};
 use serde::Serialize;
 
+use super::quiet::quieten_the_store;
 use super::test::{fresh_seed, tell};
 use crate::diagram;
 use crate::exit::{self, Failure, Outcome};
@@ -30,6 +31,7 @@ Examples:
   labrys sim --seeds 1000                           seeds 1 to 1000; ends at the first that fails
   labrys sim --seeds 1000 --seed 5000 --keep-going  seeds 5000 to 5999, all of them
   labrys sim --seeds 20 --defect quorum-off-by-one  a bug switched on
+  labrys sim --schedule shrunk.toml                 what labrys shrink has left of a run
   labrys sim --seeds 200 --nemesis power-cut,disk --nemesis-interval 500ms
 
 Unless told otherwise, all kinds of faults, 100 operations a second, and a fault of each kind every two seconds.
@@ -44,6 +46,9 @@ pub struct Arguments {
     campaign: Option<PathBuf>,
     #[command(flatten)]
     options: TestOptions,
+    /// Replay this file, which labrys shrink has written
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["campaign", "seeds", "seed", "defect"])]
+    schedule: Option<PathBuf>,
     /// How many seeds, one after the other, from --seed on (from 1 if that is not given); without it, one run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
@@ -59,6 +64,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Outcome {
+    if let Some(file) = &arguments.schedule {
+        return run_schedule(file, &arguments);
+    }
     let config = configuration(&arguments).map_err(Failure::usage)?;
     quieten_the_store();
     match arguments.seeds {
@@ -67,30 +75,24 @@ pub fn run(arguments: Arguments) -> Outcome {
     }
 }
 
-fn configuration(arguments: &Arguments) -> Result<TestConfig, ConfigError> {
-    let from_file = arguments.campaign.as_deref().map(TestOptions::read).transpose()?;
-    let usual = TestOptions {
+/// What is simulated unless something else is asked for.
+pub(super) fn usual() -> TestOptions {
+    TestOptions {
         testbed: Some(SIMULATOR.to_owned()),
         nemesis: Some(vec!["all".to_owned()]),
         nemesis_interval: Some(Duration::from_secs(2)),
         rate: Some(100.0),
         ..TestOptions::default()
-    };
-    let given = arguments.options.clone().or(from_file.unwrap_or_default());
-    let first = if arguments.seeds.is_some() { Seed(1) } else { fresh_seed() };
-    let config = given.or(usual).resolve(first)?;
-    // `labrys sim` of a file that was written for real nodes simulates it.
-    Ok(TestConfig { testbed: SIMULATOR.to_owned(), ..config })
+    }
 }
 
-/// A panic of the simulated store is the end of a node, and in its verdict; ours are told as ever.
-fn quieten_the_store() {
-    let told = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !is_in_store() {
-            told(panic);
-        }
-    }));
+fn configuration(arguments: &Arguments) -> Result<TestConfig, ConfigError> {
+    let from_file = arguments.campaign.as_deref().map(TestOptions::read).transpose()?;
+    let given = arguments.options.clone().or(from_file.unwrap_or_default());
+    let first = if arguments.seeds.is_some() { Seed(1) } else { fresh_seed() };
+    let config = given.or(usual()).resolve(first)?;
+    // `labrys sim` of a file that was written for real nodes simulates it.
+    Ok(TestConfig { testbed: SIMULATOR.to_owned(), ..config })
 }
 
 fn failure(error: SimulationError) -> Failure {
@@ -115,9 +117,24 @@ fn simulate_within(config: &SimulationConfig, memory_bytes: usize) -> Result<Sim
     simulate(config, budget)
 }
 
+/// The run of a schedule file; of the other options only those count that say where it is written.
+fn run_schedule(file: &Path, arguments: &Arguments) -> Outcome {
+    let text =
+        std::fs::read_to_string(file).with_context(|| file.display().to_string()).map_err(Failure::usage)?;
+    let mut simulation = ScheduleFile::parse(&text, file).map_err(Failure::usage)?.config;
+    simulation.test.out = arguments.options.out.clone().unwrap_or(simulation.test.out);
+    simulation.test.name = arguments.options.name.clone().unwrap_or(simulation.test.name);
+    run_whole(&simulation, arguments.json)
+}
+
 /// One run, with everything that a real one writes.
 pub fn run_one(config: &TestConfig, json: bool) -> Outcome {
+    run_whole(&SimulationConfig::new(config.clone()), json)
+}
+
+fn run_whole(simulation: &SimulationConfig, json: bool) -> Outcome {
     quieten_the_store();
+    let config = &simulation.test;
     let directory = RunDirectory::create(&config.out, &config.name, SystemTime::now(), config.seed)
         .and_then(|directory| directory.write_config(config).map(|()| directory))
         .map_err(Failure::environment)?;
@@ -126,9 +143,8 @@ pub fn run_one(config: &TestConfig, json: bool) -> Outcome {
         eprintln!("DEFECTS SWITCHED ON: {}", config.defect.join(", "));
     }
     let started = Instant::now();
-    let simulation = SimulationConfig::new(config.clone());
-    let simulated = simulate_within(&simulation, half_of_the_memory_bytes()).map_err(failure)?;
-    write_run(&directory, &simulation, &simulated).map_err(Failure::environment)?;
+    let simulated = simulate_within(simulation, half_of_the_memory_bytes()).map_err(failure)?;
+    write_run(&directory, simulation, &simulated).map_err(Failure::environment)?;
     eprintln!(
         "simulated {:.1} s in {:.2} s: {} events{}",
         simulated.simulated.as_secs_f64(),

@@ -52,7 +52,7 @@ const fn without(defect: &'static str, why: &'static str) -> Row {
     Row { defect, search: Search::NotExpressible { why } }
 }
 
-const MEMBERSHIP: &str = "needs a workload that changes the membership";
+const MEMBERSHIP: &str = "needs a workload that changes the membership; the scenario `two-majorities` shows what `membership-two-at-once` does";
 const TRANSACTIONS: &str = "needs a workload of interactive transactions over several keys";
 /// A rotten disk can keep nodes from starting, whatever the store does: only what is lost or forked counts.
 const HARM: &[&str] = &[
@@ -141,7 +141,10 @@ pub const ROWS: &[Row] = &[
             time-limit = "1s""#,
     ),
     deaf("partial-partition-stuck-leader", Deaf::Leader, QUIET),
-    without("leadership-transfer-keeps-serving", "needs a workload that transfers leadership"),
+    without(
+        "leadership-transfer-keeps-serving",
+        "needs a workload that transfers leadership; the scenario `leader-transfer` shows it",
+    ),
     campaign(
         "unclean-election",
         r#"

@@ -1,6 +1,6 @@
 //! [`shrink()`]: the smallest run that fails in the same way as a given one.
 //!
-//! The faults are made explicit (who was hit, not who was meant), then the run is reduced step by step: an earlier end, fewer faults by
+//! The faults are made explicit (who was hit, not who was meant), then the run is reduced step by step: an earlier end and beginning, fewer faults by
 //! delta debugging ([`delta`]: Zeller and Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*, TSE 2002), fewer nodes hit,
 //! shorter faults, no tuning, fewer nodes, clients, keys and operations, until nothing of it helps any more or the number of runs is
 //! spent. Every step is checked by a run, and counts only if that fails by the same property or checker.
@@ -187,6 +187,40 @@ fn last_ms(simulated: &Simulated) -> u64 {
     };
     let last = simulated.history.events().iter().rev().find(of_clients);
     last.map_or(0, |event| event.time_ns.div_ceil(1_000_000))
+}
+
+/// How surely a schedule fails: of what else happens at the same time, much hangs on the seed.
+#[derive(Debug)]
+pub struct Reproduction {
+    /// The runs that failed, and by what.
+    pub failed: Vec<(SimulationConfig, Failure)>,
+    /// Of how many, each with a seed of its own.
+    pub runs: u64,
+}
+
+/// Runs a schedule with `runs` seeds, the first of them its own. `of` says what counts as a failure; without it, any does.
+///
+/// # Errors
+/// [`SimulationError`].
+pub fn reproduce(
+    config: &SimulationConfig,
+    of: Option<&str>,
+    runs: u64,
+) -> Result<Reproduction, SimulationError> {
+    let mut failed = Vec::new();
+    for attempt in 0..runs {
+        let mut config = config.clone();
+        if attempt > 0 {
+            config.test.seed = small(config.test.seed.fork("reproduction").fork_index(attempt));
+        }
+        let simulated = simulate(&config)?;
+        let failure = match of {
+            Some(of) => Failure::named(&simulated, of),
+            None => Failure::first(&simulated),
+        };
+        failed.extend(failure.map(|failure| (config, failure)));
+    }
+    Ok(Reproduction { failed, runs })
 }
 
 /// What came of a candidate.

@@ -16,9 +16,10 @@ const GRAIN_MS: u64 = 10;
 impl<'a> Search<'a> {
     /// All steps, as long as they help. Whether that was the end; false: the runs were spent.
     pub(super) fn reduce(&mut self) -> bool {
-        let steps: [fn(&mut Search<'a>) -> Tried; 9] = [
+        let steps: [fn(&mut Search<'a>) -> Tried; 10] = [
             Search::end_earlier,
             Search::leave_faults_out,
+            Search::begin_earlier,
             Search::end_earlier,
             Search::leave_settings_out,
             Search::have_fewer_nodes,
@@ -68,6 +69,16 @@ impl<'a> Search<'a> {
         let best = self.best.clone();
         let earlier = ends.into_iter().filter(|end_ms| *end_ms < limit_ms);
         self.first_of(earlier.map(|end_ms| ending(&best, end_ms)))
+    }
+
+    /// Less happens before the first fault: everything is earlier by so much.
+    fn begin_earlier(&mut self) -> Tried {
+        let best = self.best.clone();
+        let first_ms = self.schedule().faults.iter().map(|fault| fault.at_ms).min().unwrap_or(0);
+        let starts = [100, first_ms / 4, first_ms / 2, first_ms * 3 / 4];
+        let starts = starts.map(|start_ms| start_ms.next_multiple_of(GRAIN_MS));
+        let earlier = starts.into_iter().filter(|start_ms| *start_ms < first_ms);
+        self.first_of(earlier.map(|start_ms| earlier_by(&best, first_ms - start_ms)))
     }
 
     fn leave_faults_out(&mut self) -> Tried {
@@ -216,6 +227,16 @@ fn ending(config: &SimulationConfig, end_ms: u64) -> SimulationConfig {
     config.test.time_limit = Duration::from_millis(end_ms);
     if let Some(schedule) = &mut config.schedule {
         schedule.faults.retain(|fault| fault.at_ms < end_ms);
+    }
+    config
+}
+
+/// The same run with all its faults, and its end, earlier.
+fn earlier_by(config: &SimulationConfig, by_ms: u64) -> SimulationConfig {
+    let mut config = config.clone();
+    config.test.time_limit = config.test.time_limit.saturating_sub(Duration::from_millis(by_ms));
+    for fault in config.schedule.iter_mut().flat_map(|schedule| &mut schedule.faults) {
+        fault.at_ms = fault.at_ms.saturating_sub(by_ms);
     }
     config
 }
