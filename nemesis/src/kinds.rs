@@ -173,6 +173,11 @@ const TABLE: &[Row] = &[
         generate: clock_jump,
     },
     Row {
+        name: "clock-leap",
+        summary: "clocks leap ahead by one to three hours, which no lease bears (simulator only)",
+        generate: clock_leap,
+    },
+    Row {
         name: "clock-skew",
         summary: "the leader's clock runs at half its speed or less, which no lease bears (simulator only)",
         generate: clock_skew,
@@ -366,6 +371,12 @@ fn any_clock(rng: &mut Rng, nodes: usize) -> Option<Fault> {
 fn clock_jump(rng: &mut Rng, nodes: usize) -> Option<Fault> {
     let target = targets(nodes).choose(rng)?.clone();
     Some(Fault::Clock { target, change: ClockChange::JumpMs(rng.random_range(50..=5_000)) })
+}
+
+fn clock_leap(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    const HOUR_MS: u64 = 3_600_000;
+    let target = targets(nodes).choose(rng)?.clone();
+    Some(Fault::Clock { target, change: ClockChange::JumpMs(rng.random_range(HOUR_MS..=3 * HOUR_MS)) })
 }
 
 fn clock_skew(rng: &mut Rng, _: usize) -> Option<Fault> {

@@ -374,9 +374,11 @@ nodes = 3"#)
             nodes = 3
             store-option = ["snapshot-entries=20"]"#,
     ),
-    without(
+    campaign(
         "dedup-expiry-clock",
-        "needs sessions that are idle for longer than their time to live, which no client of the workload is",
+        r#"
+            nemesis = ["clock-leap"]
+            nodes = 3"#,
     ),
     campaign(
         "nondeterministic-apply",
