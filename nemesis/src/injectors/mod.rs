@@ -15,6 +15,7 @@ mod kill;
 mod partition;
 mod pause;
 mod simulated;
+mod tables;
 
 pub use partition::try_partition;
 

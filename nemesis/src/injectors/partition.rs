@@ -8,7 +8,8 @@
 
 use std::net::IpAddr;
 
-use super::chain::Filter;
+use super::chain::Wanted;
+use super::tables::{FILTER, Tools, VERSION_4, VERSION_6, change, read};
 use super::{InjectError, Injector, Scope, StepReport};
 use crate::evidence::{Effect, Step};
 use crate::fault::Resolved;
@@ -17,31 +18,19 @@ use crate::journal::{BadRunTag, RunTag};
 
 pub(super) struct Partition;
 
-/// How long `iptables-restore` waits for the lock that others may hold, in seconds.
-const LOCK_WAIT_S: &str = "5";
-
 /// A sender, as the receiver sees it.
 struct Sender<'a> {
     name: &'a str,
     address: IpAddr,
 }
 
-/// The programs for one version of IP.
-struct Tools {
-    save: &'static str,
-    restore: &'static str,
-}
-
-const VERSION_4: Tools = Tools { save: "iptables-save", restore: "iptables-restore" };
-const VERSION_6: Tools = Tools { save: "ip6tables-save", restore: "ip6tables-restore" };
-
 impl Injector for Partition {
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Apply, |node, host| {
             for (tools, senders) in senders_by_version(scope, node)? {
-                let addresses: Vec<IpAddr> = senders.iter().map(|sender| sender.address).collect();
-                let filter = read(host, tools, scope)?;
-                change(host, tools, filter.script_to_drop(scope.run_tag, scope.fault_id, &addresses))?;
+                let wanted: Vec<Wanted> = senders.iter().map(|sender| Wanted::drop(sender.address)).collect();
+                let filter = read(host, tools, FILTER, scope.run_tag)?;
+                change(host, tools, filter.script_to_add(scope.run_tag, scope.fault_id, &wanted))?;
             }
             Ok(Vec::new())
         })
@@ -51,9 +40,9 @@ impl Injector for Partition {
         scope.on_each_node(Step::Verify, |node, host| {
             let mut effects = Vec::new();
             for (tools, senders) in senders_by_version(scope, node)? {
-                let filter = read(host, tools, scope)?;
+                let filter = read(host, tools, FILTER, scope.run_tag)?;
                 for sender in senders {
-                    if !filter.drops(scope.run_tag, scope.fault_id, sender.address) {
+                    if !filter.does(scope.run_tag, scope.fault_id, &Wanted::drop(sender.address)) {
                         let detail = format!("no rule in force drops packets from {}", sender.name);
                         return Err(InjectError::Unexpected(detail));
                     }
@@ -68,7 +57,7 @@ impl Injector for Partition {
         scope.on_each_node(Step::Undo, |node, host| {
             let mut effects = Vec::new();
             for (tools, senders) in senders_by_version(scope, node)? {
-                let filter = read(host, tools, scope)?;
+                let filter = read(host, tools, FILTER, scope.run_tag)?;
                 change(host, tools, filter.script_to_remove(scope.run_tag, scope.fault_id))?;
                 for rule in filter.rules_of(scope.run_tag, scope.fault_id) {
                     let sender = senders.iter().find(|sender| Some(sender.address) == rule.source);
@@ -86,7 +75,7 @@ impl Injector for Partition {
     fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::VerifyUndone, |node, host| {
             for (tools, _) in senders_by_version(scope, node)? {
-                let filter = read(host, tools, scope)?;
+                let filter = read(host, tools, FILTER, scope.run_tag)?;
                 let left = filter.rules_of(scope.run_tag, scope.fault_id).count();
                 if left > 0 || filter.has_an_empty_chain() {
                     let detail =
@@ -109,9 +98,11 @@ pub fn try_partition(host: &dyn Host, sender: IpAddr) -> Result<(), String> {
     let run_tag: RunTag = "trial".parse().map_err(|error: BadRunTag| error.to_string())?;
     let fault_id = 0;
     let failed = |error: InjectError| error.to_string();
-    let look = || read_for(host, tools, &run_tag).map_err(failed);
-    change(host, tools, look()?.script_to_drop(&run_tag, fault_id, &[sender])).map_err(failed)?;
-    let is_cut = look()?.drops(&run_tag, fault_id, sender);
+    let look = || read(host, tools, FILTER, &run_tag).map_err(failed);
+    let cut = Wanted::drop(sender);
+    change(host, tools, look()?.script_to_add(&run_tag, fault_id, std::slice::from_ref(&cut)))
+        .map_err(failed)?;
+    let is_cut = look()?.does(&run_tag, fault_id, &cut);
     change(host, tools, look()?.script_to_remove(&run_tag, fault_id)).map_err(failed)?;
     let left = look()?;
     if !is_cut {
@@ -142,24 +133,6 @@ fn senders_by_version<'a>(
     }
     let both = [(&VERSION_4, version_4), (&VERSION_6, version_6)];
     Ok(both.into_iter().filter(|(_, senders)| !senders.is_empty()).collect())
-}
-
-fn read(host: &dyn Host, tools: &Tools, scope: &Scope<'_>) -> Result<Filter, InjectError> {
-    read_for(host, tools, scope.run_tag)
-}
-
-fn read_for(host: &dyn Host, tools: &Tools, run_tag: &RunTag) -> Result<Filter, InjectError> {
-    let saved = host.run(tools.save, &["-c", "-t", "filter"])?;
-    Ok(Filter::parse(&saved.stdout, run_tag))
-}
-
-/// Hosts give commands no input, so a shell does.
-fn change(host: &dyn Host, tools: &Tools, script: Option<String>) -> Result<(), InjectError> {
-    if let Some(script) = script {
-        let command = format!("printf %s \"$1\" | {} --noflush -w {LOCK_WAIT_S}", tools.restore);
-        host.run("sh", &["-c", &command, "sh", &script])?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
