@@ -17,7 +17,7 @@ use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
     read_history,
 };
-use labrys_nemesis::{BadRunTag, PlanConfig, Schedule, kinds_without_faults, plan};
+use labrys_nemesis::{BadRunTag, Family, PlanConfig, Schedule, kinds_without_faults, plan};
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any, nemesis};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
@@ -197,6 +197,7 @@ impl Rig {
             flags: config.store_option.clone(),
             seed: config.seed.fork("store"),
             defects: config.defects()?,
+            clock_faults: planned(config)?.faults.iter().any(|fault| fault.fault.family() == Family::Clock),
         };
         let db = Arc::new(ReferenceStore::new(hosts, &options)?);
         Ok(Rig { testbed, db })

@@ -4,6 +4,7 @@
 //! process to be paused was dead already. So each fault carries what was *seen* of it, per node, and one word on whether
 //! that amounts to a bite.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -75,8 +76,30 @@ pub enum Effect {
         /// How many.
         messages: u64,
     },
-    /// The node's clock was changed.
+    /// The node's clock was changed, in the simulator.
     ClockChanged,
+    /// The node's clock was read, by the node itself, when it was changed and a little later. Offsets are from the machine's clock, in
+    /// microseconds, ahead of it.
+    ClockWrong {
+        /// When it was changed.
+        from_us: i64,
+        /// Then.
+        to_us: i64,
+        /// In between, by the machine's clock; 0 for a leap.
+        within_us: u64,
+    },
+    /// Nobody lives who could read the node's clock, or the process is stopped: the change awaits it.
+    ClockUnread,
+    /// The node's clock was read twice, and runs as the machine's does again.
+    ClockRight {
+        /// How far it is ahead of it, in microseconds: it stays so.
+        offset_us: i64,
+    },
+    /// Another fault goes on to hold the clock's rate.
+    ClockStillWrong {
+        /// How far it is ahead by now, in microseconds.
+        offset_us: i64,
+    },
     /// Operations of the node's disk that went otherwise than they should.
     DiskTroubled {
         /// How many.
@@ -96,12 +119,16 @@ impl Effect {
             | Effect::ProcessKilled { .. }
             | Effect::PowerLost { .. }
             | Effect::ClockChanged => true,
+            Effect::ClockWrong { from_us, to_us, .. } => from_us != to_us,
             Effect::LinkCut { .. }
             | Effect::PauseEnded { .. }
             | Effect::StillPaused { .. }
             | Effect::Restarted { .. }
             | Effect::AlreadyRunning { .. }
             | Effect::StillKilled
+            | Effect::ClockUnread
+            | Effect::ClockRight { .. }
+            | Effect::ClockStillWrong { .. }
             | Effect::NoProcess => false,
         }
     }
@@ -131,6 +158,18 @@ impl Evidence {
     pub fn extend(&mut self, details: impl IntoIterator<Item = Observation>) {
         self.details.extend(details);
         self.bit = self.details.iter().any(|observation| observation.effect.is_bite());
+    }
+
+    /// How far the nodes' clocks were from their machines' when they were read last, in microseconds, ahead of them.
+    #[must_use]
+    pub fn clock_offsets_us(&self) -> BTreeMap<&str, i64> {
+        let offsets = self.details.iter().filter_map(|seen| match seen.effect {
+            Effect::ClockWrong { to_us: offset_us, .. }
+            | Effect::ClockRight { offset_us }
+            | Effect::ClockStillWrong { offset_us } => Some((seen.node.as_str(), offset_us)),
+            _ => None,
+        });
+        offsets.collect()
     }
 
     /// The packets that the rules of a partition dropped, all links together.
@@ -185,6 +224,8 @@ impl fmt::Display for Evidence {
             Effect::DiskTroubled { operations } => *operations,
             _ => 0,
         });
+        let offsets = self.clock_offsets_us();
+        parts.extend(offsets.iter().map(|(node, us)| format!("clock of {node} {:+.1} ms", *us as f64 / 1e3)));
         parts.extend((messages > 0).then(|| format!("{messages} messages in trouble")));
         parts.extend((operations > 0).then(|| format!("{operations} disk operations in trouble")));
         formatter
@@ -264,6 +305,21 @@ mod tests {
             on("n3", Effect::ProcessKilled { process }),
         ]);
         assert_eq!(evidence.to_string(), "1 packet dropped, killed n2 n3");
+    }
+
+    #[test]
+    fn a_clock_that_went_wrong_is_a_bite_and_where_it_ended_is_in_words() {
+        let on = |node: &str, effect| Observation { node: node.to_owned(), effect };
+        let mut evidence = Evidence::default();
+        evidence.extend([
+            on("n1", Effect::ClockWrong { from_us: 7, to_us: 7, within_us: 10 }),
+            on("n2", Effect::ClockUnread),
+        ]);
+        assert!(!evidence.bit);
+        evidence.extend([on("n1", Effect::ClockWrong { from_us: 0, to_us: -5_000, within_us: 10_000 })]);
+        assert!(evidence.bit);
+        evidence.extend([on("n1", Effect::ClockRight { offset_us: -2_300_000 })]);
+        assert_eq!(evidence.to_string(), "clock of n1 -2300.0 ms");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A host in memory, for tests: a packet filter with the semantics of `iptables-restore --noflush`, one daemon, a record of
 //! what was done, and failures on demand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,8 +30,23 @@ struct FakeState {
     deaf_to: Vec<Signal>,
     /// Started daemons are dead at once.
     stillborn: bool,
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    clock: FakeClock,
     witness: Option<Witness>,
 }
+
+/// The machine's clock, which goes on by [`BETWEEN_ORDERS_NS`] with each order, and the daemon's.
+#[derive(Default)]
+struct FakeClock {
+    machine_ns: u64,
+    daemon_ns: u64,
+    rate_permille: Option<u64>,
+    jumped: BTreeSet<u64>,
+    /// It takes no orders.
+    is_deaf: bool,
+}
+
+const BETWEEN_ORDERS_NS: u64 = 50_000_000;
 
 type Chains = BTreeMap<String, Vec<(String, u64)>>;
 
@@ -56,6 +71,8 @@ pub(crate) fn as_hosts(hosts: &[Arc<FakeHost>]) -> Vec<Arc<dyn Host>> {
     hosts.iter().map(|host| Arc::clone(host) as Arc<dyn Host>).collect()
 }
 
+const CLOCK_FILE: &str = "/var/store/clock.json";
+
 pub(crate) fn daemon_spec() -> DaemonSpec {
     DaemonSpec {
         program: PathBuf::from("/bin/store"),
@@ -63,6 +80,7 @@ pub(crate) fn daemon_spec() -> DaemonSpec {
         env: Vec::new(),
         directory: PathBuf::from("/var/store"),
         log_file: PathBuf::from("/var/store/log"),
+        clock_file: Some(PathBuf::from(CLOCK_FILE)),
     }
 }
 
@@ -97,6 +115,26 @@ impl FakeHost {
 
     pub fn watch(&self, witness: impl Fn(&str) + Send + Sync + 'static) {
         self.state().witness = Some(Box::new(witness));
+    }
+
+    /// The daemon runs its clock as it likes, though it goes on telling what that reads.
+    pub fn be_deaf_to_clock_orders(&self) {
+        self.state().clock.is_deaf = true;
+    }
+
+    /// How far the daemon's clock is ahead of the machine's, in milliseconds, and its rate in thousandths.
+    pub fn clock(&self) -> (i64, u64) {
+        let clock = &self.state().clock;
+        let ahead_ns = clock.daemon_ns.cast_signed() - clock.machine_ns.cast_signed();
+        (ahead_ns / 1_000_000, clock.rate_permille.unwrap_or(1000))
+    }
+
+    /// The rate, in thousandths, at which a daemon is to run its clock that is started now.
+    pub fn ordered_rate_permille(&self) -> u64 {
+        let state = self.state();
+        let order = state.files.get(Path::new(CLOCK_FILE));
+        let order = order.map(|order| serde_json::from_slice::<serde_json::Value>(order).unwrap());
+        order.map_or(1000, |order| order["rate_permille"].as_u64().unwrap())
     }
 
     /// The daemon dies by itself.
@@ -193,6 +231,13 @@ impl Host for FakeHost {
                 state.filters.insert(family.to_owned(), changed);
                 String::new()
             }
+            ("mv", ["-f", "--", from, to]) => {
+                let content =
+                    state.files.remove(Path::new(from)).ok_or_else(|| self.error(&command, "no file"))?;
+                state.files.insert(PathBuf::from(to), content);
+                obey_clock_order(&mut state);
+                String::new()
+            }
             _ => return Err(self.error(&command, "no such program")),
         };
         Ok(CommandOutput { stdout, stderr: String::new() })
@@ -237,12 +282,42 @@ impl Host for FakeHost {
     }
 
     fn read_file(&self, path: &Path) -> Result<Vec<u8>, HostError> {
-        Err(self.error(&path.display().to_string(), "no files here"))
+        let missing = || HostError::File {
+            host: self.name.clone(),
+            path: path.to_owned(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        self.state().files.get(path).cloned().ok_or_else(missing)
     }
 
-    fn write_file(&self, path: &Path, _: &[u8]) -> Result<(), HostError> {
-        Err(self.error(&path.display().to_string(), "no files here"))
+    fn write_file(&self, path: &Path, content: &[u8]) -> Result<(), HostError> {
+        self.begin(format!("write {}", path.display()))?.files.insert(path.to_owned(), content.to_owned());
+        Ok(())
     }
+}
+
+/// A running daemon takes the order in its clock file and answers it.
+fn obey_clock_order(state: &mut FakeState) {
+    let runs = state.daemon.is_some_and(|daemon| state.processes[&daemon.pid] == ProcessState::Running);
+    let clock = &mut state.clock;
+    clock.machine_ns += BETWEEN_ORDERS_NS;
+    clock.daemon_ns += BETWEEN_ORDERS_NS * clock.rate_permille.unwrap_or(1000) / 1000;
+    let Some(order) = state.files.get(Path::new(CLOCK_FILE)).filter(|_| runs) else { return };
+    let order: serde_json::Value = serde_json::from_slice(order).unwrap();
+    let before_ns = clock.daemon_ns;
+    if !clock.is_deaf {
+        clock.rate_permille = order["rate_permille"].as_u64();
+        for (number, ms) in order["jumps_ms"].as_object().unwrap() {
+            if clock.jumped.insert(number.parse().unwrap()) {
+                clock.daemon_ns += ms.as_u64().unwrap() * 1_000_000;
+            }
+        }
+    }
+    let reading = serde_json::json!({
+        "serial": order["serial"], "rate_permille": clock.rate_permille.unwrap_or(1000),
+        "machine_ns": clock.machine_ns, "before_ns": before_ns, "after_ns": clock.daemon_ns,
+    });
+    state.files.insert(PathBuf::from(format!("{CLOCK_FILE}.reading")), reading.to_string().into_bytes());
 }
 
 fn chains_of<'a>(state: &'a mut FakeState, family: &str) -> &'a mut Chains {

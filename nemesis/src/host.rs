@@ -100,6 +100,9 @@ pub struct DaemonSpec {
     pub directory: PathBuf,
     /// Where its standard output and error are appended.
     pub log_file: PathBuf,
+    /// Where it takes orders for its clock from, if it does: what clock faults need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_file: Option<PathBuf>,
 }
 
 /// A machine on which one node of the system under test runs.

@@ -35,6 +35,19 @@ pub enum Family {
     Disk,
 }
 
+impl Family {
+    /// Every family.
+    pub const ALL: [Family; 7] = [
+        Family::Partition,
+        Family::Pause,
+        Family::Kill,
+        Family::PowerCut,
+        Family::Network,
+        Family::Clock,
+        Family::Disk,
+    ];
+}
+
 impl fmt::Display for Family {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -164,12 +177,12 @@ const TABLE: &[Row] = &[
     },
     Row {
         name: "clock",
-        summary: "clocks run at rates that differ by less than a tenth (simulator only)",
+        summary: "clocks run at rates that differ by less than a tenth",
         generate: any_clock,
     },
     Row {
         name: "clock-jump",
-        summary: "clocks leap ahead by up to 5 s, which no lease bears (simulator only)",
+        summary: "clocks leap ahead by up to 5 s, which no lease bears",
         generate: clock_jump,
     },
     Row {
@@ -179,7 +192,7 @@ const TABLE: &[Row] = &[
     },
     Row {
         name: "clock-skew",
-        summary: "the leader's clock runs at half its speed or less, which no lease bears (simulator only)",
+        summary: "the leader's clock runs at half its speed or less, which no lease bears",
         generate: clock_skew,
     },
     Row { name: "disk", summary: "disks slow, full, failing a sync (simulator only)", generate: any_disk },
@@ -213,11 +226,16 @@ impl FaultKind {
         self.0.summary
     }
 
+    /// Which injector carries its faults out; `None`: `none` has none.
+    #[must_use]
+    pub fn family(self) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| self.name().starts_with(&family.to_string()))
+    }
+
     /// Whether only the simulator can have it.
     #[must_use]
     pub fn needs_simulator(self) -> bool {
-        let of_simulator = ["power-cut", "network", "clock", "disk"];
-        of_simulator.iter().any(|family| self.name().starts_with(family))
+        matches!(self.family(), Some(Family::PowerCut | Family::Network | Family::Disk))
     }
 
     /// A fault of this kind for a cluster of `node_count`; `None` if there can be none (`none` itself; a partition of a
@@ -431,7 +449,7 @@ mod tests {
         let mut rng = Seed(1).rng();
         for kind in FaultKind::all().filter(|kind| kind.name() != "none") {
             let fault = kind.generate(&mut rng, 5).expect("five nodes have every fault");
-            assert!(kind.name().starts_with(&fault.family().to_string()), "{kind}: {fault:?}");
+            assert_eq!(kind.family(), Some(fault.family()), "{kind}: {fault:?}");
         }
     }
 

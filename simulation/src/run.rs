@@ -16,7 +16,7 @@ use labrys_harness::db::Observation;
 use labrys_harness::faults::PlannedFaults;
 use labrys_history::{Draft, EventKind, History, Process, Value};
 use labrys_nemesis::{InjectedFault, PlanConfig, Schedule, plan};
-use labrys_store::options::{Arguments, OptionsError, resolve};
+use labrys_store::options::{Arguments, OptionsError, Permissions, resolve};
 use labrys_store::raft::{LogIndex, NodeId};
 use labrys_store::server::ServerOptions;
 use labrys_workloads::generator::{BoxGenerator, Generator, GeneratorExt, any, nemesis};
@@ -209,7 +209,9 @@ fn parsed_options(test: &TestConfig) -> Result<ServerOptions, SimulationError> {
     let arguments = own.into_iter().map(str::to_owned).chain(given);
     let arguments = Arguments::try_parse_from(arguments)
         .map_err(|error| SimulationError::StoreFlags(error.to_string()))?;
-    Ok(resolve(arguments.flags, None, true)?.server)
+    // The clock is the simulator's own.
+    let permissions = Permissions { defects: true, clock_faults: false };
+    Ok(resolve(arguments.flags, None, permissions)?.server)
 }
 
 fn of_node(options: &ServerOptions, test: &TestConfig, id: u64) -> ServerOptions {

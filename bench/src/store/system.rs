@@ -196,6 +196,7 @@ fn store_specs(
         flags: Vec::new(),
         seed: Seed(1),
         defects: Defects::default(),
+        clock_faults: false,
     };
     let places = hosts.iter().map(|host| (Arc::clone(host), folder(host))).collect();
     let store = ReferenceStore::new(places, &store_options)?;
@@ -250,5 +251,6 @@ fn etcd_spec(
         env: vec![("ETCD_UNSUPPORTED_ARCH".to_owned(), std::env::consts::ARCH.to_owned())],
         directory: folder.to_owned(),
         log_file: folder.join("etcd.log"),
+        clock_file: None,
     }
 }

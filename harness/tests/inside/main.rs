@@ -2,6 +2,7 @@
 //! isolation as `labrys test` does, and looks at it from outside. Run as root, each trial is run twice: as root, and as an
 //! ordinary user. Where the machine forbids namespaces to one of them, its trials are reported as ignored.
 
+mod clock;
 mod isolation;
 mod scenario;
 mod store;
@@ -45,7 +46,9 @@ fn main() -> ExitCode {
         for cases in [isolation::CASES, ordinary, testbed::CASES] {
             add(cases, refusal.is_some());
         }
-        add(store::CASES, refusal.is_some() || no_store.is_some());
+        for cases in [store::CASES, clock::CASES] {
+            add(cases, refusal.is_some() || no_store.is_some());
+        }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

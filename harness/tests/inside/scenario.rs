@@ -78,8 +78,9 @@ fn inside(enclosure: &Enclosure, arguments: &[String]) -> ExitCode {
         eprintln!("a scenario without a name");
         return ExitCode::from(254);
     };
-    let bodies = super::isolation::BODIES.iter().chain(super::testbed::BODIES).chain(super::store::BODIES);
-    let Some((_, body)) = bodies.into_iter().find(|(candidate, _)| candidate == name) else {
+    let bodies =
+        [super::isolation::BODIES, super::testbed::BODIES, super::store::BODIES, super::clock::BODIES];
+    let Some((_, body)) = bodies.into_iter().flatten().find(|(candidate, _)| candidate == name) else {
         eprintln!("no scenario is called {name}");
         return ExitCode::from(254);
     };

@@ -10,7 +10,7 @@ use labrys_harness::db::{
     set_up_and_start, wait_until_ready, wait_until_recovered,
 };
 use labrys_harness::isolation::Enclosure;
-use labrys_harness::testbed::NetnsTestbed;
+use labrys_harness::testbed::{NetnsTestbed, NetnsTestbedConfig};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects};
 
@@ -42,19 +42,20 @@ pub fn refusal() -> Option<String> {
     find_store_binary(None).err().map(|error| error.to_string())
 }
 
-fn in_folder(identity: Identity, scenario: &str) -> Result<(), String> {
+pub fn in_folder(identity: Identity, scenario: &str) -> Result<(), String> {
     let folder = open_folder()?;
     let binary = find_store_binary(None).map_err(text)?;
     let scenario = Scenario::new(identity, scenario, &[&folder.path().to_string_lossy()]);
     scenario.env("LABRYS_STORE_BINARY", &binary.to_string_lossy()).succeed().map(|_| ())
 }
 
-fn cluster(
+pub fn cluster(
     enclosure: &Enclosure,
     folder: &str,
     count: usize,
     defects: Defects,
-) -> Result<ReferenceStore, String> {
+    clock_faults: bool,
+) -> Result<(ReferenceStore, NetnsTestbedConfig), String> {
     let testbed = NetnsTestbed::build(enclosure, count, &Path::new(folder).join("nodes")).map_err(text)?;
     let folders = testbed.config().nodes.iter().map(|node| node.directory.clone());
     let hosts = testbed.hosts().into_iter().zip(folders).collect();
@@ -67,11 +68,12 @@ fn cluster(
         check_quorum: true,
         seed: Seed(7),
         defects,
+        clock_faults,
     };
-    ReferenceStore::new(hosts, &options).map_err(text)
+    Ok((ReferenceStore::new(hosts, &options).map_err(text)?, testbed.config().clone()))
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, String> {
+pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(text)
 }
 
@@ -82,7 +84,7 @@ fn run<Done: Future<Output = Result<(), String>>>(
     body: impl FnOnce(Arc<ReferenceStore>) -> Done,
 ) -> Result<u8, String> {
     let folder = arguments.first().ok_or("no folder")?;
-    let db = Arc::new(cluster(enclosure, folder, 3, Defects::NONE)?);
+    let db = Arc::new(cluster(enclosure, folder, 3, Defects::NONE, false)?.0);
     runtime()?.block_on(body(db)).map(|()| 0)
 }
 
@@ -223,7 +225,7 @@ async fn dies_at_start(db: Arc<ReferenceStore>) -> Result<(), String> {
 
 fn disk_too_small(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
     let folder = arguments.first().ok_or("no folder")?;
-    let db = cluster(enclosure, folder, 1, Defects::NONE)?;
+    let (db, _) = cluster(enclosure, folder, 1, Defects::NONE, false)?;
     let data = db.daemon_spec(0).directory.join("data");
     std::fs::create_dir_all(&data).map_err(text)?;
     let flags = nix::mount::MsFlags::empty();
@@ -240,7 +242,7 @@ fn disk_too_small(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, Str
 
 fn with_defect(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
     let folder = arguments.first().ok_or("no folder")?;
-    let db = cluster(enclosure, folder, 1, Defects::NONE.with(Defect::FollowerRead))?;
+    let (db, _) = cluster(enclosure, folder, 1, Defects::NONE.with(Defect::FollowerRead), false)?;
     runtime()?.block_on(set_up_and_start(&db, WITHIN)).map_err(text)?;
     let log = &db.log_files(0)[0];
     eventually("the log says so", || {

@@ -1,5 +1,7 @@
 //! The engine over fake hosts: every fault, overlapping ones, and every way in which they can fail.
 
+mod clock;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -8,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::evidence::Effect;
 use crate::fake::{FakeHost, as_hosts, daemon_spec, fake_host};
-use crate::fault::Link;
+use crate::fault::{ClockChange, Link};
 use crate::heal::{HealError, heal};
 use crate::host::{ProcessState, Signal};
 use crate::journal::read_journal;
@@ -79,6 +81,10 @@ fn kill(numbers: &[u8]) -> Resolved {
 fn cut(links: &[(u8, u8)]) -> Resolved {
     let links = links.iter().map(|(from, to)| Link { from: format!("n{from}"), to: format!("n{to}") });
     Resolved::Partition { description: "some links".to_owned(), links: links.collect() }
+}
+
+fn wrong_clocks(numbers: &[u8], change: ClockChange) -> Resolved {
+    Resolved::Clock { nodes: nodes(numbers), change }
 }
 
 fn effects(report: &FaultReport, node: &str) -> Vec<Effect> {
@@ -431,15 +437,24 @@ enum Action {
     FailOnce(usize, &'static str),
 }
 
+fn any_change() -> impl Strategy<Value = ClockChange> {
+    prop_oneof![
+        (-120_i32..=50).prop_map(ClockChange::DriftPercent),
+        (0..9_000_u64).prop_map(ClockChange::JumpMs),
+        Just(ClockChange::Freeze)
+    ]
+}
+
 fn any_action() -> impl Strategy<Value = Action> {
     let some_nodes = || proptest::sample::subsequence(vec![1_u8, 2, 3], 1..=3);
     let link = (1..=3_u8, 1..=3_u8).prop_filter("no link to itself", |(from, to)| from != to);
     let links = proptest::collection::btree_set(link, 1..5);
-    let what = proptest::sample::select(vec!["iptables-restore", "iptables-save", "signal", "start"]);
+    let what = proptest::sample::select(vec!["iptables-restore", "iptables-save", "signal", "start", "mv"]);
     prop_oneof![
         3 => links.prop_map(|links| Action::Apply(cut(&links.into_iter().collect::<Vec<_>>()))),
         3 => some_nodes().prop_map(|nodes| Action::Apply(pause(&nodes))),
         3 => some_nodes().prop_map(|nodes| Action::Apply(kill(&nodes))),
+        3 => (some_nodes(), any_change()).prop_map(|(nodes, change)| Action::Apply(wrong_clocks(&nodes, change))),
         6 => any::<usize>().prop_map(Action::Undo),
         1 => (1..=3_usize).prop_map(Action::Crash),
         1 => Just(Action::Succeed),
@@ -447,7 +462,8 @@ fn any_action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What must hold between any two actions: links are cut, processes stopped and nodes down exactly as the active faults say.
+/// What must hold between any two actions: links are cut, processes stopped, nodes down and clocks
+/// wrong exactly as the active faults say.
 fn assert_hosts_match_the_active_faults(bench: &Bench) {
     let active = bench.engine.status().active;
     for (receiver, host) in bench.hosts.iter().enumerate().map(|(at, host)| (format!("n{}", at + 1), host)) {
@@ -458,6 +474,13 @@ fn assert_hosts_match_the_active_faults(bench: &Bench) {
             );
             assert_eq!(host.receives_from(sender.address()), !is_cut, "{link:?} with {active:?}");
         }
+        let has_a_wrong_clock = active.iter().any(|fault| match &fault.resolved {
+            Resolved::Clock { nodes, change } if nodes.contains(&receiver) => {
+                !matches!(change, ClockChange::JumpMs(_) | ClockChange::DriftPercent(0))
+            }
+            _ => false,
+        });
+        assert_eq!(host.ordered_rate_permille() != 1000, has_a_wrong_clock, "{receiver} with {active:?}");
         let (state, daemon) = (host.daemon_state(), host.daemon().unwrap().unwrap());
         let stopped = Effect::ProcessStopped { process: daemon };
         let holds_process = |fault: &ActiveFault| effects(&fault.report, &receiver).contains(&stopped);
@@ -523,6 +546,7 @@ proptest! {
         for host in &bench.hosts {
             prop_assert_eq!(host.filter_lines(), Vec::<String>::new());
             prop_assert_ne!(host.daemon_state(), ProcessState::Stopped);
+            prop_assert_eq!(host.ordered_rate_permille(), 1000);
         }
         prop_assert!(bench.outstanding().is_empty());
     }

@@ -1,16 +1,19 @@
-//! The injectors: one file per fault, each with four steps that work on all nodes of the fault in parallel.
+//! The injectors: one file per fault, each with four steps that work on all nodes of the fault in parallel. The table for users,
+//! the simulator's faults included, is `docs/faults.md`.
 //!
 //! | fault | needs | how it is verified | how it is undone | how that is verified |
 //! | --- | --- | --- | --- | --- |
 //! | partition | `iptables-save`, `iptables-restore` (or `ip6tables-…`), `sh`, root in the node's network | its rules are listed and hit first; packets counted when they are removed | its rules are deleted, the chain with the last of them | none of its rules is listed; no trace of an empty chain |
 //! | pause | to signal the daemon | the process is in state `T` | SIGCONT, when no other pause holds the process | the process is not in state `T` |
 //! | kill | to signal and to start the daemon | the process is gone | the daemon is started, when no other kill holds the node | the daemon is alive |
+//! | clock | a daemon that takes orders for its clock (`labrys-store --clock-file`) | the node's clock leaps, or gains what it should between two readings | the rate is restored when no other fault changes it; the offset stays, as no clock runs back | the node's clock gains what the machine's does between two readings |
 //!
 //! Invariants: every step may be repeated; `undo` works from the fault alone, whether it was applied wholly, in part or
 //! not at all, with or without its evidence; a step on one node does not depend on another node. What a fault shares with
 //! others that overlap it (a stopped process, a dead node, a chain) goes when the last of them is undone.
 
 mod chain;
+mod clock;
 mod kill;
 mod partition;
 mod pause;
@@ -85,7 +88,8 @@ pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
         Family::Partition => &partition::Partition,
         Family::Pause => &pause::Pause,
         Family::Kill => &kill::Kill,
-        Family::PowerCut | Family::Network | Family::Clock | Family::Disk => &simulated::SimulatedOnly,
+        Family::Clock => &clock::Clock,
+        Family::PowerCut | Family::Network | Family::Disk => &simulated::SimulatedOnly,
     }
 }
 

@@ -135,5 +135,6 @@ pub fn idle_daemon(folder: &Path) -> DaemonSpec {
         env: Vec::new(),
         directory: folder.to_owned(),
         log_file: folder.join("log"),
+        clock_file: None,
     }
 }

@@ -9,7 +9,7 @@ use clap::Parser;
 use labrys_store::ctl::{self, CtlArguments};
 use labrys_store::exit::Exit;
 use labrys_store::logging;
-use labrys_store::options::{self, Arguments, Command, Resolved};
+use labrys_store::options::{self, Arguments, Command, Permissions, Resolved};
 use labrys_store::raft::Defect;
 use labrys_store::server::{Fatal, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,8 +29,12 @@ fn run() -> Exit {
         Some(Command::Ctl(arguments)) => return ask(*arguments),
         None => {}
     }
-    let defects_allowed = std::env::var_os(options::DEFECTS_VARIABLE).is_some_and(|value| value == "1");
-    let resolved = match options::resolve(arguments.flags, arguments.config.as_deref(), defects_allowed) {
+    let allows = |variable| std::env::var_os(variable).is_some_and(|value| value == "1");
+    let permissions = Permissions {
+        defects: allows(options::DEFECTS_VARIABLE),
+        clock_faults: allows(options::CLOCK_FAULTS_VARIABLE),
+    };
+    let resolved = match options::resolve(arguments.flags, arguments.config.as_deref(), permissions) {
         Ok(resolved) => resolved,
         Err(error) => return complain(Exit::Usage, &error),
     };

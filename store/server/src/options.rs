@@ -29,6 +29,18 @@ use crate::server::{Limits, ServerOptions};
 /// Must be `1` in the environment before a defect can be switched on.
 pub const DEFECTS_VARIABLE: &str = "LABRYS_DEFECTS";
 
+/// Must be `1` in the environment before a node takes orders about how wrong its clock is to run.
+pub const CLOCK_FAULTS_VARIABLE: &str = "LABRYS_CLOCK_FAULTS";
+
+/// What the environment allows, of which a node in earnest needs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// To switch defects on ([`DEFECTS_VARIABLE`]).
+    pub defects: bool,
+    /// To make the clock run wrong ([`CLOCK_FAULTS_VARIABLE`]).
+    pub clock_faults: bool,
+}
+
 /// A node of the reference store: a Raft-replicated key-value store.
 #[derive(Debug, Parser)]
 #[command(name = "labrys-store", version, args_conflicts_with_subcommands = true)]
@@ -113,6 +125,9 @@ pub struct Flags {
     #[arg(long, value_name = "NAME")]
     #[serde(rename = "defect")]
     pub defect: Vec<String>,
+    /// Let the clock run as wrong as this file says, for testing testers. Refused unless LABRYS_CLOCK_FAULTS=1.
+    #[arg(long, value_name = "FILE")]
+    pub clock_file: Option<PathBuf>,
     /// The certificate for clients and peers, in PEM; its intermediates follow it. Switches TLS on.
     #[arg(long, value_name = "FILE")]
     pub tls_certificate: Option<PathBuf>,
@@ -229,6 +244,11 @@ pub enum OptionsError {
         "--defect breaks the store on purpose and is refused unless the environment says {DEFECTS_VARIABLE}=1"
     )]
     DefectsNotAllowed,
+    /// Clock faults are not allowed here.
+    #[error(
+        "--clock-file lets the clock run wrong and is refused unless the environment says {CLOCK_FAULTS_VARIABLE}=1"
+    )]
+    ClockFaultsNotAllowed,
 }
 
 /// What a process needs to serve.
@@ -243,7 +263,11 @@ pub struct Resolved {
 }
 
 /// Joins the flags with the file, if one is named, and fills in the rest.
-pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Result<Resolved, OptionsError> {
+pub fn resolve(
+    flags: Flags,
+    config: Option<&Path>,
+    permissions: Permissions,
+) -> Result<Resolved, OptionsError> {
     let flags = match config {
         Some(file) => merge(flags, read(file)?),
         None => flags,
@@ -253,12 +277,16 @@ pub fn resolve(flags: Flags, config: Option<&Path>, defects_allowed: bool) -> Re
     let Peers(peers) = flags.peers.ok_or_else(|| missing("peers"))?;
     let data_dir = flags.data_dir.ok_or_else(|| missing("data-dir"))?;
     let own_address = peers.get(&id).ok_or(OptionsError::NotAPeer { id })?.clone();
-    if !flags.defect.is_empty() && !defects_allowed {
+    if !flags.defect.is_empty() && !permissions.defects {
         return Err(OptionsError::DefectsNotAllowed);
+    }
+    if flags.clock_file.is_some() && !permissions.clock_faults {
+        return Err(OptionsError::ClockFaultsNotAllowed);
     }
     let defects: Result<Defects, _> = flags.defect.iter().map(|name| name.parse::<Defect>()).collect();
     let mut server = ServerOptions::new(id, peers, data_dir);
     server.defects = defects?;
+    server.clock_file = flags.clock_file;
     server.election_timeout_ms = flags.election_timeout_ms.unwrap_or(server.election_timeout_ms);
     server.heartbeat_interval_ms = flags.heartbeat_interval_ms.unwrap_or(server.heartbeat_interval_ms);
     server.pre_vote = flags.pre_vote.unwrap_or(server.pre_vote);
@@ -323,6 +351,7 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         kept_entries: flags.kept_entries.or(file.kept_entries),
         seed: flags.seed.or(file.seed),
         defect: if flags.defect.is_empty() { file.defect } else { flags.defect },
+        clock_file: flags.clock_file.or(file.clock_file),
         tls_certificate: flags.tls_certificate.or(file.tls_certificate),
         tls_key: flags.tls_key.or(file.tls_key),
         tls_ca: flags.tls_ca.or(file.tls_ca),
@@ -343,6 +372,8 @@ mod tests {
     const FILE: &str = "id = 2\nheartbeat-interval-ms = 7\ndata-dir = \"/tmp/x\"\nlog-format = \"text\"\n\
                         [peers]\n1 = \"a:1\"\n2 = \"b:2\"\n";
 
+    const NOTHING: Permissions = Permissions { defects: false, clock_faults: false };
+
     fn flags(arguments: &[&str]) -> Flags {
         let command = std::iter::once("labrys-store").chain(arguments.iter().copied());
         Arguments::try_parse_from(command).unwrap().flags
@@ -358,7 +389,8 @@ mod tests {
     fn flags_win_over_the_file() {
         let file = file(FILE);
         let resolved =
-            resolve(flags(&["--id", "1", "--election-timeout-ms", "99"]), Some(file.path()), false).unwrap();
+            resolve(flags(&["--id", "1", "--election-timeout-ms", "99"]), Some(file.path()), NOTHING)
+                .unwrap();
         assert_eq!(resolved.server.id, 1);
         assert_eq!(resolved.listen, "a:1");
         assert_eq!((resolved.server.election_timeout_ms, resolved.server.heartbeat_interval_ms), (99, 7));
@@ -368,23 +400,23 @@ mod tests {
     #[test]
     fn pre_vote_and_check_quorum_are_on_unless_they_are_switched_off() {
         let base = ["--id", "1", "--peers", "1=a:1", "--data-dir", "d"];
-        let server = resolve(flags(&base), None, false).unwrap().server;
+        let server = resolve(flags(&base), None, NOTHING).unwrap().server;
         assert!(server.pre_vote && server.check_quorum);
         let off = [&base[..], &["--check-quorum", "false", "--pre-vote", "false"]].concat();
-        let server = resolve(flags(&off), None, false).unwrap().server;
+        let server = resolve(flags(&off), None, NOTHING).unwrap().server;
         assert!(!server.pre_vote && !server.check_quorum);
     }
 
     #[test]
     fn an_unknown_key_in_the_file_is_an_error_with_its_line() {
         let file = file("id = 1\nhartbeat = 3\n");
-        let error = resolve(flags(&[]), Some(file.path()), false).unwrap_err().to_string();
+        let error = resolve(flags(&[]), Some(file.path()), NOTHING).unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("hartbeat"), "{error}");
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = resolve(flags(&["--id", "1"]), None, false).unwrap_err();
+        let error = resolve(flags(&["--id", "1"]), None, NOTHING).unwrap_err();
         assert_eq!(error, OptionsError::Missing { flag: "peers" });
     }
 
@@ -400,8 +432,34 @@ mod tests {
     fn defects_need_permission_and_a_name_that_exists() {
         let base = ["--id", "1", "--peers", "1=a:1", "--data-dir", "d", "--defect"];
         let with = |name| flags(&[&base[..], &[name]].concat());
-        assert_eq!(resolve(with("follower-read"), None, false).unwrap_err(), OptionsError::DefectsNotAllowed);
-        assert!(matches!(resolve(with("nonsense"), None, true), Err(OptionsError::UnknownDefect(_))));
-        assert!(resolve(with("follower-read"), None, true).unwrap().server.defects.has(Defect::FollowerRead));
+        assert_eq!(
+            resolve(with("follower-read"), None, NOTHING).unwrap_err(),
+            OptionsError::DefectsNotAllowed
+        );
+        assert!(matches!(
+            resolve(with("nonsense"), None, Permissions { defects: true, ..NOTHING }),
+            Err(OptionsError::UnknownDefect(_))
+        ));
+        assert!(
+            resolve(with("follower-read"), None, Permissions { defects: true, ..NOTHING })
+                .unwrap()
+                .server
+                .defects
+                .has(Defect::FollowerRead)
+        );
+    }
+
+    #[test]
+    fn a_clock_file_needs_a_permission_of_its_own_wherever_it_is_named() {
+        let base = ["--id", "1", "--peers", "1=a:1", "--data-dir", "d"];
+        let flagged = || flags(&[&base[..], &["--clock-file", "clock"]].concat());
+        let file = file("clock-file = \"clock\"\n");
+        let others = Permissions { defects: true, ..NOTHING };
+        for refused in [resolve(flagged(), None, others), resolve(flags(&base), Some(file.path()), others)] {
+            assert_eq!(refused.unwrap_err(), OptionsError::ClockFaultsNotAllowed);
+        }
+        let allowed = Permissions { clock_faults: true, ..NOTHING };
+        let server = resolve(flagged(), None, allowed).unwrap().server;
+        assert_eq!(server.clock_file.as_deref(), Some(Path::new("clock")));
     }
 }

@@ -69,6 +69,7 @@ fn wrong_flags_are_one_line_and_exit_code_2() {
         (vec!["--id", "2", "--peers", "1=a:1", "--data-dir", "d"], "node 2 is not in --peers"),
         (with(&["--config", "/nonexistent.toml"]), "/nonexistent.toml"),
         (with(&["--defect", "follower-read"]), "LABRYS_DEFECTS=1"),
+        (with(&["--clock-file", "clock"]), "LABRYS_CLOCK_FAULTS=1"),
         (with(&["--log-format", "xml"]), "xml"),
     ] {
         let (code, text) = refused(&arguments);

@@ -52,6 +52,8 @@ pub struct ReferenceStoreOptions {
     pub seed: Seed,
     /// Bugs to switch on.
     pub defects: Defects,
+    /// Whether the nodes take orders for their clocks, which clock faults need.
+    pub clock_faults: bool,
 }
 
 /// Finds the program `labrys-store`: the one given, else the one that the environment names, else the one beside this
@@ -240,17 +242,23 @@ fn daemon_spec(
     args.extend(
         options.defects.iter().flat_map(|defect: Defect| ["--defect".to_owned(), defect.name().to_owned()]),
     );
-    let env = if options.defects.is_empty() {
-        Vec::new()
-    } else {
-        vec![(labrys_store::options::DEFECTS_VARIABLE.to_owned(), "1".to_owned())]
-    };
+    let clock_file = options.clock_faults.then(|| directory.join("clock.json"));
+    args.extend(
+        clock_file.iter().flat_map(|file| ["--clock-file".to_owned(), file.to_string_lossy().into_owned()]),
+    );
+    let permissions = [
+        (!options.defects.is_empty()).then_some(labrys_store::options::DEFECTS_VARIABLE),
+        options.clock_faults.then_some(labrys_store::options::CLOCK_FAULTS_VARIABLE),
+    ];
+    let env =
+        permissions.into_iter().flatten().map(|variable| (variable.to_owned(), "1".to_owned())).collect();
     DaemonSpec {
         program: options.binary.clone(),
         args,
         env,
         directory: directory.to_owned(),
         log_file: directory.join("labrys-store.log"),
+        clock_file,
     }
 }
 

@@ -2,16 +2,25 @@
 //!
 //! [`std::time::Instant`] stands still then (it is `CLOCK_MONOTONIC`). A leader that was suspended would have its lease still, and
 //! answer reads from a state that others have changed since; so what promises hang on is counted by `CLOCK_BOOTTIME`.
+//!
+//! For testing testers it can be made to run wrong while the node runs: see [`injected`].
 
+pub mod injected;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Counts the time since it was started. A copy goes on with the same zero.
-#[derive(Clone, Copy, Debug)]
+use injected::InjectedClock;
+
+/// Counts the time since it was started. A clone goes on with the same zero, and is as wrong.
+#[derive(Clone, Debug)]
 pub struct Clock {
     id: ClockId,
     zero: Duration,
+    injected: Option<Arc<Mutex<InjectedClock>>>,
 }
 
 fn read(id: ClockId) -> nix::Result<Duration> {
@@ -26,9 +35,19 @@ impl Clock {
     /// If the system has no monotonic clock, which POSIX demands.
     #[must_use]
     pub fn start() -> Clock {
-        let clock = |id| read(id).map(|zero| Clock { id, zero });
+        let clock = |id| read(id).map(|zero| Clock { id, zero, injected: None });
         let counts_suspension = clock(ClockId::CLOCK_BOOTTIME);
         counts_suspension.or_else(|_| clock(ClockId::CLOCK_MONOTONIC)).expect("the system has a clock")
+    }
+
+    /// Begins to count; runs as wrong as the orders in `file` say.
+    ///
+    /// # Panics
+    ///
+    /// As [`Clock::start`].
+    #[must_use]
+    pub fn start_injected(file: &Path) -> Clock {
+        Clock { injected: Some(Arc::new(Mutex::new(InjectedClock::new(file)))), ..Clock::start() }
     }
 
     /// The time since then.
@@ -38,7 +57,15 @@ impl Clock {
     /// If the clock that was there at the start is there no more.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        read(self.id).expect("the clock is still there").saturating_sub(self.zero)
+        let since_zero = || read(self.id).expect("the clock is still there").saturating_sub(self.zero);
+        match &self.injected {
+            None => since_zero(),
+            // Read under the lock: whoever is second there has the later time.
+            Some(injected) => {
+                let mut injected = injected.lock().unwrap_or_else(PoisonError::into_inner);
+                injected.reading_at(since_zero())
+            }
+        }
     }
 
     /// The same in milliseconds, rounded down.
@@ -58,7 +85,21 @@ mod tests {
         assert_eq!(clock.id, ClockId::CLOCK_BOOTTIME);
         let readings: Vec<Duration> = (0..1000).map(|_| clock.elapsed()).collect();
         assert!(readings.is_sorted());
-        let copy = clock;
-        assert!(copy.elapsed() >= readings[999]);
+        let clone = clock.clone();
+        assert!(clone.elapsed() >= readings[999]);
+    }
+
+    #[test]
+    fn an_injected_clock_and_its_clones_leap_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clock.json");
+        let clock = Clock::start_injected(&file);
+        let clone = clock.clone();
+        assert!(clock.elapsed() < Duration::from_secs(3_600));
+        std::fs::write(&file, r#"{"serial":1,"rate_permille":1000,"jumps_ms":{"4":7200000}}"#).unwrap();
+        while clone.elapsed() < Duration::from_secs(7_200) {
+            std::thread::yield_now();
+        }
+        assert!(clock.elapsed() >= Duration::from_secs(7_200));
     }
 }

@@ -12,7 +12,7 @@
 //! - [`disk_thread`]: group commit; [`snapshot_thread`]: snapshot files, beside it;
 //! - [`answers`]: what an answer of the replica means to a client;
 //! - [`addresses`]: where the nodes are reached;
-//! - [`clock`]: what a node counts its promises by;
+//! - [`clock`]: what a node counts its promises by, and how testers make it run wrong;
 //! - [`cluster`]: which cluster a node belongs to;
 //! - [`limits`]: how much a node takes on at a time;
 //! - [`health`], [`metrics`]: what a node tells its operators;

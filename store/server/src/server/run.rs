@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use labrys_raft::{LogIndex, NodeId};
 use tokio::sync::{mpsc, oneshot};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::addresses::Addresses;
 use super::clock::Clock;
@@ -65,8 +65,12 @@ pub struct Server {
 impl Server {
     /// Starts a node that serves on `listener`, on the current tokio runtime and three threads of its own.
     pub fn start(listener: std::net::TcpListener, options: &ServerOptions) -> Result<Server, StartError> {
-        let clock = Clock::start();
+        let clock = options.clock_file.as_deref().map_or_else(Clock::start, Clock::start_injected);
         let id = NodeId(options.id);
+        if let Some(file) = &options.clock_file {
+            let file = file.display();
+            warn!(event = "clock_faults", node = id.0, %file, "the clock runs as wrong as a file says");
+        }
         options.security.check_node(options.join || options.peers.len() > 1)?;
         check_addresses(options)?;
         let system = |action| move |source| StartError::System { action, source };
@@ -103,7 +107,7 @@ impl Server {
             connect: connector(options, &belonging),
             tick_interval: Duration::from_millis((options.heartbeat_interval_ms / 4).max(1)),
             has_defects: !options.defects.is_empty(),
-            clock,
+            clock: clock.clone(),
         });
         let mut threads = Vec::new();
         let (disk_queue, wake_handle) = (Arc::clone(&disk), handle.clone());

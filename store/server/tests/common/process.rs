@@ -13,7 +13,11 @@ use super::PATIENCE;
 
 pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_labrys-store"));
-    command.env_remove("LABRYS_DEFECTS").env_remove("LABRYS_LOG").stdin(Stdio::null());
+    command
+        .env_remove("LABRYS_DEFECTS")
+        .env_remove("LABRYS_CLOCK_FAULTS")
+        .env_remove("LABRYS_LOG")
+        .stdin(Stdio::null());
     command
 }
 
@@ -53,7 +57,11 @@ impl Node {
     pub fn start_in_shell(prefix: &[&str], script: &str, arguments: &[String]) -> Node {
         let words = [prefix, &["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_labrys-store")]].concat();
         let mut command = Command::new(words[0]);
-        command.env_remove("LABRYS_DEFECTS").env_remove("LABRYS_LOG").stdin(Stdio::null());
+        command
+            .env_remove("LABRYS_DEFECTS")
+            .env_remove("LABRYS_CLOCK_FAULTS")
+            .env_remove("LABRYS_LOG")
+            .stdin(Stdio::null());
         command.args(&words[1..]).args(arguments);
         Node::spawn(command)
     }

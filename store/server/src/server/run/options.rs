@@ -48,6 +48,8 @@ pub struct ServerOptions {
     pub seed: u64,
     /// Bugs switched on.
     pub defects: Defects,
+    /// Who says how wrong the clock is to run: see [`injected`](crate::server::clock::injected).
+    pub clock_file: Option<PathBuf>,
     /// The bounds of the state machine.
     pub machine: MachineOptions,
     /// The layout of the log. Its defects are those of the node.
@@ -113,6 +115,7 @@ impl ServerOptions {
             incarnation: RandomState::new().build_hasher().finish(),
             seed: 0,
             defects: Defects::NONE,
+            clock_file: None,
             machine: MachineOptions::default(),
             wal: WalOptions::default(),
             limits: Limits::default(),

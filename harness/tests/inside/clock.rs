@@ -1,0 +1,269 @@
+//! Clock faults on real nodes of the reference store. What a node's clock reads is asked as clients ask: its uptime, which it counts
+//! with the clock that its leases hang on.
+
+use std::io::{BufReader, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use labrys_harness::db::{Db, ReferenceStore, set_up_and_start, wait_until_ready, wait_until_recovered};
+use labrys_harness::isolation::Enclosure;
+use labrys_harness::testbed::{NetnsTestbedConfig, hosts_from};
+use labrys_nemesis::{
+    ClockChange, Effect, FaultReport, NemesisClient, Patience, Resolved, ServeConfig, heal,
+    outlive_the_terminal, read_journal, serve,
+};
+use labrys_store::client::StatusClient;
+use labrys_store::raft::Defects;
+use serde::{Deserialize, Serialize};
+
+use super::Case;
+use super::scenario::{Body, FLAG, contains, eventually, same, text};
+use super::store::{cluster, in_folder, runtime};
+
+pub const CASES: &[Case] = &[
+    ("a_clock_goes_wrong_and_right_again", |identity| in_folder(identity, "wrong_clock")),
+    ("a_node_that_is_started_again_has_the_wrong_clock_still", |identity| {
+        in_folder(identity, "wrong_clock_after_restart")
+    }),
+    ("clocks_are_right_after_the_harness_was_killed", |identity| in_folder(identity, "clock_of_orphans")),
+    ("clocks_are_healed_from_the_journal_alone", |identity| in_folder(identity, "clock_healed")),
+];
+
+pub const BODIES: &[Body] = &[
+    ("wrong_clock", wrong_clock),
+    ("wrong_clock_after_restart", wrong_clock_after_restart),
+    ("clock_of_orphans", clock_of_orphans),
+    ("clock_healed", clock_healed),
+    ("clock_harness", clock_harness),
+    ("clock_nemesis", clock_nemesis),
+];
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// An hour: no test takes so long, so only a leap explains it.
+const LEAP_MS: u64 = 3_600_000;
+
+/// What a nemesis needs.
+#[derive(Clone, Serialize, Deserialize)]
+struct Setting {
+    testbed: NetnsTestbedConfig,
+    serve: ServeConfig,
+    ready_file: PathBuf,
+}
+
+/// Three running nodes, and what a nemesis of theirs needs.
+struct Stage {
+    db: ReferenceStore,
+    setting: Setting,
+    runtime: tokio::runtime::Runtime,
+}
+
+type NemesisOverSocket = NemesisClient<BufReader<UnixStream>, UnixStream>;
+
+impl Stage {
+    fn set(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
+        let folder = Path::new(arguments.first().ok_or("no folder")?);
+        let (db, testbed) = cluster(enclosure, &folder.to_string_lossy(), 3, Defects::NONE, true)?;
+        let runtime = runtime()?;
+        runtime.block_on(set_up_and_start(&db, WITHIN)).map_err(text)?;
+        let names = db.node_names();
+        let serve = ServeConfig {
+            run_tag: "clocks".parse().map_err(text)?,
+            journal: folder.join("journal.jsonl"),
+            testbed: serde_json::Value::Null,
+            daemons: names.into_iter().enumerate().map(|(node, name)| (name, db.daemon_spec(node))).collect(),
+            patience: Patience::default(),
+        };
+        let setting = Setting { testbed, serve, ready_file: folder.join("ready") };
+        Ok(Stage { db, setting, runtime })
+    }
+
+    /// What the clock of `n2` reads.
+    fn reading_ms(&self) -> Result<u64, String> {
+        let address = self.db.client_address(1);
+        let ask = async {
+            let mut client = StatusClient::new(&address).map_err(text)?;
+            client.status(None, WITHIN).await.map(|status| status.uptime_ms).map_err(text)
+        };
+        self.runtime.block_on(ask)
+    }
+
+    fn recovers(&self) -> Result<(), String> {
+        self.runtime.block_on(wait_until_recovered(&self.db, WITHIN)).map_err(text).map(drop)
+    }
+
+    /// Nothing but orders for clocks that are right is left.
+    fn assert_clean(&self) -> Result<(), String> {
+        for node in 0..3 {
+            let file = self.db.daemon_spec(node).clock_file.ok_or("no clock file")?;
+            if file.exists() {
+                let order = std::fs::read_to_string(&file).map_err(text)?;
+                contains(&order, "\"rate_permille\":1000,\"jumps_ms\":{}")?;
+            }
+        }
+        let outstanding = read_journal(&self.setting.serve.journal).map_err(text)?.outstanding;
+        same("outstanding faults", outstanding.len(), 0)
+    }
+}
+
+fn of_n2(change: ClockChange) -> Resolved {
+    Resolved::Clock { nodes: vec!["n2".to_owned()], change }
+}
+
+/// A nemesis that ends when the client is dropped: a process of its own.
+fn nemesis(setting: &Setting) -> Result<(Child, NemesisOverSocket), String> {
+    let (ours, theirs) = UnixStream::pair().map_err(text)?;
+    let child = start("clock_nemesis", setting, Stdio::from(OwnedFd::from(theirs)))?;
+    Ok((child, NemesisClient::new(BufReader::new(ours.try_clone().map_err(text)?), ours)))
+}
+
+fn start(scenario: &str, setting: &Setting, stdin: Stdio) -> Result<Child, String> {
+    let setting = serde_json::to_string(setting).map_err(text)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.args([FLAG, scenario, &setting]).stdin(stdin).spawn().map_err(text)
+}
+
+fn clock_nemesis(_: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let setting: Setting = serde_json::from_str(arguments.first().ok_or("no setting")?).map_err(text)?;
+    outlive_the_terminal().map_err(text)?;
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(text)?);
+    let hosts = hosts_from(&setting.testbed).map_err(text)?;
+    serve(setting.serve, hosts, socket.try_clone().map_err(text)?, socket).map_err(text)?;
+    Ok(0)
+}
+
+fn effects(report: &FaultReport) -> Vec<&Effect> {
+    report.evidence.details.iter().map(|seen| &seen.effect).collect()
+}
+
+fn wrong_clock(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let stage = Stage::set(enclosure, arguments)?;
+    let (mut process, mut client) = nemesis(&stage.setting)?;
+
+    let report = client.apply(0, of_n2(ClockChange::JumpMs(LEAP_MS))).map_err(text)?;
+    same("an hour at one moment", leap_us(&report), Some(3_600_000_000))?;
+    same("it is an hour ahead", stage.reading_ms()? >= LEAP_MS, true)?;
+    client.undo(0).map_err(text)?;
+    same("it never runs back", stage.reading_ms()? >= LEAP_MS, true)?;
+
+    let report = client.apply(1, of_n2(ClockChange::Freeze)).map_err(text)?;
+    same("it bit", report.evidence.bit, true)?;
+    let frozen_at = stage.reading_ms()?;
+    eventually("another node's clock goes on", || stage.other_node_goes_on())?;
+    same("it stands still", stage.reading_ms()?, frozen_at)?;
+    let report = client.undo(1).map_err(text)?;
+    same("it is right", matches!(effects(&report).last(), Some(Effect::ClockRight { .. })), true)?;
+    eventually("it goes on", || stage.reading_ms().is_ok_and(|reading| reading > frozen_at))?;
+
+    let report = client.apply(2, of_n2(ClockChange::DriftPercent(-50))).map_err(text)?;
+    let lost = effects(&report).into_iter().find_map(|effect| match effect {
+        Effect::ClockWrong { from_us, to_us, within_us } => Some((from_us - to_us, within_us.cast_signed())),
+        _ => None,
+    });
+    let (lost_us, within_us) = lost.ok_or("its clock was not read")?;
+    same("half of the time is lost", (lost_us * 2 - within_us).abs() <= 4, true)?;
+    same("something was watched", within_us >= 10_000, true)?;
+    client.undo(2).map_err(text)?;
+
+    drop(client);
+    process.wait().map_err(text)?;
+    stage.recovers()?;
+    stage.assert_clean()?;
+    Ok(0)
+}
+
+impl Stage {
+    /// Whether the clock of `n1` reads more than it did when it was asked first.
+    fn other_node_goes_on(&self) -> bool {
+        let address = self.db.client_address(0);
+        let ask = async {
+            let mut client = StatusClient::new(&address).ok()?;
+            let first = client.status(None, WITHIN).await.ok()?.uptime_ms;
+            let second = client.status(None, WITHIN).await.ok()?.uptime_ms;
+            Some(second > first)
+        };
+        self.runtime.block_on(ask).unwrap_or(false)
+    }
+}
+
+fn leap_us(report: &FaultReport) -> Option<i64> {
+    effects(report).into_iter().find_map(|effect| match effect {
+        Effect::ClockWrong { from_us, to_us, within_us: 0 } => Some(to_us - from_us),
+        _ => None,
+    })
+}
+
+fn wrong_clock_after_restart(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let stage = Stage::set(enclosure, arguments)?;
+    let (mut process, mut client) = nemesis(&stage.setting)?;
+    client.apply(0, of_n2(ClockChange::JumpMs(LEAP_MS))).map_err(text)?;
+    client.apply(1, Resolved::Kill { nodes: vec!["n2".to_owned()] }).map_err(text)?;
+    let report = client.apply(2, of_n2(ClockChange::Freeze)).map_err(text)?;
+    same("nobody read it", effects(&report), vec![&Effect::ClockUnread])?;
+    same("and it did not bite", report.evidence.bit, false)?;
+    client.undo(1).map_err(text)?;
+    eventually("it serves", || stage.reading_ms().is_ok())?;
+    let reading = stage.reading_ms()?;
+    same("the leap was its predecessor's", reading < LEAP_MS, true)?;
+    eventually("another node's clock goes on", || stage.other_node_goes_on())?;
+    same("it stands still from the beginning", stage.reading_ms()?, reading)?;
+    client.undo_all().map_err(text)?;
+    drop(client);
+    process.wait().map_err(text)?;
+    stage.recovers()?;
+    stage.assert_clean()?;
+    Ok(0)
+}
+
+/// The harness's part in [`clock_of_orphans`]: it has a nemesis freeze a clock, says so, and waits to be killed.
+fn clock_harness(_: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let setting: Setting = serde_json::from_str(arguments.first().ok_or("no setting")?).map_err(text)?;
+    let (_process, mut client) = nemesis(&setting)?;
+    client.apply(0, of_n2(ClockChange::Freeze)).map_err(text)?;
+    std::fs::write(&setting.ready_file, "").map_err(text)?;
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    Ok(1)
+}
+
+fn clock_of_orphans(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let stage = Stage::set(enclosure, arguments)?;
+    let mut harness = start("clock_harness", &stage.setting, Stdio::piped())?;
+    eventually("the clock is frozen", || stage.setting.ready_file.exists())?;
+    let frozen_at = stage.reading_ms()?;
+    eventually("another node's clock goes on", || stage.other_node_goes_on())?;
+    same("it stands still", stage.reading_ms()?, frozen_at)?;
+    harness.kill().map_err(text)?;
+    harness.wait().map_err(text)?;
+    eventually("the nemesis undoes it", || {
+        read_journal(&stage.setting.serve.journal).is_ok_and(|journal| journal.outstanding.is_empty())
+    })?;
+    eventually("it goes on", || stage.reading_ms().is_ok_and(|reading| reading > frozen_at))?;
+    stage.recovers()?;
+    stage.assert_clean()?;
+    Ok(0)
+}
+
+fn clock_healed(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let stage = Stage::set(enclosure, arguments)?;
+    let (mut process, mut client) = nemesis(&stage.setting)?;
+    client.apply(0, of_n2(ClockChange::Freeze)).map_err(text)?;
+    // It cannot undo anything.
+    process.kill().map_err(text)?;
+    process.wait().map_err(text)?;
+    let frozen_at = stage.reading_ms()?;
+    eventually("another node's clock goes on", || stage.other_node_goes_on())?;
+    same("it stands still", stage.reading_ms()?, frozen_at)?;
+    let healed = || {
+        let hosts = hosts_from(&stage.setting.testbed).map_err(text)?;
+        heal(hosts, &stage.setting.serve.journal, Patience::default()).map_err(text)
+    };
+    same("faults undone", healed()?.len(), 1)?;
+    eventually("it goes on", || stage.reading_ms().is_ok_and(|reading| reading > frozen_at))?;
+    same("faults undone, the second time", healed()?.len(), 0)?;
+    stage.runtime.block_on(wait_until_ready(&stage.db, WITHIN)).map_err(text)?;
+    stage.assert_clean()?;
+    Ok(0)
+}
