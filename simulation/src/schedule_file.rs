@@ -106,6 +106,9 @@ impl ScheduleFile {
             seed: Some(content.seed),
             testbed: Some(SIMULATOR.to_owned()),
             nemesis: nemesis.or(content.test.nemesis),
+            // So that they are checked, and that what a run records of its options has them.
+            faults: Some(content.faults.clone()),
+            tuned: Some(content.tuned),
             ..content.test
         };
         let test = test
@@ -114,7 +117,6 @@ impl ScheduleFile {
         let config = SimulationConfig {
             environment: content.environment,
             schedule: Some(content.faults.into()),
-            tuned: content.tuned,
             core: content.core,
             deaf: content.deaf,
             ..SimulationConfig::new(test)

@@ -64,6 +64,10 @@ fn a_file_with_a_mistake_is_refused_with_its_name_and_the_place() {
         ("seed = 1\nfaults = [{ at-ms = 1, lasts-ms = 1, kind = \"flood\" }]", "flood"),
         ("seed = 1\n[test]\nnodes = 0", "--nodes: 0 is not between"),
         ("seed = 1\nsede = 2", "sede"),
+        (
+            "seed = 1\nfaults = [{ at-ms = 1, lasts-ms = 1, kind = \"kill\", target = { named = [\"n9\"] } }]",
+            "there is no node `n9`",
+        ),
     ] {
         let error = ScheduleFile::parse(text, Path::new("file.toml")).expect_err(text).to_string();
         assert!(error.starts_with("file.toml: ") && error.contains(expected), "{error}");

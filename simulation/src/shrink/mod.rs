@@ -166,7 +166,9 @@ fn explicit(config: &SimulationConfig, simulated: &Simulated) -> SimulationConfi
     });
     let mut faults: Vec<Scheduled> = faults.collect();
     faults.sort_by_key(|fault| fault.id);
-    SimulationConfig { schedule: Some(in_order(faults)), ..config.clone() }
+    let mut explicit = SimulationConfig { schedule: Some(in_order(faults)), ..config.clone() };
+    explicit.test.faults = Default::default();
+    explicit
 }
 
 fn size_of(config: &SimulationConfig, simulated: &Simulated) -> Size {
