@@ -71,6 +71,9 @@ enum Command {
     /// The process that applies and undoes faults; started by `labrys test`
     #[command(name = "nemesis-process", hide = true)]
     NemesisProcess(commands::nemesis_process::Arguments),
+    /// The process that holds packets back; started by the nemesis
+    #[command(name = commands::packet_process::NAME, hide = true)]
+    PacketProcess(commands::packet_process::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -132,6 +135,7 @@ fn run(command: Command) -> Outcome {
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::BenchRow => commands::bench::run_row(),
         Command::NemesisProcess(arguments) => commands::nemesis_process::run(&arguments),
+        Command::PacketProcess(arguments) => commands::packet_process::run(&arguments),
     }
 }
 

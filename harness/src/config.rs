@@ -514,7 +514,7 @@ mod tests {
     fn all_faults_are_those_that_the_testbed_has() {
         let count =
             |text: &str| options(text).resolve(Seed(1)).expect("valid").fault_kinds().expect("known").len();
-        assert_eq!(count("nemesis = [\"all\"]"), 4);
+        assert_eq!(count("nemesis = [\"all\"]"), 5);
         assert_eq!(count("nemesis = [\"all\"]\ntestbed = \"sim\""), 7);
     }
 

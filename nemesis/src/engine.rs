@@ -24,6 +24,7 @@ pub(crate) struct Engine {
     hosts: BTreeMap<String, Arc<dyn Host>>,
     daemons: BTreeMap<String, DaemonSpec>,
     patience: Patience,
+    packet_program: Vec<String>,
     journal: Journal,
     active: BTreeMap<u64, ActiveFault>,
     undone: BTreeSet<u64>,
@@ -50,10 +51,16 @@ impl Engine {
             hosts: hosts.into_iter().map(|host| (host.name().to_owned(), host)).collect(),
             daemons: state.daemons,
             patience,
+            packet_program: Vec::new(),
             journal,
             active: active.collect(),
             undone: state.undone.into_iter().collect(),
         }
+    }
+
+    /// The same, knowing how to start the process that holds packets. Undoing does not need it.
+    pub fn with_packet_program(self, packet_program: Vec<String>) -> Engine {
+        Engine { packet_program, ..self }
     }
 
     /// What is applied.
@@ -196,6 +203,7 @@ impl Engine {
             daemons: &self.daemons,
             run_tag: &self.run_tag,
             patience: self.patience,
+            packet_program: &self.packet_program,
             fault_id,
             resolved,
             evidence: &report.evidence,

@@ -11,6 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{ProcessIdentity, ProcessState};
 
+/// How messages are got into trouble on real nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    /// `xt_statistic`: dropped by chance.
+    Statistic,
+    /// `xt_TEE`: a copy is sent along.
+    Tee,
+    /// `NFQUEUE`: a process holds them back.
+    Queue,
+}
+
 /// Something seen on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "kebab-case")]
@@ -28,6 +40,27 @@ pub enum Effect {
         packets: u64,
         /// How many bytes they had.
         bytes: u64,
+    },
+    /// Rules that get messages of a sender into trouble were found in place after they were made. Not a bite, as above.
+    LinkTroubled {
+        /// The sender.
+        from: String,
+        /// How it is done.
+        by: Mechanism,
+    },
+    /// The rule's counter when it was removed.
+    PacketsDoubled {
+        /// The sender.
+        from: String,
+        /// How many packets the node received twice.
+        packets: u64,
+    },
+    /// The rule's counter when it was removed.
+    PacketsHeldBack {
+        /// The sender.
+        from: String,
+        /// How many packets were handed to the process that lets them go on later.
+        packets: u64,
     },
     /// The process was seen in state `T`.
     ProcessStopped {
@@ -112,7 +145,9 @@ impl Effect {
     #[must_use]
     pub fn is_bite(&self) -> bool {
         match self {
-            Effect::PacketsDropped { packets, .. } => *packets > 0,
+            Effect::PacketsDropped { packets, .. }
+            | Effect::PacketsDoubled { packets, .. }
+            | Effect::PacketsHeldBack { packets, .. } => *packets > 0,
             Effect::MessagesTroubled { messages } => *messages > 0,
             Effect::DiskTroubled { operations } => *operations > 0,
             Effect::ProcessStopped { .. }
@@ -121,6 +156,7 @@ impl Effect {
             | Effect::ClockChanged => true,
             Effect::ClockWrong { from_us, to_us, .. } => from_us != to_us,
             Effect::LinkCut { .. }
+            | Effect::LinkTroubled { .. }
             | Effect::PauseEnded { .. }
             | Effect::StillPaused { .. }
             | Effect::Restarted { .. }
@@ -217,7 +253,9 @@ impl fmt::Display for Evidence {
         let sum =
             |count: fn(&Effect) -> u64| self.details.iter().map(|seen| count(&seen.effect)).sum::<u64>();
         let messages = sum(|effect| match effect {
-            Effect::MessagesTroubled { messages } => *messages,
+            Effect::MessagesTroubled { messages: number }
+            | Effect::PacketsDoubled { packets: number, .. }
+            | Effect::PacketsHeldBack { packets: number, .. } => *number,
             _ => 0,
         });
         let operations = sum(|effect| match effect {

@@ -170,11 +170,7 @@ const TABLE: &[Row] = &[
         summary: "every node loses power (simulator only)",
         generate: |_, _| Some(Fault::PowerCut { target: Target::All }),
     },
-    Row {
-        name: "network",
-        summary: "messages late, lost, doubled, overtaken (simulator only)",
-        generate: any_network,
-    },
+    Row { name: "network", summary: "messages late, lost, doubled, overtaken", generate: any_network },
     Row {
         name: "clock",
         summary: "clocks run at rates that differ by less than a tenth",
@@ -235,7 +231,7 @@ impl FaultKind {
     /// Whether only the simulator can have it.
     #[must_use]
     pub fn needs_simulator(self) -> bool {
-        matches!(self.family(), Some(Family::PowerCut | Family::Network | Family::Disk))
+        matches!(self.family(), Some(Family::PowerCut | Family::Disk))
     }
 
     /// A fault of this kind for a cluster of `node_count`; `None` if there can be none (`none` itself; a partition of a

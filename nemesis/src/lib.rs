@@ -26,6 +26,7 @@ mod injectors;
 mod journal;
 mod kinds;
 mod lines;
+mod packets;
 mod planner;
 mod poll;
 mod process;
@@ -35,7 +36,7 @@ mod replay;
 mod resolve;
 
 pub use client::{ClientError, NemesisClient};
-pub use evidence::{Effect, Evidence, NodeFailure, Observation, Step};
+pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
 pub use fault::{
     ClockChange, DiskTrouble, Fault, Link, LinkTrouble, PartitionShape, Resolved, Schedule, Scheduled, Target,
 };
@@ -47,6 +48,7 @@ pub use journal::{
     read_journal,
 };
 pub use kinds::{Family, FaultKind, UnknownFaultKind, parse_fault_kinds};
+pub use packets::{PacketError, PacketOrder, hold_packets};
 pub use planner::{MINIMUM_INTERVAL_MS, NoFaults, PlanConfig, kinds_without_faults, plan};
 pub use poll::Patience;
 pub use process::{ServeConfig, ServeError, outlive_the_terminal, serve};

@@ -40,6 +40,10 @@ pub struct ServeConfig {
     /// How daemons are started, as far as it is known already; see [`RequestBody::SetDaemons`].
     #[serde(default)]
     pub daemons: BTreeMap<String, DaemonSpec>,
+    /// How the process is started that holds packets back: a program and its arguments, to which the file for [`crate::hold_packets`]
+    /// is added. Empty: messages cannot be made late.
+    #[serde(default)]
+    pub packet_program: Vec<String>,
     /// How patient it is.
     #[serde(default)]
     pub patience: Patience,
@@ -104,7 +108,8 @@ pub fn serve(
     output: impl Write,
 ) -> Result<(), ServeError> {
     let journal = Journal::open(&config.journal, &config.run_tag, &config.testbed)?;
-    let mut engine = Engine::new(config.run_tag, hosts, config.patience, journal);
+    let mut engine = Engine::new(config.run_tag, hosts, config.patience, journal)
+        .with_packet_program(config.packet_program);
     let looped = catch_unwind(AssertUnwindSafe(|| {
         if let Err(failure) = engine.undo_all() {
             return Err(ServeError::LeftBehind { failure, cause: None });

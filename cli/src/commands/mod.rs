@@ -10,6 +10,7 @@ pub mod explore;
 mod generated_part;
 pub mod heal;
 pub mod nemesis_process;
+pub mod packet_process;
 mod quiet;
 pub mod report;
 pub mod scenario;

@@ -31,6 +31,11 @@ fn work(arguments: &Arguments) -> anyhow::Result<u8> {
         journal: setup.journal,
         testbed: serde_json::to_value(&setup.testbed)?,
         daemons: BTreeMap::new(),
+        // This very program, by a name that stays its own whatever becomes of its file.
+        packet_program: vec![
+            format!("/proc/{}/exe", std::process::id()),
+            super::packet_process::NAME.to_owned(),
+        ],
         patience: Patience::default(),
     };
     serve(config, hosts_from(&setup.testbed)?, std::io::stdin(), std::io::stdout())?;

@@ -75,6 +75,7 @@ impl Stage {
             journal: folder.join("journal.jsonl"),
             testbed: serde_json::Value::Null,
             daemons: names.into_iter().enumerate().map(|(node, name)| (name, db.daemon_spec(node))).collect(),
+            packet_program: Vec::new(),
             patience: Patience::default(),
         };
         let setting = Setting { testbed, serve, ready_file: folder.join("ready") };

@@ -6,6 +6,7 @@
 //! | partition | `iptables-save`, `iptables-restore` (or `ip6tables-…`), `sh`, root in the node's network | its rules are listed and hit first; packets counted when they are removed | its rules are deleted, the chain with the last of them | none of its rules is listed; no trace of an empty chain |
 //! | pause | to signal the daemon | the process is in state `T` | SIGCONT, when no other pause holds the process | the process is not in state `T` |
 //! | kill | to signal and to start the daemon | the process is gone | the daemon is started, when no other kill holds the node | the daemon is alive |
+//! | network | as a partition; `setsid`, and the process that holds packets ([`crate::hold_packets`]) | its rules are listed and hit first, the kernel lists the queue; packets dropped, doubled and held back are counted | its rules are deleted, the chain with the last of them; the file with the process's orders is removed | none of its rules is listed, nor its queue; no trace of an empty chain |
 //! | clock | a daemon that takes orders for its clock (`labrys-store --clock-file`) | the node's clock leaps, or gains what it should between two readings | the rate is restored when no other fault changes it; the offset stays, as no clock runs back | the node's clock gains what the machine's does between two readings |
 //!
 //! Invariants: every step may be repeated; `undo` works from the fault alone, whether it was applied wholly, in part or
@@ -15,6 +16,7 @@
 mod chain;
 mod clock;
 mod kill;
+mod network;
 mod partition;
 mod pause;
 mod simulated;
@@ -40,6 +42,9 @@ pub(crate) struct Scope<'a> {
     pub daemons: &'a BTreeMap<String, DaemonSpec>,
     pub run_tag: &'a RunTag,
     pub patience: Patience,
+    /// How the process is started that holds packets: a program and its arguments, to which the file with its orders is added. Empty if
+    /// it is not known.
+    pub packet_program: &'a [String],
     pub fault_id: u64,
     pub resolved: &'a Resolved,
     /// What has been seen of this fault so far.
@@ -89,7 +94,8 @@ pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
         Family::Pause => &pause::Pause,
         Family::Kill => &kill::Kill,
         Family::Clock => &clock::Clock,
-        Family::PowerCut | Family::Network | Family::Disk => &simulated::SimulatedOnly,
+        Family::Network => &network::Network,
+        Family::PowerCut | Family::Disk => &simulated::SimulatedOnly,
     }
 }
 
@@ -99,7 +105,14 @@ impl Scope<'_> {
     where
         W: Fn(&str, &dyn Host) -> Result<Vec<Effect>, InjectError> + Sync,
     {
-        let nodes = self.resolved.nodes();
+        self.on_nodes(step, &self.resolved.nodes(), work)
+    }
+
+    /// Does `work` for each of these nodes, in a thread of its own.
+    fn on_nodes<W>(&self, step: Step, nodes: &[&str], work: W) -> StepReport
+    where
+        W: Fn(&str, &dyn Host) -> Result<Vec<Effect>, InjectError> + Sync,
+    {
         let on_node = |node: &str| match self.hosts.get(node) {
             Some(host) => work(node, host.as_ref()),
             None => Err(InjectError::Unexpected("there is no such node".to_owned())),
@@ -107,7 +120,7 @@ impl Scope<'_> {
         let panicked = || InjectError::Unexpected("the injector panicked".to_owned());
         let results: Vec<(&str, Result<Vec<Effect>, InjectError>)> = std::thread::scope(|threads| {
             let mut workers = Vec::new();
-            for node in &nodes {
+            for node in nodes {
                 workers.push((*node, threads.spawn(|| on_node(node))));
             }
             let join = |(node, worker): (_, std::thread::ScopedJoinHandle<'_, _>)| {

@@ -17,6 +17,9 @@ pub(super) struct Tools {
 pub(super) const VERSION_4: Tools = Tools { save: "iptables-save", restore: "iptables-restore" };
 pub(super) const VERSION_6: Tools = Tools { save: "ip6tables-save", restore: "ip6tables-restore" };
 
+/// The table that packets meet first, in which they can wait, or be doubled, and still be dropped.
+pub(super) const MANGLE: &str = "mangle";
+
 /// The table that packets meet last, in which they are dropped.
 pub(super) const FILTER: &str = "filter";
 

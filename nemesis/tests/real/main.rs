@@ -8,6 +8,7 @@
 
 mod local_host;
 mod namespaces;
+mod network;
 mod partition;
 mod processes;
 mod survival;

@@ -11,7 +11,7 @@ use labrys_nemesis::{
 };
 use nix::sched::{CloneFlags, setns};
 
-use crate::local_host::LocalHost;
+use crate::local_host::{LocalHost, idle_daemon};
 use crate::namespaces::{TwoHosts, inside_namespaces, wait_for};
 
 /// Far longer than a packet takes between two namespaces.
@@ -29,17 +29,17 @@ fn in_network_of<T: Send>(host: &LocalHost, work: impl FnOnce() -> T + Send) -> 
     std::thread::scope(|threads| threads.spawn(enter_and_work).join().unwrap())
 }
 
-fn udp_socket_on(host: &LocalHost) -> UdpSocket {
+pub fn udp_socket_on(host: &LocalHost) -> UdpSocket {
     let socket = in_network_of(host, || UdpSocket::bind(SocketAddr::new(host.address, 0)).unwrap());
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-fn send(from: &UdpSocket, to: &UdpSocket, text: &str) {
+pub fn send(from: &UdpSocket, to: &UdpSocket, text: &str) {
     from.send_to(text.as_bytes(), to.local_addr().unwrap()).unwrap();
 }
 
-fn receive(socket: &UdpSocket) -> String {
+pub fn receive(socket: &UdpSocket) -> String {
     let mut buffer = [0; 100];
     let length = socket.recv(&mut buffer).expect("a packet arrives");
     String::from_utf8_lossy(&buffer[..length]).into_owned()
@@ -69,20 +69,23 @@ fn filter_of(host: &LocalHost, save: &str) -> Vec<String> {
 }
 
 /// The nemesis, in a thread of this process.
-fn with_nemesis(
+pub fn with_nemesis(
     folder: &Path,
     hosts: &TwoHosts,
+    packet_program: Vec<String>,
     body: impl FnOnce(&mut dyn FnMut(u64, Option<Resolved>) -> FaultReport),
 ) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let local = [hosts.first.clone(), hosts.second.clone()];
     let config = ServeConfig {
         run_tag: "real-test".parse().unwrap(),
         journal: folder.join("journal.jsonl"),
         testbed: serde_json::Value::Null,
-        daemons: [].into(),
+        daemons: local.iter().map(|host| (host.name.clone(), idle_daemon(&host.folder))).collect(),
+        packet_program,
         patience: Patience::default(),
     };
-    let local: Vec<Arc<dyn Host>> = vec![Arc::new(hosts.first.clone()), Arc::new(hosts.second.clone())];
+    let local = local.map(|host| Arc::new(host) as Arc<dyn Host>).into();
     let nemesis = std::thread::spawn(move || serve(config, local, theirs.try_clone().unwrap(), theirs));
     let mut client = NemesisClient::new(std::io::BufReader::new(ours.try_clone().unwrap()), ours);
     body(&mut |fault_id, resolved| match resolved {
@@ -130,7 +133,7 @@ fn check_udp(version_6: bool, save: &str, tables: &str) {
     hosts.second.run(tables, &["-A", "INPUT", "-p", "udp", "-j", "ACCEPT"]).unwrap();
     let filters_before = [filter_of(&hosts.first, save), filter_of(&hosts.second, save)];
 
-    with_nemesis(folder.path(), &hosts, |nemesis| {
+    with_nemesis(folder.path(), &hosts, Vec::new(), |nemesis| {
         nemesis(0, Some(cut(&hosts.first, &hosts.second)));
         nemesis(1, Some(cut(&hosts.first, &hosts.second)));
         for _ in 0..3 {
@@ -174,7 +177,7 @@ fn a_connection_that_was_established_before_is_cut_and_recovers() {
         sender.write_all(b"before").unwrap();
         receiver.read_exact(&mut buffer).unwrap();
 
-        with_nemesis(folder.path(), &hosts, |nemesis| {
+        with_nemesis(folder.path(), &hosts, Vec::new(), |nemesis| {
             nemesis(0, Some(cut(&hosts.first, &hosts.second)));
             sender.write_all(b"during").unwrap();
             wait_for("a dropped segment", || {
