@@ -182,18 +182,17 @@ const TRIALS: &[Trial] = &[
         },
     },
     Trial {
-        name: "nfqueue",
-        purpose: "delay, reordering, duplication and corruption of packets without netem",
+        name: "xt_TEE",
+        purpose: "duplication of packets",
         needed: false,
-        look: || rule("iptables", &["-j", "NFQUEUE", "--queue-num", "0"]),
+        look: || rule("iptables", &["-t", "mangle", "-j", "TEE", "--gateway", NOBODYS_ADDRESS]),
     },
+    Trial { name: "nfqueue", purpose: "delay and reordering of packets", needed: false, look: queue },
     Trial {
         name: "netem",
-        purpose: "delay, reordering, duplication and corruption of packets",
+        purpose: "nothing so far: packets are delayed by way of NFQUEUE",
         needed: false,
-        look: || {
-            discipline(&["netem", "delay", "1ms"], "kernel module sch_netem; without it, NFQUEUE is used")
-        },
+        look: || discipline(&["netem", "delay", "1ms"], "kernel module sch_netem, if you want it"),
     },
     Trial {
         name: "tbf",
@@ -278,6 +277,15 @@ fn rule(program: &str, rest: &[&str]) -> Look {
     with("-D")?;
     let version = attempt(program, &["--version"], INSTALL_IPTABLES)?;
     Ok(version.trim().to_owned())
+}
+
+/// Adds a rule as the nemesis does, and sees that the kernel lists queues, by which the nemesis knows theirs.
+fn queue() -> Look {
+    const QUEUES: &str = "/proc/self/net/netfilter/nfnetlink_queue";
+    let mend = "kernel modules nfnetlink_queue and xt_NFQUEUE";
+    let by_rule = rule("iptables", &["-t", "mangle", "-j", "NFQUEUE", "--queue-num", "1", "--queue-bypass"])?;
+    std::fs::read(QUEUES).map_err(|error| missing(format!("{QUEUES}: {error}"), mend))?;
+    Ok(by_rule)
 }
 
 /// Attaches a queueing discipline to the loopback device and removes it.

@@ -1,27 +1,19 @@
 //! Clock faults on real nodes of the reference store. What a node's clock reads is asked as clients ask: its uptime, which it counts
 //! with the clock that its leases hang on.
 
-use std::io::{BufReader, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::io::Read as _;
+use std::process::Stdio;
 
-use labrys_harness::db::{Db, ReferenceStore, set_up_and_start, wait_until_ready, wait_until_recovered};
+use labrys_harness::db::{Db, wait_until_ready};
 use labrys_harness::isolation::Enclosure;
-use labrys_harness::testbed::{NetnsTestbedConfig, hosts_from};
-use labrys_nemesis::{
-    ClockChange, Effect, FaultReport, NemesisClient, Patience, Resolved, ServeConfig, heal,
-    outlive_the_terminal, read_journal, serve,
-};
+use labrys_harness::testbed::hosts_from;
+use labrys_nemesis::{ClockChange, Effect, FaultReport, Patience, Resolved, heal, read_journal};
 use labrys_store::client::StatusClient;
-use labrys_store::raft::Defects;
-use serde::{Deserialize, Serialize};
 
 use super::Case;
-use super::scenario::{Body, FLAG, contains, eventually, same, text};
-use super::store::{cluster, in_folder, runtime};
+use super::nemesis::{Setting, Stage, WITHIN, nemesis, start};
+use super::scenario::{Body, contains, eventually, same, text};
+use super::store::in_folder;
 
 pub const CASES: &[Case] = &[
     ("a_clock_goes_wrong_and_right_again", |identity| in_folder(identity, "wrong_clock")),
@@ -38,50 +30,12 @@ pub const BODIES: &[Body] = &[
     ("clock_of_orphans", clock_of_orphans),
     ("clock_healed", clock_healed),
     ("clock_harness", clock_harness),
-    ("clock_nemesis", clock_nemesis),
 ];
-
-const WITHIN: Duration = Duration::from_secs(30);
 
 /// An hour: no test takes so long, so only a leap explains it.
 const LEAP_MS: u64 = 3_600_000;
 
-/// What a nemesis needs.
-#[derive(Clone, Serialize, Deserialize)]
-struct Setting {
-    testbed: NetnsTestbedConfig,
-    serve: ServeConfig,
-    ready_file: PathBuf,
-}
-
-/// Three running nodes, and what a nemesis of theirs needs.
-struct Stage {
-    db: ReferenceStore,
-    setting: Setting,
-    runtime: tokio::runtime::Runtime,
-}
-
-type NemesisOverSocket = NemesisClient<BufReader<UnixStream>, UnixStream>;
-
 impl Stage {
-    fn set(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
-        let folder = Path::new(arguments.first().ok_or("no folder")?);
-        let (db, testbed) = cluster(enclosure, &folder.to_string_lossy(), 3, Defects::NONE, true)?;
-        let runtime = runtime()?;
-        runtime.block_on(set_up_and_start(&db, WITHIN)).map_err(text)?;
-        let names = db.node_names();
-        let serve = ServeConfig {
-            run_tag: "clocks".parse().map_err(text)?,
-            journal: folder.join("journal.jsonl"),
-            testbed: serde_json::Value::Null,
-            daemons: names.into_iter().enumerate().map(|(node, name)| (name, db.daemon_spec(node))).collect(),
-            packet_program: Vec::new(),
-            patience: Patience::default(),
-        };
-        let setting = Setting { testbed, serve, ready_file: folder.join("ready") };
-        Ok(Stage { db, setting, runtime })
-    }
-
     /// What the clock of `n2` reads.
     fn reading_ms(&self) -> Result<u64, String> {
         let address = self.db.client_address(1);
@@ -90,10 +44,6 @@ impl Stage {
             client.status(None, WITHIN).await.map(|status| status.uptime_ms).map_err(text)
         };
         self.runtime.block_on(ask)
-    }
-
-    fn recovers(&self) -> Result<(), String> {
-        self.runtime.block_on(wait_until_recovered(&self.db, WITHIN)).map_err(text).map(drop)
     }
 
     /// Nothing but orders for clocks that are right is left.
@@ -112,28 +62,6 @@ impl Stage {
 
 fn of_n2(change: ClockChange) -> Resolved {
     Resolved::Clock { nodes: vec!["n2".to_owned()], change }
-}
-
-/// A nemesis that ends when the client is dropped: a process of its own.
-fn nemesis(setting: &Setting) -> Result<(Child, NemesisOverSocket), String> {
-    let (ours, theirs) = UnixStream::pair().map_err(text)?;
-    let child = start("clock_nemesis", setting, Stdio::from(OwnedFd::from(theirs)))?;
-    Ok((child, NemesisClient::new(BufReader::new(ours.try_clone().map_err(text)?), ours)))
-}
-
-fn start(scenario: &str, setting: &Setting, stdin: Stdio) -> Result<Child, String> {
-    let setting = serde_json::to_string(setting).map_err(text)?;
-    let mut command = Command::new("/proc/self/exe");
-    command.args([FLAG, scenario, &setting]).stdin(stdin).spawn().map_err(text)
-}
-
-fn clock_nemesis(_: &Enclosure, arguments: &[String]) -> Result<u8, String> {
-    let setting: Setting = serde_json::from_str(arguments.first().ok_or("no setting")?).map_err(text)?;
-    outlive_the_terminal().map_err(text)?;
-    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(text)?);
-    let hosts = hosts_from(&setting.testbed).map_err(text)?;
-    serve(setting.serve, hosts, socket.try_clone().map_err(text)?, socket).map_err(text)?;
-    Ok(0)
 }
 
 fn effects(report: &FaultReport) -> Vec<&Effect> {

@@ -4,6 +4,8 @@
 
 mod clock;
 mod isolation;
+mod nemesis;
+mod network;
 mod scenario;
 mod store;
 mod testbed;
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
         for cases in [isolation::CASES, ordinary, testbed::CASES] {
             add(cases, refusal.is_some());
         }
-        for cases in [store::CASES, clock::CASES] {
+        for cases in [store::CASES, clock::CASES, network::CASES] {
             add(cases, refusal.is_some() || no_store.is_some());
         }
     }

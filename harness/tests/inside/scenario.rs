@@ -78,8 +78,14 @@ fn inside(enclosure: &Enclosure, arguments: &[String]) -> ExitCode {
         eprintln!("a scenario without a name");
         return ExitCode::from(254);
     };
-    let bodies =
-        [super::isolation::BODIES, super::testbed::BODIES, super::store::BODIES, super::clock::BODIES];
+    let bodies = [
+        super::isolation::BODIES,
+        super::testbed::BODIES,
+        super::store::BODIES,
+        super::clock::BODIES,
+        super::network::BODIES,
+        super::nemesis::BODIES,
+    ];
     let Some((_, body)) = bodies.into_iter().flatten().find(|(candidate, _)| candidate == name) else {
         eprintln!("no scenario is called {name}");
         return ExitCode::from(254);
