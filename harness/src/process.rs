@@ -19,6 +19,14 @@ pub(crate) fn state_and_start(pid: i32) -> Option<(char, u64)> {
     Some((stat_field(&stat, STATE)?.chars().next()?, stat_field(&stat, START_TIME)?.parse().ok()?))
 }
 
+/// Whether threads of a process, besides its first one, are still there. Of a dying process the first one can be a zombie already, while
+/// others give back its memory and, after that, its files and ports: with a gigabyte that takes most of a second.
+pub(crate) fn has_other_threads(pid: i32) -> bool {
+    let first = pid.to_string();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    threads.is_ok_and(|threads| threads.flatten().any(|thread| thread.file_name().to_str() != Some(&first)))
+}
+
 /// Numbers of fields as in proc(5), from 1.
 const STATE: usize = 3;
 const START_TIME: usize = 22;
@@ -74,6 +82,18 @@ mod tests {
         assert_eq!(state_and_start(pid).map(|(_, start)| start), start_ticks(pid));
         assert!(start_ticks(pid).is_some());
         assert_eq!(start_ticks(0), None);
+    }
+
+    #[test]
+    fn a_process_has_other_threads_if_it_has() {
+        // The test runs in a thread of its own, beside the first one.
+        assert!(has_other_threads(std::process::id().cast_signed()));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let pid = child.id().cast_signed();
+        assert!(!has_other_threads(pid));
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        assert!(!has_other_threads(pid), "nor one that is gone");
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub enum ProcessState {
     Running,
     /// Stopped by a signal (`T`).
     Stopped,
-    /// Not there, or a zombie, or another process has its number.
+    /// Not there, or a zombie of which no thread is left, or another process has its number.
     Gone,
 }
 

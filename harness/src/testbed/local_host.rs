@@ -273,6 +273,8 @@ impl Host for LocalHost {
     fn process_state(&self, process: ProcessIdentity) -> Result<ProcessState, HostError> {
         Ok(match process::state_and_start(process.pid) {
             Some((_, start)) if start != process.start_ticks => ProcessState::Gone,
+            // Not before its ports are free.
+            Some(('Z', _)) if process::has_other_threads(process.pid) => ProcessState::Running,
             None | Some(('Z' | 'X' | 'x', _)) => ProcessState::Gone,
             Some(('T' | 't', _)) => ProcessState::Stopped,
             Some(_) => ProcessState::Running,
