@@ -28,6 +28,8 @@ pub const DEFECTS: &[DefectCampaign] = campaigns! {
     "follower-read"
     "no-request-deduplication"
     "cas-evaluated-at-propose"
+    "lease-read-clock-skew"
+    "dedup-expiry-clock"
 };
 
 impl DefectCampaign {

@@ -183,7 +183,7 @@ const TABLE: &[Row] = &[
     },
     Row {
         name: "clock-leap",
-        summary: "clocks leap ahead by one to three hours, which no lease bears (simulator only)",
+        summary: "clocks leap ahead by one to three hours, which no lease bears",
         generate: clock_leap,
     },
     Row {
