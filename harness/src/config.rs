@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use labrys_nemesis::{FaultKind, FaultList, FaultListError};
+use labrys_nemesis::{FaultKind, FaultList};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects, ReadMode};
 use labrys_workloads::workload::WORKLOADS;
@@ -230,8 +230,13 @@ options! {
     faults: FaultList = |_| FaultList::default();
 }
 
-fn read_faults(path: &str) -> Result<FaultList, FaultListError> {
-    FaultList::read(Path::new(path))
+/// A list without faults would mean that they are planned, which is the opposite of what was asked for.
+fn read_faults(path: &str) -> Result<FaultList, String> {
+    let faults = FaultList::read(Path::new(path)).map_err(|error| error.to_string())?;
+    if faults.0.is_empty() {
+        return Err(format!("{path}: no fault in it; for a run without faults give --nemesis none instead"));
+    }
+    Ok(faults)
 }
 
 impl TestOptions {
@@ -390,6 +395,16 @@ impl TestConfig {
                 )
             })?;
         }
+        // The run lasts until its last fault is undone.
+        let latest = self.time_limit.saturating_add(self.recovery_timeout);
+        let ends = self.faults.0.iter().map(|timed| timed.at_ms.saturating_add(timed.lasts_ms)).max();
+        check(u128::from(ends.unwrap_or(0)) <= latest.as_millis(), "--faults", || {
+            format!(
+                "the last fault ends {} ms after the beginning, long after --time-limit ({})",
+                ends.unwrap_or(0),
+                humantime::format_duration(self.time_limit)
+            )
+        })?;
         let known: BTreeSet<String> = (1..=self.nodes).map(|number| format!("n{number}")).collect();
         let unknown = self.faults.named_nodes().into_iter().find(|name| !known.contains(*name));
         check(unknown.is_none(), "--faults", || {

@@ -122,4 +122,7 @@ fn faults_that_cannot_be_replayed_are_refused_with_the_reason() {
     refused(&fault(r#"kind = "power-cut", target = "all""#), "--testbed sim");
     refused(&fault(r#"kind = "flood""#), "flood");
     refused("seed = 3", "faults.toml");
+    refused("faults = []", "--nemesis none");
+    let late = r#"faults = [{ at-ms = 99999999999, lasts-ms = 1, kind = "kill", target = "all" }]"#;
+    refused(late, "long after --time-limit");
 }
