@@ -163,6 +163,8 @@ impl Node {
     /// A follower says what it needs next of a snapshot.
     pub(crate) fn on_snapshot_reply(&mut self, from: NodeId, round: u64, index: LogIndex, wanted: Wanted) {
         let RoleState::Leader(leadership) = &mut self.role_state else { return };
+        // Nobody was asked for a later one: nonsense, which must not confirm rounds to come.
+        let round = round.min(leadership.round);
         let Some(progress) = leadership.progress_of_mut(from) else { return };
         progress.heard(self.now_ms, round);
         if let Some(transfer) = progress.transfer_mut()

@@ -171,6 +171,10 @@ impl Progress {
                 self.is_catching_up = true;
                 self.state = State::Streaming { inflight: VecDeque::new() };
             }
+            // It has all of the snapshot, and the log has gone beyond it meanwhile: a newer one is needed.
+            State::Installing(transfer) if self.matched >= transfer.snapshot.index() => {
+                self.probe_after(self.matched);
+            }
             State::Installing(_) => {}
         }
         self.is_catching_up &= self.matched < log.last_index();
@@ -249,7 +253,8 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Entry, Payload, Term};
+    use crate::membership::Membership;
+    use crate::types::{Entry, NodeId, Payload, SnapshotPoint, Term};
 
     fn in_round(answered: u64, present: u64) -> Rounds {
         Rounds { answered, present }
@@ -282,5 +287,23 @@ mod tests {
             assert!(progress.accepted(LogIndex(2), in_round(7, 7), &log));
             assert_eq!(progress.matched, LogIndex(2));
         }
+    }
+
+    #[test]
+    fn a_follower_that_has_all_of_a_snapshot_beyond_which_the_log_has_gone_needs_the_newer_one() {
+        let membership = Membership::of_voters([NodeId(1), NodeId(2)]);
+        let snapshot = |index| Snapshot {
+            point: SnapshotPoint { index: LogIndex(index), term: Term(1), membership: membership.clone() },
+            length_bytes: 1,
+            checksum: 0,
+        };
+        let mut progress = Progress::probing(LogIndex(1), 0);
+        let log = Log::recovered(Some(&snapshot(5)), Vec::new());
+        progress.needs(&snapshot(5), &log);
+        assert_eq!(progress.transfer_index(), Some(LogIndex(5)));
+        let gone_on = Log::recovered(Some(&snapshot(9)), Vec::new());
+        assert!(progress.accepted(LogIndex(5), in_round(1, 1), &gone_on));
+        progress.needs(&snapshot(9), &gone_on);
+        assert_eq!(progress.transfer_index(), Some(LogIndex(9)));
     }
 }
