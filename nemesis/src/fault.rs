@@ -50,7 +50,7 @@ pub enum PartitionShape {
 
 /// How messages fare on the way. Probabilities in thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LinkTrouble {
     /// Lost.
     pub loss_permille: u16,

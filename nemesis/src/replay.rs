@@ -144,7 +144,8 @@ impl From<FaultList> for Schedule {
         let number = |(id, timed): (u64, TimedFault)| Scheduled {
             id,
             at_ms: timed.at_ms,
-            duration_ms: timed.lasts_ms,
+            // What ends comes before what begins: a fault of no length would be undone before it is applied.
+            duration_ms: timed.lasts_ms.max(1),
             fault: timed.fault,
         };
         Schedule { faults: (1..).zip(timed).map(number).collect() }

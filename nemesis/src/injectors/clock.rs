@@ -204,7 +204,8 @@ impl Remote<'_> {
         let serial = self.order()?.serial + 1;
         let order = Order { serial, rate_permille, jumps_ms };
         let text = serde_json::to_vec(&order).map_err(|error| unexpected(error.to_string()))?;
-        let draft = beside(&self.file, ".draft");
+        // The node has a draft of its answer beside it, of another name (`clock.json.draft`).
+        let draft = beside(&self.file, ".order");
         self.host.write_file(&draft, &text)?;
         self.host.run("mv", &["-f", "--", &draft.to_string_lossy(), &self.file.to_string_lossy()])?;
         Ok(serial)

@@ -91,10 +91,15 @@ impl Injector for Network {
     fn undo(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_nodes(Step::Undo, &receivers(scope), |node, host| {
             let mut effects = Vec::new();
+            // The rules go on counting when the process has died and packets pass: that is no bite.
+            let is_held = needs_queue(scope) && has_queue(scope, host)?;
             for Part { tools, table, .. } in parts(scope, node)? {
                 let filter = read(host, tools, table, scope.run_tag)?;
                 change(host, tools, filter.script_to_remove(scope.run_tag, scope.fault_id))?;
-                effects.extend(counted(scope, &filter));
+                let counted = counted(scope, &filter).into_iter();
+                effects.extend(
+                    counted.filter(|effect| is_held || !matches!(effect, Effect::PacketsHeldBack { .. })),
+                );
             }
             if needs_queue(scope) {
                 let file = order_file(scope, node)?;
@@ -272,7 +277,9 @@ fn hold_packets_on(scope: &Scope<'_>, node: &str, host: &dyn Host) -> Result<(),
 
 /// Whether somebody takes packets from the fault's queue: the kernel lists the queues of a network.
 fn has_queue(scope: &Scope<'_>, host: &dyn Host) -> Result<bool, InjectError> {
-    let queues = host.run("cat", &["/proc/self/net/netfilter/nfnetlink_queue"])?;
+    // Without the file the kernel has no queue yet: where it is a module, the first one to be opened loads it.
+    let list = "f=/proc/self/net/netfilter/nfnetlink_queue; [ ! -e $f ] || cat $f";
+    let queues = host.run("sh", &["-c", list])?;
     let number = queue_number(scope).to_string();
     Ok(queues.stdout.lines().any(|line| line.split_ascii_whitespace().next() == Some(&number)))
 }
