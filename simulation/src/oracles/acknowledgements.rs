@@ -28,8 +28,6 @@ impl Acknowledgements {
 
     pub(super) fn ended(&mut self, node: usize, replica: &Replica, commits: &Commits) -> Option<String> {
         let last = LogIndex(self.last);
-        let found = replica.term_at(last)?;
-        let committed = commits.term_of(last).filter(|term| *term > 0)?;
         let applied = replica.raft_status().applied;
         if applied < last {
             return Some(format!(
@@ -37,6 +35,9 @@ impl Acknowledgements {
                 node + 1
             ));
         }
+        // What is compacted cannot be looked at; it was applied, and digests are compared.
+        let found = replica.term_at(last)?;
+        let committed = commits.term_of(last).filter(|term| *term > 0)?;
         (found.0 != committed).then(|| {
             format!(
                 "a write at {last} was acknowledged in term {committed}, and n{} has one of term {found}",
