@@ -22,7 +22,7 @@ Examples:
   labrys shrink labrys-runs/latest                         the run of a directory; writes shrunk.toml into it
   labrys shrink --seed 7 --defect quorum-off-by-one        a run by its flags, as for labrys sim
   labrys shrink shrunk.toml --file smaller.toml --runs 900 go on with what was found
-  labrys shrink --seed 7 --defect vote-not-persisted --of election-safety
+  labrys shrink --seed 1 --defect election-no-log-check --of leader-completeness
 
 A file that a person can read and commit is written: seed, options that differ from their defaults, and each fault with its time; and
 beside it a picture of the messages. Nobody can replay a run of real machines exactly: of those the faults are tried, as they struck, with
@@ -169,11 +169,17 @@ fn given(arguments: &Arguments) -> Result<Given, Failure> {
 
 /// The run by its seed if it was simulated; if it was one of real machines, the faults that struck it, with several seeds.
 fn of_run_directory(arguments: &Arguments, directory: &Path) -> Result<Given, Failure> {
-    let options = TestOptions::read(&directory.join("test.toml")).map_err(Failure::usage)?;
+    let mut options = TestOptions::read(&directory.join("test.toml")).map_err(Failure::usage)?;
     let was_real = options.testbed.as_deref() != Some(SIMULATOR);
+    let mut faults = FaultList::default();
+    if was_real {
+        faults = FaultList::read(&directory.join("schedule.jsonl")).map_err(Failure::usage)?;
+        // Checked with the rest: nodes that do not exist, times beyond the end.
+        options.faults = Some(faults.clone());
+    }
     let mut config = campaign(arguments, options)?;
     if was_real {
-        let faults = FaultList::read(&directory.join("schedule.jsonl")).map_err(Failure::usage)?;
+        // Also if none struck: then none is to be planned.
         config.schedule = Some(faults.into());
     }
     Ok(Given { config, violates: None, was_real })

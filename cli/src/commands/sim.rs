@@ -27,7 +27,7 @@ use crate::output::print_json;
 
 const EXAMPLES: &str = "\
 Examples:
-  labrys sim --seed 42                              one run, with its run directory and report, byte for byte the same each time
+  labrys sim --seed 42                              one run, with its run directory and report; its history is the same to the byte
   labrys sim --seeds 1000                           seeds 1 to 1000; ends at the first that fails
   labrys sim --seeds 1000 --seed 5000 --keep-going  seeds 5000 to 5999, all of them
   labrys sim --seeds 20 --defect quorum-off-by-one  a bug switched on
