@@ -187,7 +187,18 @@ const TRIALS: &[Trial] = &[
         needed: false,
         look: || rule("iptables", &["-t", "mangle", "-j", "TEE", "--gateway", NOBODYS_ADDRESS]),
     },
-    Trial { name: "nfqueue", purpose: "delay and reordering of packets", needed: false, look: queue },
+    Trial {
+        name: "nfqueue",
+        purpose: "delay, reordering, corruption and bandwidth",
+        needed: false,
+        look: queue,
+    },
+    Trial {
+        name: "ipt_REJECT",
+        purpose: "resets of connections",
+        needed: false,
+        look: || rule("iptables", &["-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"]),
+    },
     Trial {
         name: "netem",
         purpose: "nothing so far: packets are delayed by way of NFQUEUE",
@@ -196,7 +207,7 @@ const TRIALS: &[Trial] = &[
     },
     Trial {
         name: "tbf",
-        purpose: "limits on bandwidth",
+        purpose: "nothing so far: bandwidth is limited by way of NFQUEUE",
         needed: false,
         look: || {
             discipline(
@@ -207,7 +218,7 @@ const TRIALS: &[Trial] = &[
     },
     Trial {
         name: "htb",
-        purpose: "limits on bandwidth by link",
+        purpose: "nothing so far, likewise",
         needed: false,
         look: || discipline(&["htb"], "kernel module sch_htb"),
     },

@@ -19,8 +19,10 @@ pub enum Mechanism {
     Statistic,
     /// `xt_TEE`: a copy is sent along.
     Tee,
-    /// `NFQUEUE`: a process holds them back.
+    /// `NFQUEUE`: a process holds them back, or changes them.
     Queue,
+    /// `REJECT --reject-with tcp-reset`.
+    Reject,
 }
 
 /// Something seen on a node.
@@ -60,6 +62,20 @@ pub enum Effect {
         /// The sender.
         from: String,
         /// How many packets were handed to the process that lets them go on later.
+        packets: u64,
+    },
+    /// The rule's counter when it was removed.
+    PacketsCorrupted {
+        /// The sender.
+        from: String,
+        /// How many packets were handed to the process that flips a bit of each.
+        packets: u64,
+    },
+    /// The rule's counter when it was removed.
+    ConnectionsReset {
+        /// The sender.
+        from: String,
+        /// How many packets were answered with a reset of their connection.
         packets: u64,
     },
     /// The process was seen in state `T`.
@@ -147,7 +163,9 @@ impl Effect {
         match self {
             Effect::PacketsDropped { packets, .. }
             | Effect::PacketsDoubled { packets, .. }
-            | Effect::PacketsHeldBack { packets, .. } => *packets > 0,
+            | Effect::PacketsHeldBack { packets, .. }
+            | Effect::PacketsCorrupted { packets, .. }
+            | Effect::ConnectionsReset { packets, .. } => *packets > 0,
             Effect::MessagesTroubled { messages } => *messages > 0,
             Effect::DiskTroubled { operations } => *operations > 0,
             Effect::ProcessStopped { .. }
@@ -255,7 +273,9 @@ impl fmt::Display for Evidence {
         let messages = sum(|effect| match effect {
             Effect::MessagesTroubled { messages: number }
             | Effect::PacketsDoubled { packets: number, .. }
-            | Effect::PacketsHeldBack { packets: number, .. } => *number,
+            | Effect::PacketsHeldBack { packets: number, .. }
+            | Effect::PacketsCorrupted { packets: number, .. }
+            | Effect::ConnectionsReset { packets: number, .. } => *number,
             _ => 0,
         });
         let operations = sum(|effect| match effect {

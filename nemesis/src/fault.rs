@@ -60,6 +60,21 @@ pub struct LinkTrouble {
     pub reorder_permille: u16,
     /// Later by so much, and by a random time up to as much again.
     pub delay_ms: u64,
+    /// Delivered with a bit flipped, under the checksum of what it was: the receiver's kernel sees that and drops it.
+    pub corrupt_permille: u16,
+    /// Answered with a reset of their connection, instead of being delivered. What is not TCP stays.
+    pub reset_permille: u16,
+    /// So many thousand bits arrive at a node in a second, over all its links in trouble together; 0 is without end. What would wait for
+    /// more than [`MOST_BACKLOG_MS`](crate::MOST_BACKLOG_MS) is lost, as in a router.
+    pub bandwidth_kbit: u64,
+}
+
+impl LinkTrouble {
+    /// Whether packets must wait, or be changed, for it.
+    #[must_use]
+    pub fn holds_packets(&self) -> bool {
+        self.delay_ms > 0 || self.reorder_permille > 0 || self.bandwidth_kbit > 0
+    }
 }
 
 /// What becomes of a node's clock.
@@ -270,6 +285,10 @@ impl fmt::Display for LinkTrouble {
             (self.duplicate_permille > 0).then(|| format!("{} % twice", percent(self.duplicate_permille))),
             (self.reorder_permille > 0).then(|| format!("{} % overtaken", percent(self.reorder_permille))),
             (self.delay_ms > 0).then(|| format!("{} ms late", self.delay_ms)),
+            (self.corrupt_permille > 0).then(|| format!("{} % corrupted", percent(self.corrupt_permille))),
+            (self.reset_permille > 0)
+                .then(|| format!("{} % answered by a reset", percent(self.reset_permille))),
+            (self.bandwidth_kbit > 0).then(|| format!("{} kbit/s", self.bandwidth_kbit)),
         ];
         formatter.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }

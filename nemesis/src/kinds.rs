@@ -172,6 +172,62 @@ const TABLE: &[Row] = &[
     },
     Row { name: "network", summary: "messages late, lost, doubled, overtaken", generate: any_network },
     Row {
+        name: "network-loss",
+        summary: "1 to 30 % of messages lost",
+        generate: |rng, nodes| {
+            let loss_permille = rng.random_range(10..=300);
+            in_trouble(LinkTrouble { loss_permille, ..LinkTrouble::default() }, rng, nodes)
+        },
+    },
+    Row {
+        name: "network-delay",
+        summary: "messages 5 to 500 ms late",
+        generate: |rng, nodes| {
+            let delay_ms = rng.random_range(5..=500);
+            in_trouble(LinkTrouble { delay_ms, ..LinkTrouble::default() }, rng, nodes)
+        },
+    },
+    Row {
+        name: "network-duplicate",
+        summary: "1 to 30 % of messages doubled",
+        generate: |rng, nodes| {
+            let duplicate_permille = rng.random_range(10..=300);
+            in_trouble(LinkTrouble { duplicate_permille, ..LinkTrouble::default() }, rng, nodes)
+        },
+    },
+    Row {
+        name: "network-reorder",
+        summary: "1 to 50 % of messages overtaken",
+        generate: |rng, nodes| {
+            let reorder_permille = rng.random_range(10..=500);
+            in_trouble(LinkTrouble { reorder_permille, ..LinkTrouble::default() }, rng, nodes)
+        },
+    },
+    Row {
+        name: "network-corrupt",
+        summary: "a bit flipped in 1 to 30 % of packets",
+        generate: |rng, nodes| {
+            let corrupt_permille = rng.random_range(10..=300);
+            in_trouble(LinkTrouble { corrupt_permille, ..LinkTrouble::default() }, rng, nodes)
+        },
+    },
+    Row {
+        name: "network-reset",
+        summary: "0.2 to 5 % of packets answered with a reset of their connection",
+        generate: |rng, nodes| {
+            let reset_permille = rng.random_range(2..=50);
+            in_trouble(LinkTrouble { reset_permille, ..LinkTrouble::default() }, rng, nodes)
+        },
+    },
+    Row {
+        name: "network-bandwidth",
+        summary: "64 to 2,048 kbit/s to each node",
+        generate: |rng, nodes| {
+            let bandwidth_kbit = rng.random_range(64..=2_048);
+            in_trouble(LinkTrouble { bandwidth_kbit, ..LinkTrouble::default() }, rng, nodes)
+        },
+    },
+    Row {
         name: "clock",
         summary: "clocks run at rates that differ by less than a tenth",
         generate: any_clock,
@@ -375,6 +431,11 @@ fn any_network(rng: &mut Rng, nodes: usize) -> Option<Fault> {
 }
 
 /// Within what a correct store bears with leases on: no two rates differ by a tenth.
+fn in_trouble(trouble: LinkTrouble, rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    let target = targets(nodes).choose(rng)?.clone();
+    (nodes > 1).then_some(Fault::Network { target, trouble })
+}
+
 fn any_clock(rng: &mut Rng, nodes: usize) -> Option<Fault> {
     let target = targets(nodes).choose(rng)?.clone();
     let percent = rng.random_range(1..=4);

@@ -48,7 +48,7 @@ pub use journal::{
     read_journal,
 };
 pub use kinds::{Family, FaultKind, UnknownFaultKind, parse_fault_kinds};
-pub use packets::{PacketError, PacketOrder, hold_packets};
+pub use packets::{MOST_BACKLOG_MS, PacketError, PacketOrder, hold_packets};
 pub use planner::{MINIMUM_INTERVAL_MS, NoFaults, PlanConfig, kinds_without_faults, plan};
 pub use poll::Patience;
 pub use process::{ServeConfig, ServeError, outlive_the_terminal, serve};

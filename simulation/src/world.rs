@@ -30,7 +30,7 @@ use crate::clients::ClientThread;
 use crate::clock::NodeClock;
 use crate::environment::{Environment, duration_ns};
 use crate::faults::Nemesis;
-use crate::network::Network;
+use crate::network::{Network, size_bytes};
 use crate::node::{Asker, Death, SimulatedNode};
 use crate::oracles::Oracles;
 use crate::queue::Agenda;
@@ -456,7 +456,7 @@ impl World {
     }
 
     fn transmit(&mut self, node: usize, to: usize, message: Message, number: u64) {
-        let arrivals = self.network.deliver(self.now_ns, node, to);
+        let arrivals = self.network.deliver(self.now_ns, node, to, size_bytes(&message));
         let mut message = Some(message);
         for (copy, at_ns) in arrivals.iter().enumerate() {
             let copied = if copy + 1 == arrivals.len() { message.take() } else { message.clone() };

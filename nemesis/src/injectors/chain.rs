@@ -103,7 +103,13 @@ impl Filter {
     }
 
     fn has(&self, run_tag: &RunTag, fault_id: u64, wanted: &Wanted) -> bool {
-        let is_it = |rule: &Rule| rule.source == Some(wanted.source) && rule.target == wanted.target;
+        // A fault may send packets of one sender to two queues.
+        let queue = wanted.options.split(" --queue-bypass").next().filter(|_| wanted.target == "NFQUEUE");
+        let is_it = |rule: &Rule| {
+            rule.source == Some(wanted.source)
+                && rule.target == wanted.target
+                && queue.is_none_or(|queue| format!("{} ", rule.specification).contains(&format!("{queue} ")))
+        };
         self.rules_of(run_tag, fault_id).any(is_it)
     }
 
@@ -113,7 +119,7 @@ impl Filter {
     }
 
     /// The text that makes the fault do what is wanted, in order; `None` if it does already. Of the same source and target only
-    /// one can be.
+    /// one can be, but for queues.
     pub fn script_to_add(&self, run_tag: &RunTag, fault_id: u64, all_wanted: &[Wanted]) -> Option<String> {
         let chain = chain_name(run_tag);
         let mut body = String::new();
@@ -174,6 +180,12 @@ impl Rule {
             after("--comment").map(|comment| comment.trim_matches('"').to_owned()).unwrap_or_default();
         let target = after("-j").copied().unwrap_or_default().to_owned();
         Rule { source, target, packets, bytes, specification: specification.to_owned(), comment }
+    }
+
+    /// Whether it hands packets to this queue.
+    pub fn names_queue(&self, number: u16) -> bool {
+        let words: Vec<&str> = self.specification.split_ascii_whitespace().collect();
+        words.windows(2).any(|pair| pair[0] == "--queue-num" && pair[1] == number.to_string())
     }
 }
 

@@ -9,6 +9,10 @@
 //!   them and lets them go on later ([`crate::hold_packets`]): all of them, or, where none is late, by chance those that the others
 //!   overtake. netem would do it as well, and is not in every kernel; this is, and hits single links.
 //!
+//! - *corrupted*: by chance handed to another queue of the same process, which flips a bit;
+//! - *narrow*: handed to the first queue, which lets so many bits on in a second; per receiver, for all its links in trouble together;
+//! - *reset*: by chance answered with a reset of their TCP connection (`-j REJECT`), in `filter`.
+//!
 //! `mangle` comes before `filter`, and what leaves a queue goes on to `filter`: so packets that were late are still cut off by a partition. Of
 //! two faults that make the same link late only the first one's queue gets the packets; the other one's rules count none.
 //!
@@ -39,7 +43,7 @@ struct Part {
 impl Injector for Network {
     fn objections(&self, scope: &Scope<'_>) -> Vec<NodeFailure> {
         let failures = receivers(scope).into_iter().filter_map(|node| {
-            let detail = if !needs_queue(scope) {
+            let detail = if !needs_process(scope) {
                 return None;
             } else if scope.packet_program.is_empty() {
                 "packets cannot be made late here: this nemesis was not told how to start the process that holds them"
@@ -55,7 +59,7 @@ impl Injector for Network {
 
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_nodes(Step::Apply, &receivers(scope), |node, host| {
-            if needs_queue(scope) {
+            if needs_process(scope) {
                 hold_packets_on(scope, node, host)?;
             }
             for Part { tools, table, wanted } in parts(scope, node)? {
@@ -81,7 +85,7 @@ impl Injector for Network {
                     effects.push(Effect::LinkTroubled { from, by: mechanism(wanted.target) });
                 }
             }
-            if needs_queue(scope) && !has_queue(scope, host)? {
+            if needs_process(scope) && !has_queue(scope, host)? {
                 return Err(InjectError::Unexpected("nobody takes packets from the queue".to_owned()));
             }
             Ok(effects)
@@ -92,16 +96,14 @@ impl Injector for Network {
         scope.on_nodes(Step::Undo, &receivers(scope), |node, host| {
             let mut effects = Vec::new();
             // The rules go on counting when the process has died and packets pass: that is no bite.
-            let is_held = needs_queue(scope) && has_queue(scope, host)?;
+            let is_held = needs_process(scope) && has_queue(scope, host)?;
             for Part { tools, table, .. } in parts(scope, node)? {
                 let filter = read(host, tools, table, scope.run_tag)?;
                 change(host, tools, filter.script_to_remove(scope.run_tag, scope.fault_id))?;
                 let counted = counted(scope, &filter).into_iter();
-                effects.extend(
-                    counted.filter(|effect| is_held || !matches!(effect, Effect::PacketsHeldBack { .. })),
-                );
+                effects.extend(counted.filter(|effect| is_held || !is_by_process(effect)));
             }
-            if needs_queue(scope) {
+            if needs_process(scope) {
                 let file = order_file(scope, node)?;
                 host.run("rm", &["-f", "--", &file.to_string_lossy()])?;
             }
@@ -120,7 +122,7 @@ impl Injector for Network {
                     return Err(InjectError::Unexpected(detail));
                 }
             }
-            if needs_queue(scope) {
+            if needs_process(scope) {
                 let gone = scope.patience.wait_for(|| Ok((!has_queue(scope, host)?).then_some(())));
                 gone.and_then(|gone| {
                     gone.ok_or_else(|| InjectError::Unexpected("the queue is still there".to_owned()))
@@ -141,9 +143,9 @@ fn trouble(scope: &Scope<'_>) -> LinkTrouble {
     }
 }
 
-fn needs_queue(scope: &Scope<'_>) -> bool {
+fn needs_process(scope: &Scope<'_>) -> bool {
     let trouble = trouble(scope);
-    trouble.delay_ms > 0 || trouble.reorder_permille > 0
+    trouble.holds_packets() || trouble.corrupt_permille > 0
 }
 
 /// Everybody who hears over one of the links: all nodes, if there is a node in trouble.
@@ -172,7 +174,6 @@ fn by_chance(permille: u16) -> String {
 
 /// The rules of a receiver.
 fn parts(scope: &Scope<'_>, receiver: &str) -> Result<Vec<Part>, InjectError> {
-    let trouble = trouble(scope);
     let Some(host) = scope.hosts.get(receiver) else { return Ok(Vec::new()) };
     let own_address = host.address();
     let mut parts = Vec::new();
@@ -180,26 +181,8 @@ fn parts(scope: &Scope<'_>, receiver: &str) -> Result<Vec<Part>, InjectError> {
         let senders = senders(scope, receiver);
         let (mut lost, mut mangled) = (Vec::new(), Vec::new());
         for source in senders.into_iter().filter(|sender| sender.is_ipv4() == is_version_4) {
-            if trouble.loss_permille > 0 {
-                lost.push(Wanted { matches: by_chance(trouble.loss_permille), ..Wanted::drop(source) });
-            }
-            if trouble.duplicate_permille > 0 {
-                mangled.push(Wanted {
-                    source,
-                    matches: format!(" ! -i lo{}", by_chance(trouble.duplicate_permille)),
-                    target: TEE,
-                    options: format!(" --gateway {own_address}"),
-                });
-            }
-            if needs_queue(scope) {
-                let overtaken = by_chance(trouble.reorder_permille);
-                mangled.push(Wanted {
-                    source,
-                    matches: if trouble.delay_ms > 0 { String::new() } else { overtaken },
-                    target: NFQUEUE,
-                    options: format!(" --queue-num {} --queue-bypass", queue_number(scope)),
-                });
-            }
+            lost.extend(filtered(trouble(scope), source));
+            mangled.extend(mangled_from(scope, source, own_address));
         }
         let both = [(FILTER, lost), (MANGLE, mangled)].into_iter().filter(|(_, wanted)| !wanted.is_empty());
         parts.extend(both.map(|(table, wanted)| Part { tools, table, wanted }));
@@ -207,15 +190,60 @@ fn parts(scope: &Scope<'_>, receiver: &str) -> Result<Vec<Part>, InjectError> {
     Ok(parts)
 }
 
+/// The rules for a sender's packets in the table `filter`.
+fn filtered(trouble: LinkTrouble, source: IpAddr) -> Vec<Wanted> {
+    let lost = Wanted { matches: by_chance(trouble.loss_permille), ..Wanted::drop(source) };
+    let reset = Wanted {
+        source,
+        // A reset is not answered by another one.
+        matches: format!(" -p tcp -m tcp ! --tcp-flags RST RST{}", by_chance(trouble.reset_permille)),
+        target: REJECT,
+        options: " --reject-with tcp-reset".to_owned(),
+    };
+    let wanted = [(trouble.loss_permille > 0, lost), (trouble.reset_permille > 0, reset)];
+    wanted.into_iter().filter_map(|(is_wanted, wanted)| is_wanted.then_some(wanted)).collect()
+}
+
+/// The rules for a sender's packets in the table `mangle`.
+fn mangled_from(scope: &Scope<'_>, source: IpAddr, own_address: IpAddr) -> Vec<Wanted> {
+    let trouble = trouble(scope);
+    let doubled = Wanted {
+        source,
+        matches: format!(" ! -i lo{}", by_chance(trouble.duplicate_permille)),
+        target: TEE,
+        options: format!(" --gateway {own_address}"),
+    };
+    let queue = |number: u16, matches: String| {
+        let options = format!(" --queue-num {number} --queue-bypass");
+        Wanted { source, matches, target: NFQUEUE, options }
+    };
+    let all_wait = trouble.delay_ms > 0 || trouble.bandwidth_kbit > 0;
+    let overtaken = if all_wait { String::new() } else { by_chance(trouble.reorder_permille) };
+    let corrupted = by_chance(trouble.corrupt_permille);
+    let wanted = [
+        (trouble.duplicate_permille > 0, doubled),
+        (trouble.corrupt_permille > 0, queue(corrupt_queue_number(scope), corrupted)),
+        (trouble.holds_packets(), queue(queue_number(scope), overtaken)),
+    ];
+    wanted.into_iter().filter_map(|(is_wanted, wanted)| is_wanted.then_some(wanted)).collect()
+}
+
 const TEE: &str = "TEE";
 const NFQUEUE: &str = "NFQUEUE";
+const REJECT: &str = "REJECT";
 
 fn mechanism(target: &str) -> Mechanism {
     match target {
         TEE => Mechanism::Tee,
         NFQUEUE => Mechanism::Queue,
+        REJECT => Mechanism::Reject,
         _ => Mechanism::Statistic,
     }
+}
+
+/// Whether it takes the process to have this effect.
+fn is_by_process(effect: &Effect) -> bool {
+    matches!(effect, Effect::PacketsHeldBack { .. } | Effect::PacketsCorrupted { .. })
 }
 
 /// What the rules of the fault have counted.
@@ -226,6 +254,10 @@ fn counted(scope: &Scope<'_>, filter: &Filter) -> Vec<Effect> {
         match mechanism(&rule.target) {
             Mechanism::Statistic => Effect::PacketsDropped { from, packets: rule.packets, bytes: rule.bytes },
             Mechanism::Tee => Effect::PacketsDoubled { from, packets: rule.packets },
+            Mechanism::Reject => Effect::ConnectionsReset { from, packets: rule.packets },
+            Mechanism::Queue if rule.names_queue(corrupt_queue_number(scope)) => {
+                Effect::PacketsCorrupted { from, packets: rule.packets }
+            }
             Mechanism::Queue => Effect::PacketsHeldBack { from, packets: rule.packets },
         }
     };
@@ -235,7 +267,12 @@ fn counted(scope: &Scope<'_>, filter: &Filter) -> Vec<Effect> {
 /// A queue of this fault alone. Each node has queues of its own.
 fn queue_number(scope: &Scope<'_>) -> u16 {
     // Never 0, which is what rules of others use by default.
-    u16::try_from(scope.fault_id % 60_000).unwrap_or(0) + 1_000
+    u16::try_from(scope.fault_id % 30_000).unwrap_or(0) + 1_000
+}
+
+/// Another one, of packets that are to be corrupted.
+fn corrupt_queue_number(scope: &Scope<'_>) -> u16 {
+    queue_number(scope) + 30_000
 }
 
 fn order_file(scope: &Scope<'_>, node: &str) -> Result<PathBuf, InjectError> {
@@ -252,9 +289,11 @@ fn hold_packets_on(scope: &Scope<'_>, node: &str, host: &dyn Host) -> Result<(),
     let trouble = trouble(scope);
     let file = order_file(scope, node)?;
     let order = PacketOrder {
-        queue: queue_number(scope),
+        queue: if trouble.holds_packets() { queue_number(scope) } else { 0 },
         delay_ms: trouble.delay_ms,
         overtaken_permille: trouble.reorder_permille,
+        bandwidth_kbit: trouble.bandwidth_kbit,
+        corrupt_queue: if trouble.corrupt_permille > 0 { corrupt_queue_number(scope) } else { 0 },
         seed: scope.fault_id,
     };
     let text = serde_json::to_vec(&order).map_err(|error| InjectError::Unexpected(error.to_string()))?;
@@ -275,11 +314,15 @@ fn hold_packets_on(scope: &Scope<'_>, node: &str, host: &dyn Host) -> Result<(),
     })
 }
 
-/// Whether somebody takes packets from the fault's queue: the kernel lists the queues of a network.
+/// Whether somebody takes packets from the fault's queues, which are one process's: the kernel lists the queues of a network.
 fn has_queue(scope: &Scope<'_>, host: &dyn Host) -> Result<bool, InjectError> {
     // Without the file the kernel has no queue yet: where it is a module, the first one to be opened loads it.
     let list = "f=/proc/self/net/netfilter/nfnetlink_queue; [ ! -e $f ] || cat $f";
     let queues = host.run("sh", &["-c", list])?;
-    let number = queue_number(scope).to_string();
-    Ok(queues.stdout.lines().any(|line| line.split_ascii_whitespace().next() == Some(&number)))
+    let numbers = [queue_number(scope), corrupt_queue_number(scope)].map(|number| number.to_string());
+    let is_ours = |line: &str| {
+        let first = line.split_ascii_whitespace().next();
+        numbers.iter().any(|number| first == Some(number))
+    };
+    Ok(queues.stdout.lines().any(is_ours))
 }

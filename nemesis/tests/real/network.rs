@@ -1,7 +1,8 @@
 //! Messages in trouble, seen from the packets: what is asserted is what arrives, how often and in which order.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 
 use labrys_nemesis::{
@@ -10,7 +11,7 @@ use labrys_nemesis::{
 
 use crate::local_host::LocalHost;
 use crate::namespaces::{TwoHosts, inside_namespaces, wait_for};
-use crate::partition::{receive, send, udp_socket_on, with_nemesis};
+use crate::partition::{in_network_of, receive, send, udp_socket_on, with_nemesis};
 
 /// Set in the process that holds packets: this program again, which would run a test.
 const HOLDS_PACKETS: &str = "LABRYS_TEST_HOLDS_PACKETS";
@@ -211,6 +212,108 @@ fn some_messages_are_overtaken_and_those_alone_have_been_held_back() {
     });
 }
 
+/// What the kernel of the second host counts of UDP: `InDatagrams`, `InCsumErrors`.
+fn udp_counter(host: &LocalHost, name: &str) -> u64 {
+    let table = host.run("cat", &["/proc/self/net/snmp"]).unwrap().stdout;
+    let mut lines = table.lines().filter(|line| line.starts_with("Udp: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let position = names.split(' ').position(|word| word == name).unwrap();
+    values.split(' ').nth(position).unwrap().parse().unwrap()
+}
+
+#[test]
+fn corrupted_packets_are_seen_by_the_receivers_kernel_and_never_by_the_receiver() {
+    const NAME: &str =
+        "network::corrupted_packets_are_seen_by_the_receivers_kernel_and_never_by_the_receiver";
+    on_two_hosts(NAME, |folder, hosts| {
+        let (first, second) = (udp_socket_on(&hosts.first), udp_socket_on(&hosts.second));
+        with_nemesis(folder, hosts, packet_program(NAME), |nemesis| {
+            let half = LinkTrouble { corrupt_permille: 500, ..LinkTrouble::default() };
+            let report = nemesis(0, Some(trouble(half)));
+            let by_process = Effect::LinkTroubled { from: "n1".to_owned(), by: Mechanism::Queue };
+            assert!(report.evidence.details.iter().any(|seen| seen.effect == by_process));
+            send_numbered(&first, &second, 100);
+            // Undoing lets go on what the process has.
+            let report = nemesis(0, None);
+            let arrived = received(&second);
+            let corrupted: u64 = report
+                .evidence
+                .details
+                .iter()
+                .map(|seen| match &seen.effect {
+                    Effect::PacketsCorrupted { packets, .. } if seen.node == "n2" => *packets,
+                    _ => 0,
+                })
+                .sum();
+            assert!(report.evidence.bit && corrupted > 0);
+            assert_eq!(arrived.len() as u64 + corrupted, 100, "{arrived:?}");
+            assert!(arrived.iter().all(|number| *number < 100), "{arrived:?}");
+            // A flipped bit of the length is another error than one of the checksum.
+            assert!((1..=corrupted).contains(&udp_counter(&hosts.second, "InCsumErrors")));
+        });
+        send_numbered(&first, &second, 20);
+        assert_eq!(received(&second), (0..20).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_narrow_line_delivers_in_order_and_loses_what_would_wait_for_too_long() {
+    const NAME: &str = "network::a_narrow_line_delivers_in_order_and_loses_what_would_wait_for_too_long";
+    on_two_hosts(NAME, |folder, hosts| {
+        let (first, second) = (udp_socket_on(&hosts.first), udp_socket_on(&hosts.second));
+        with_nemesis(folder, hosts, packet_program(NAME), |nemesis| {
+            // A packet takes a second, and only the one that finds the line free, or nearly so, may wait.
+            let narrow = LinkTrouble { bandwidth_kbit: 8, ..LinkTrouble::default() };
+            nemesis(0, Some(trouble(narrow)));
+            for number in 0..40 {
+                send(&first, &second, &format!("{number:0>1000}"));
+            }
+            let report = nemesis(0, None);
+            assert_eq!(counted(&report), (0, 0, 40));
+            let arrived = received(&second);
+            assert!(arrived.is_sorted() && arrived.first() == Some(&0), "{arrived:?}");
+            assert!(arrived.len() < 40, "{arrived:?}");
+        });
+        send_numbered(&first, &second, 20);
+        assert_eq!(received(&second), (0..20).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn connections_are_reset_and_new_ones_are_made_afterwards() {
+    const NAME: &str = "network::connections_are_reset_and_new_ones_are_made_afterwards";
+    on_two_hosts(NAME, |folder, hosts| {
+        let listener = in_network_of(&hosts.second, || TcpListener::bind((hosts.second.address, 0)).unwrap());
+        let address = listener.local_addr().unwrap();
+        let connect = || {
+            let outgoing = in_network_of(&hosts.first, || TcpStream::connect(address).unwrap());
+            (outgoing, listener.accept().unwrap().0)
+        };
+        let (mut outgoing, mut incoming) = connect();
+        with_nemesis(folder, hosts, Vec::new(), |nemesis| {
+            let all = LinkTrouble { reset_permille: 1000, ..LinkTrouble::default() };
+            let report = nemesis(0, Some(trouble(all)));
+            assert!(!report.evidence.bit, "nothing has been sent");
+            outgoing.write_all(b"lost").unwrap();
+            let error = outgoing.read(&mut [0; 10]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            let report = nemesis(0, None);
+            let reset = report.evidence.details.iter().any(|seen| {
+                matches!(&seen.effect, Effect::ConnectionsReset { from, packets: 1.. } if from == "n1")
+            });
+            assert!(reset && report.evidence.bit, "{report:?}");
+        });
+        // The other end learns of it when it sends.
+        let unheard = incoming.write_all(b"?").and_then(|()| incoming.read(&mut [0; 10]));
+        assert_eq!(unheard.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        let (mut outgoing, mut incoming) = connect();
+        outgoing.write_all(b"heard").unwrap();
+        let mut heard = [0; 5];
+        incoming.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"heard");
+    });
+}
+
 #[test]
 fn packets_pass_when_the_process_that_holds_them_has_died() {
     const NAME: &str = "network::packets_pass_when_the_process_that_holds_them_has_died";
@@ -240,6 +343,9 @@ fn messages_in_every_trouble_are_healed_from_the_journal_alone() {
                 duplicate_permille: 100,
                 reorder_permille: 100,
                 delay_ms: 600_000,
+                corrupt_permille: 100,
+                reset_permille: 100,
+                bandwidth_kbit: 100,
             };
             nemesis(0, Some(trouble(all)));
             assert_eq!(holders_of(&hosts.first).len(), 1);

@@ -18,7 +18,7 @@ use crate::namespaces::{TwoHosts, inside_namespaces, wait_for};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Does `work` in a thread that is in the host's network namespace. Sockets that it makes stay there.
-fn in_network_of<T: Send>(host: &LocalHost, work: impl FnOnce() -> T + Send) -> T {
+pub fn in_network_of<T: Send>(host: &LocalHost, work: impl FnOnce() -> T + Send) -> T {
     let enter_and_work = || {
         if let Some(pid) = host.namespace_of {
             let namespace = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
@@ -40,7 +40,7 @@ pub fn send(from: &UdpSocket, to: &UdpSocket, text: &str) {
 }
 
 pub fn receive(socket: &UdpSocket) -> String {
-    let mut buffer = [0; 100];
+    let mut buffer = [0; 2_000];
     let length = socket.recv(&mut buffer).expect("a packet arrives");
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
