@@ -24,6 +24,8 @@ pub enum Target {
     Followers,
     /// These.
     Named(Vec<String>),
+    /// Those with these numbers, counted from 1, in the order in which people list them.
+    Numbers(Vec<usize>),
 }
 
 /// How the nodes are cut off from each other.
@@ -44,6 +46,8 @@ pub enum PartitionShape {
     MajoritiesRing,
     /// Packets from one random side to the other are lost, those in the other direction arrive.
     OneWay,
+    /// Those that are aimed at are apart from the others, and hear each other.
+    Apart(Target),
     /// Exactly these links.
     Links(Vec<Link>),
 }
@@ -240,6 +244,21 @@ impl Fault {
             Fault::Network { .. } => Family::Network,
             Fault::Clock { .. } => Family::Clock,
             Fault::Disk { .. } => Family::Disk,
+        }
+    }
+
+    /// Whom it is aimed at; `None` for a partition whose shape says it.
+    #[must_use]
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Fault::Partition { shape: PartitionShape::Apart(target) } => Some(target),
+            Fault::Partition { .. } => None,
+            Fault::Pause { target }
+            | Fault::Kill { target }
+            | Fault::PowerCut { target }
+            | Fault::Network { target, .. }
+            | Fault::Clock { target, .. }
+            | Fault::Disk { target, .. } => Some(target),
         }
     }
 }

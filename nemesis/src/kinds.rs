@@ -1,5 +1,5 @@
 //! The fault kinds that a user can name (`--nemesis partition,pause,kill-leader`): one table from a name to a generator of
-//! faults.
+//! faults, and another one, [`crate::sequences`], of the kinds that have several faults at a time.
 //!
 //! A generator is pure: random stream and cluster size in, a fault with symbolic targets out. Adding a kind is adding a
 //! row. What this is not: when the faults happen ([`crate::plan`]) or whom they hit ([`crate::resolve`]).
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, PartitionShape, Target};
+use crate::sequences::{self, Part, Window};
 
 /// Which injector carries a fault out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -258,24 +259,38 @@ const TABLE: &[Row] = &[
 /// A kind of fault that a user can name. Serialised as its name.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(into = "&'static str", try_from = "String")]
-pub struct FaultKind(&'static Row);
+pub struct FaultKind(Kind);
+
+/// In which table it is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Single(&'static Row),
+    Sequence(&'static sequences::Row),
+}
 
 impl FaultKind {
     /// Every kind, in the order in which help texts list them.
     pub fn all() -> impl Iterator<Item = FaultKind> {
-        TABLE.iter().map(FaultKind)
+        let singles = TABLE.iter().map(|row| FaultKind(Kind::Single(row)));
+        singles.chain(sequences::TABLE.iter().map(|row| FaultKind(Kind::Sequence(row))))
     }
 
     /// The name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.0.name
+        match self.0 {
+            Kind::Single(row) => row.name,
+            Kind::Sequence(row) => row.name,
+        }
     }
 
     /// What it does, in a few words, for help texts.
     #[must_use]
     pub fn summary(self) -> &'static str {
-        self.0.summary
+        match self.0 {
+            Kind::Single(row) => row.summary,
+            Kind::Sequence(row) => row.summary,
+        }
     }
 
     /// Which injector carries its faults out; `None`: `none` has none.
@@ -290,14 +305,21 @@ impl FaultKind {
         matches!(self.family(), Some(Family::PowerCut | Family::Disk))
     }
 
-    /// A fault of this kind for a cluster of `node_count`; `None` if there can be none (`none` itself; a partition of a
-    /// single node; the followers of a single node).
+    /// What this kind does in a window: one fault that lasts as long, or a sequence of faults. Empty if there can be none (`none`
+    /// itself; a partition of a single node; the followers of a single node).
     #[must_use]
-    pub fn generate(self, rng: &mut Rng, node_count: usize) -> Option<Fault> {
-        if node_count == 0 {
-            return None;
+    pub fn generate(self, rng: &mut Rng, window: Window) -> Vec<Part> {
+        if window.node_count == 0 {
+            return Vec::new();
         }
-        (self.0.generate)(rng, node_count)
+        match self.0 {
+            Kind::Single(row) => {
+                let fault = (row.generate)(rng, window.node_count);
+                let part = |fault| Part { offset_ms: 0, duration_ms: window.duration_ms, fault };
+                fault.map(part).into_iter().collect()
+            }
+            Kind::Sequence(row) => (row.generate)(rng, window),
+        }
     }
 }
 
@@ -305,8 +327,8 @@ impl FromStr for FaultKind {
     type Err = UnknownFaultKind;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let row = TABLE.iter().find(|row| row.name == name.trim());
-        row.map(FaultKind).ok_or_else(|| UnknownFaultKind { name: name.trim().to_owned() })
+        let kind = FaultKind::all().find(|kind| kind.name() == name.trim());
+        kind.ok_or_else(|| UnknownFaultKind { name: name.trim().to_owned() })
     }
 }
 
@@ -353,7 +375,7 @@ pub struct UnknownFaultKind {
 }
 
 fn known_names() -> String {
-    TABLE.iter().map(|row| row.name).collect::<Vec<_>>().join(", ")
+    FaultKind::all().map(FaultKind::name).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads a comma-separated list of kinds. `none` adds nothing; a kind that is named twice counts once.
@@ -490,10 +512,14 @@ mod tests {
 
     use super::*;
 
+    fn window(node_count: usize) -> Window {
+        Window { node_count, duration_ms: 5_000 }
+    }
+
     #[test]
     fn every_name_is_unique_and_parses_to_its_own_row() {
         let names: BTreeSet<_> = FaultKind::all().map(FaultKind::name).collect();
-        assert_eq!(names.len(), TABLE.len());
+        assert_eq!(names.len(), TABLE.len() + sequences::TABLE.len());
         for kind in FaultKind::all() {
             assert_eq!(kind.name().parse::<FaultKind>().unwrap(), kind);
             let json = serde_json::to_string(&kind).unwrap();
@@ -505,8 +531,11 @@ mod tests {
     fn a_name_begins_with_the_family_that_it_generates() {
         let mut rng = Seed(1).rng();
         for kind in FaultKind::all().filter(|kind| kind.name() != "none") {
-            let fault = kind.generate(&mut rng, 5).expect("five nodes have every fault");
-            assert_eq!(kind.family(), Some(fault.family()), "{kind}: {fault:?}");
+            let parts = kind.generate(&mut rng, window(5));
+            assert!(!parts.is_empty(), "five nodes have every fault, but {kind}");
+            for part in parts {
+                assert_eq!(kind.family(), Some(part.fault.family()), "{kind}: {part:?}");
+            }
         }
     }
 
@@ -534,7 +563,9 @@ mod tests {
         let mut seen = BTreeSet::new();
         for kind in parse_fault_kinds("partition,pause,kill").unwrap() {
             for _ in 0..200 {
-                seen.insert(format!("{:?}", kind.generate(&mut rng, 5).unwrap()));
+                let [part] = &kind.generate(&mut rng, window(5))[..] else { panic!("{kind} is one fault") };
+                assert_eq!((part.offset_ms, part.duration_ms), (0, window(5).duration_ms));
+                seen.insert(format!("{:?}", part.fault));
             }
         }
         assert_eq!(seen.len(), 7 + 6 + 6, "{seen:?}");
@@ -544,9 +575,9 @@ mod tests {
     fn a_single_node_is_never_partitioned_and_no_nodes_have_no_faults() {
         let mut rng = Seed(3).rng();
         for kind in FaultKind::all() {
-            let fault = kind.generate(&mut rng, 1);
-            assert!(!matches!(fault, Some(Fault::Partition { .. })), "{kind}");
-            assert_eq!(kind.generate(&mut rng, 0), None);
+            let parts = kind.generate(&mut rng, window(1));
+            assert!(!parts.iter().any(|part| matches!(part.fault, Fault::Partition { .. })), "{kind}");
+            assert_eq!(kind.generate(&mut rng, window(0)), []);
         }
     }
 }

@@ -34,6 +34,7 @@ mod protocol;
 mod record;
 mod replay;
 mod resolve;
+mod sequences;
 
 pub use client::{ClientError, NemesisClient};
 pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
@@ -58,3 +59,4 @@ pub use protocol::{
 pub use record::{InjectedFault, RecordError, ScheduleWriter, read_schedule};
 pub use replay::{FaultList, FaultListError, TimedFault};
 pub use resolve::{View, resolve};
+pub use sequences::{MOST_IN_A_WINDOW, Part, Window};

@@ -1,8 +1,9 @@
 //! Plans: which faults happen when, from a seed alone.
 //!
-//! In the manner of Jepsen's combined nemesis packages: each kind of fault is on its own, alternately beginning a fault and
-//! ending it, at random times around a common interval; kinds overlap freely. Each kind draws from its own sub-stream of
-//! the seed, so that naming one more kind leaves the faults of the others as they were.
+//! In the manner of Jepsen's combined nemesis packages: each kind of fault is on its own, alternately at work for a *window* and
+//! at rest, at random times around a common interval; kinds overlap freely. In a window most kinds have one fault, which lasts
+//! as long, some a sequence of faults. Each kind draws from its own sub-stream of the seed, so that naming one more kind leaves
+//! the faults of the others as they were.
 //!
 //! Every kind that a cluster of this size can have gets at least one fault, however short the run, as long as there are
 //! [`MINIMUM_INTERVAL_MS`] between the quiet periods ([`kinds_without_faults`] says which got none, and why): a kind that was
@@ -13,7 +14,7 @@
 //!
 //! Pure: no clock, no randomness but the seed. O(f log f) for f faults.
 //!
-//! Invariants (property-tested): faults are in order of `at_ms`, their ids count from 0 in that order; two faults of one
+//! Invariants (property-tested): faults are in order of `at_ms`, their ids count from 0 in that order; two windows of one
 //! kind never overlap; none touches a quiet period; a kind without faults is one that [`kinds_without_faults`] names.
 
 use std::fmt;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{Schedule, Scheduled};
 use crate::kinds::FaultKind;
+use crate::sequences::{Part, Window};
 
 /// A shorter interval than this is raised to it: no injector is faster.
 pub const MINIMUM_INTERVAL_MS: u64 = 20;
@@ -133,9 +135,10 @@ pub fn kinds_without_faults(seed: Seed, config: &PlanConfig) -> Vec<(FaultKind, 
         let alone = PlanConfig { kinds: vec![*kind], ..config.clone() };
         plan(seed, &alone).faults.is_empty()
     };
-    let reason = |kind: FaultKind| match kind.generate(&mut seed.rng(), config.node_count) {
-        None => NoFaults::ClusterTooSmall,
-        Some(_) => NoFaults::RunTooShort,
+    let window = Window { node_count: config.node_count, duration_ms: config.interval_ms() };
+    let reason = |kind: FaultKind| match kind.generate(&mut seed.rng(), window).is_empty() {
+        true => NoFaults::ClusterTooSmall,
+        false => NoFaults::RunTooShort,
     };
     let asked_for = config.kinds.iter().copied().filter(|kind| kind.name() != "none");
     asked_for.filter(has_none).map(|kind| (kind, reason(kind))).collect()
@@ -160,24 +163,47 @@ fn plan_kind(kind: FaultKind, rng: &mut Rng, config: &PlanConfig) -> Vec<Schedul
             free_from_ms = storm_until_ms.max(at_ms).saturating_add(1);
             continue;
         }
-        let Some(fault) = kind.generate(rng, config.node_count) else { break };
-        faults.push(Scheduled { id: 0, at_ms, duration_ms, fault });
+        let work = in_window(kind, rng, config, at_ms, duration_ms);
+        if work.is_empty() {
+            break;
+        }
+        faults.extend(work);
         free_from_ms = at_ms.saturating_add(duration_ms).saturating_add(around(interval_ms, rng));
     }
     if faults.is_empty() {
-        faults.extend(only_fault(kind, rng, config));
+        faults.extend(only_window(kind, rng, config).unwrap_or_default());
     }
     faults
 }
 
-/// A fault for a run in which the dice left no room for one: somewhere in the first storm, which is the longest.
-fn only_fault(kind: FaultKind, rng: &mut Rng, config: &PlanConfig) -> Option<Scheduled> {
+/// A window for a run in which the dice left no room for one: somewhere in the first storm, which is the longest.
+fn only_window(kind: FaultKind, rng: &mut Rng, config: &PlanConfig) -> Option<Vec<Scheduled>> {
     let (from_ms, until_ms) = config.storm_at(0)?;
     let room_ms = (until_ms - from_ms).checked_sub(MINIMUM_INTERVAL_MS)?;
-    let fault = kind.generate(rng, config.node_count)?;
+    // What it does is drawn before its times, as it always was, or seeds would have other faults; but a sequence has to know them.
+    let mut before = rng.clone();
+    let _ = kind.generate(rng, Window { node_count: config.node_count, duration_ms: room_ms.max(1) });
     let at_ms = from_ms + rng.random_range(0..=room_ms / 2);
     let duration_ms = around(config.interval_ms(), rng).min(until_ms - at_ms);
-    Some(Scheduled { id: 0, at_ms, duration_ms, fault })
+    Some(in_window(kind, &mut before, config, at_ms, duration_ms))
+}
+
+/// What a kind does in a window, at its times in the run; not yet numbered.
+fn in_window(
+    kind: FaultKind,
+    rng: &mut Rng,
+    config: &PlanConfig,
+    at_ms: u64,
+    duration_ms: u64,
+) -> Vec<Scheduled> {
+    let parts = kind.generate(rng, Window { node_count: config.node_count, duration_ms });
+    let scheduled = parts.into_iter().map(|Part { offset_ms, duration_ms, fault }| Scheduled {
+        id: 0,
+        at_ms: at_ms.saturating_add(offset_ms),
+        duration_ms,
+        fault,
+    });
+    scheduled.collect()
 }
 
 /// Uniformly from half of `interval_ms` to one and a half.
@@ -224,6 +250,23 @@ mod tests {
         "2 12257+3743 Kill { target: Minority }",
         "3 12866+3134 Partition { shape: OneWay }",
     ];
+
+    #[test]
+    fn a_sequence_comes_again_and_again_and_each_time_as_a_whole() {
+        let config = config("partition-swizzle", 4_000, 60_000);
+        let faults = plan(Seed(3), &config).faults;
+        // All nodes of a swizzle are cut off in its middle; between two of them nobody is.
+        let is_alone = |at_ms: u64| {
+            faults
+                .iter()
+                .filter(|fault| (fault.at_ms..fault.at_ms + fault.duration_ms).contains(&at_ms))
+                .count()
+        };
+        let counts: Vec<usize> = (0..60_000).step_by(10).map(is_alone).collect();
+        let swizzles = counts.windows(2).filter(|pair| pair[0] == 0 && pair[1] > 0).count();
+        assert!(swizzles >= 4, "{swizzles}: {faults:?}");
+        assert!(counts.iter().max() >= Some(&2), "{faults:?}");
+    }
 
     #[test]
     fn without_kinds_nodes_or_time_the_plan_is_empty() {
@@ -332,8 +375,12 @@ mod tests {
                 let alone = plan(Seed(seed), &PlanConfig { kinds: vec![*kind], ..config.clone() });
                 let is_named = missing.iter().any(|(named, _)| named == kind);
                 prop_assert_eq!(alone.faults.is_empty(), is_named || kind.name() == "none");
-                for pair in alone.faults.windows(2) {
-                    prop_assert!(pair[0].at_ms + pair[0].duration_ms < pair[1].at_ms);
+                // A kind of one fault at a time, not a sequence.
+                let window = Window { node_count: 5, duration_ms: 1_000 };
+                if kind.generate(&mut Seed(seed).rng(), window).len() == 1 {
+                    for pair in alone.faults.windows(2) {
+                        prop_assert!(pair[0].at_ms + pair[0].duration_ms < pair[1].at_ms);
+                    }
                 }
             }
         }

@@ -114,18 +114,9 @@ impl FaultList {
     /// The nodes that are named, in order; symbolic targets (`leader`) name nobody.
     #[must_use]
     pub fn named_nodes(&self) -> BTreeSet<&str> {
-        let target_of = |fault| match fault {
-            &Fault::Partition { .. } => None,
-            Fault::Pause { target }
-            | Fault::Kill { target }
-            | Fault::PowerCut { target }
-            | Fault::Network { target, .. }
-            | Fault::Clock { target, .. }
-            | Fault::Disk { target, .. } => Some(target),
-        };
         let mut nodes = BTreeSet::new();
         for timed in &self.0 {
-            match (&timed.fault, target_of(&timed.fault)) {
+            match (&timed.fault, timed.fault.target()) {
                 (_, Some(Target::Named(names))) => nodes.extend(names.iter().map(String::as_str)),
                 (Fault::Partition { shape: PartitionShape::Links(links) }, _) => {
                     nodes.extend(links.iter().flat_map(|link| [link.from.as_str(), link.to.as_str()]));

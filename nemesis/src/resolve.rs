@@ -28,7 +28,8 @@ pub struct View {
 ///   "minority" is one node, also where that is half of the cluster or all of it.
 /// - [`Target::Leader`] is one of the known leaders, by chance if several believe to lead; if none does, any node.
 /// - [`Target::Followers`] is everybody but the known leaders; if there are none, everybody but one random node.
-/// - [`Target::Named`] keeps the names that are nodes.
+/// - [`Target::Named`] keeps the names that are nodes, [`Target::Numbers`] the numbers that nodes have.
+/// - Nobody apart from everybody, or everybody from nobody, cuts nothing.
 /// - A bridge and a ring of majorities cut nothing below three nodes: halves take their place.
 /// - A ring of three nodes is a bridge: each node sees a majority and no two the same one. From four nodes on each node
 ///   talks, in both directions, to as few of its neighbours on a random ring as make a majority; where parity forbids
@@ -149,11 +150,8 @@ fn cut(shape: &PartitionShape, view: &View, rng: &mut Rng) -> Cut {
             let largest = largest_minority(count);
             split(&order, rng.random_range(largest.min(2)..=largest))
         }
-        PartitionShape::Leader => {
-            let leader = targets(&Target::Leader, view, rng);
-            let rest = (0..count).filter(|position| !leader.contains(position)).collect();
-            Cut::Sides(leader, rest)
-        }
+        PartitionShape::Leader => apart(&Target::Leader, view, rng),
+        PartitionShape::Apart(target) => apart(target, view, rng),
         PartitionShape::Bridge | PartitionShape::MajoritiesRing if count == 2 => split(&order, 1),
         PartitionShape::Bridge => bridge(&order),
         PartitionShape::MajoritiesRing if count == 3 => bridge(&order),
@@ -164,6 +162,13 @@ fn cut(shape: &PartitionShape, view: &View, rng: &mut Rng) -> Cut {
         },
         PartitionShape::Links(_) => Cut::Nothing, // Needs no view.
     }
+}
+
+/// Those that are aimed at on one side, the others on the other.
+fn apart(target: &Target, view: &View, rng: &mut Rng) -> Cut {
+    let apart = targets(target, view, rng);
+    let rest: Positions = (0..view.nodes.len()).filter(|position| !apart.contains(position)).collect();
+    if apart.is_empty() || rest.is_empty() { Cut::Nothing } else { Cut::Sides(apart, rest) }
 }
 
 /// The first `at` of the order on one side, the others on the other.
@@ -219,6 +224,7 @@ fn targets(target: &Target, view: &View, rng: &mut Rng) -> Positions {
         Target::Named(named) => {
             (0..count).filter(|position| named.contains(&view.nodes[*position])).collect()
         }
+        Target::Numbers(numbers) => (0..count).filter(|position| numbers.contains(&(position + 1))).collect(),
     }
 }
 

@@ -69,6 +69,25 @@ fn a_correct_store_is_never_accused_whatever_befalls_it_and_every_kind_of_fault_
     assert!(snapshots > 0, "no snapshot was ever installed");
 }
 
+#[test]
+fn a_correct_store_bears_every_sequence_and_several_faults_of_each_bite() {
+    for kind in ["partition-swizzle", "partition-flapping", "clock-strobe"] {
+        let mut bites = 0;
+        for seed in 0..6 {
+            let simulated = simulate(&format!("nemesis = [\"{kind}\"]"), seed);
+            let complaints: Vec<&str> =
+                simulated.verdict.checks.iter().map(|check| check.reason.as_str()).collect();
+            assert_eq!(
+                (simulated.verdict.validity, &simulated.ended),
+                (Validity::Valid, &Ended::Whole),
+                "{kind}, seed {seed}: {complaints:#?}"
+            );
+            bites += simulated.schedule.iter().filter(|fault| fault.bit).count();
+        }
+        assert!(bites >= 6 * 3, "{kind}: {bites}");
+    }
+}
+
 /// The first seed of fifty on which an oracle sees `property` violated.
 fn first_seen(property: Property, toml: &str) -> Option<u64> {
     (0..50).find(|seed| {
