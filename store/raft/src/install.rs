@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::defects::Defect;
 use crate::node::{Halted, Node, RoleState};
+use crate::snapshot_transfer::Transfer;
 use crate::types::{Effect, LogIndex, MessageBody, NodeId, Snapshot, Term, Wanted};
 
 /// A snapshot that this node is being sent.
@@ -158,6 +159,13 @@ impl Node {
             let snapshot = transfer.snapshot.clone();
             self.send(to, MessageBody::InstallSnapshot { snapshot, offset, data, round });
         }
+    }
+
+    /// A snapshot of this node's own cannot be read.
+    pub(crate) fn on_snapshot_unreadable(&mut self, index: LogIndex) {
+        let RoleState::Leader(leadership) = &mut self.role_state else { return };
+        let transfers = leadership.transfers_mut();
+        transfers.filter(|transfer| transfer.snapshot.index() == index).for_each(Transfer::give_up);
     }
 
     /// A follower says what it needs next of a snapshot.

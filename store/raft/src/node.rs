@@ -233,6 +233,7 @@ impl Node {
             Input::Applied { index } => return self.on_applied(index),
             Input::SnapshotStored { snapshot } => return self.on_snapshot_stored(snapshot),
             Input::SnapshotDamaged { index } => self.on_snapshot_damaged(index),
+            Input::SnapshotUnreadable { index } => self.on_snapshot_unreadable(index),
             Input::SnapshotChunkRead { to, index, offset, data } => {
                 self.on_snapshot_chunk_read(to, index, offset, data);
             }

@@ -125,10 +125,14 @@ impl Progress {
         }
     }
 
-    /// Begins to send `snapshot` if the log no longer has what the follower needs next.
+    /// Begins to send `snapshot` if the log no longer has what the follower needs next, also instead of one that cannot be read.
     pub(crate) fn needs(&mut self, snapshot: &Snapshot, log: &Log) {
         let is_missing = log.term_at(LogIndex(self.next.0 - 1)).is_none();
-        if is_missing && !matches!(self.state, State::Installing(_)) {
+        let is_free = match &self.state {
+            State::Installing(transfer) => transfer.is_replaced_by(snapshot),
+            State::Probing { .. } | State::Streaming { .. } => true,
+        };
+        if is_missing && is_free {
             self.state = State::Installing(Transfer::new(snapshot.clone()));
         }
     }
@@ -302,6 +306,13 @@ mod tests {
         progress.needs(&snapshot(5), &log);
         assert_eq!(progress.transfer_index(), Some(LogIndex(5)));
         let gone_on = Log::recovered(Some(&snapshot(9)), Vec::new());
+        progress.needs(&snapshot(9), &gone_on);
+        assert_eq!(progress.transfer_index(), Some(LogIndex(5)), "the one that is on its way will do");
+        let mut other = Progress::probing(LogIndex(1), 0);
+        other.needs(&snapshot(5), &log);
+        other.transfer_mut().unwrap().give_up();
+        other.needs(&snapshot(9), &gone_on);
+        assert_eq!(other.transfer_index(), Some(LogIndex(9)), "one that cannot be read will not");
         assert!(progress.accepted(LogIndex(5), in_round(1, 1), &gone_on));
         progress.needs(&snapshot(9), &gone_on);
         assert_eq!(progress.transfer_index(), Some(LogIndex(9)));

@@ -12,6 +12,7 @@ use crate::fingerprint::Clock;
 use crate::lease::Lease;
 use crate::node::{Halted, Node, PendingProposal, RoleState};
 use crate::progress::{Progress, Rounds};
+use crate::snapshot_transfer::Transfer;
 use crate::types::{
     AppendRejection, Effect, LogIndex, MessageBody, NodeId, Payload, RefusalReason, Term, Token,
 };
@@ -127,6 +128,11 @@ impl Leadership {
     /// From where on followers need the log that are sent a snapshot and have not caught up.
     pub(crate) fn held_from(&self) -> Option<LogIndex> {
         self.followers.iter().filter_map(|(_, progress)| progress.held_from()).min()
+    }
+
+    /// The snapshots that are on their way to followers.
+    pub(crate) fn transfers_mut(&mut self) -> impl Iterator<Item = &mut Transfer> {
+        self.followers.iter_mut().filter_map(|(_, progress)| progress.transfer_mut())
     }
 
     /// The lowest index of a snapshot that is on its way to a follower.

@@ -31,6 +31,8 @@ enum Phase {
     Reading,
     /// It was sent in this round, up to this byte.
     Sent { end: u64, round: u64 },
+    /// It cannot be read: nothing of it is sent any more.
+    GivenUp,
 }
 
 impl Transfer {
@@ -72,6 +74,16 @@ impl Transfer {
         true
     }
 
+    /// It cannot be read.
+    pub(crate) fn give_up(&mut self) {
+        self.phase = Phase::GivenUp;
+    }
+
+    /// Whether `newer` is to be sent instead.
+    pub(crate) fn is_replaced_by(&self, newer: &Snapshot) -> bool {
+        self.phase == Phase::GivenUp && newer.index() > self.snapshot.index()
+    }
+
     /// The follower answered a question or a chunk of `round`.
     pub(crate) fn answered(&mut self, wanted: Wanted, round: u64) {
         let Wanted::From(offset) = wanted else { return };
@@ -80,7 +92,7 @@ impl Transfer {
         }
         let is_news = match self.phase {
             Phase::Asking { .. } => true,
-            Phase::Ready | Phase::Reading => false,
+            Phase::Ready | Phase::Reading | Phase::GivenUp => false,
             Phase::Sent { end, round: sent } => offset >= end || round > sent,
         };
         if is_news {
@@ -112,6 +124,23 @@ mod tests {
         assert!(!transfer.has_read(60, 20, 1), "nobody asked for that");
         assert!(!transfer.has_read(80, 21, 1), "it does not have that many");
         assert!(transfer.has_read(80, 20, 1));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_waits_for_a_newer_one() {
+        let mut transfer = of_100_bytes();
+        let newer = |index| {
+            let mut snapshot = of_100_bytes().snapshot;
+            snapshot.point.index = LogIndex(index);
+            snapshot
+        };
+        transfer.answered(Wanted::From(0), 1);
+        assert_eq!(transfer.take_read(40), Some(40));
+        assert!(!transfer.is_replaced_by(&newer(9)), "it may still be read");
+        transfer.give_up();
+        transfer.answered(Wanted::From(0), 5);
+        assert_eq!(transfer.take_read(40), None);
+        assert!(transfer.is_replaced_by(&newer(8)) && !transfer.is_replaced_by(&newer(7)));
     }
 
     #[test]

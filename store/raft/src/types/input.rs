@@ -82,6 +82,11 @@ pub enum Input {
         /// As many as were asked for.
         data: Bytes,
     },
+    /// A snapshot of this node's own cannot be read back as it was written: whoever is being sent it gets the next one that is stored.
+    SnapshotUnreadable {
+        /// Its index.
+        index: LogIndex,
+    },
     /// The bytes of [`crate::Effect::WriteSnapshotChunk`] are written. They need not be durable.
     SnapshotChunkWritten {
         /// Of which snapshot.

@@ -424,6 +424,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => number().prop_map(|index| Input::Applied { index: LogIndex(index) }),
         1 => any_snapshot().prop_map(|snapshot| Input::SnapshotStored { snapshot }),
         1 => number().prop_map(|index| Input::SnapshotDamaged { index: LogIndex(index) }),
+        1 => number().prop_map(|index| Input::SnapshotUnreadable { index: LogIndex(index) }),
         1 => (number(), number())
             .prop_map(|(index, end)| Input::SnapshotChunkWritten { index: LogIndex(index), end }),
         1 => (1..4_u64, 0..4_u64, 1..4_u64).prop_map(|(index, offset, round)| {

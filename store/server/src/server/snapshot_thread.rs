@@ -83,10 +83,10 @@ impl SnapshotThread<'_> {
                         node = id.0,
                         follower = to.0,
                         index = index.0,
-                        "a follower needs a snapshot that cannot be sent: {error}. Another one is taken; it is sent when the leadership \
-                             changes (`labrys-store ctl transfer-leader`). The disk of this node is not to be trusted"
+                        "a follower needs a snapshot that cannot be sent: {error}. Another one is taken and sent as soon as there is a newer \
+                             state. The disk of this node is not to be trusted"
                     );
-                    Ok(Some(SnapshotEvent::OwnDamaged))
+                    Ok(Some(SnapshotEvent::OwnDamaged { index }))
                 }
                 Err(error) => Err(error),
             },

@@ -220,5 +220,5 @@ fn a_snapshot_that_was_damaged_since_it_was_written_is_not_sent() {
     assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
     let job = SnapshotJob::Read { to: NodeId(2), index: LogIndex(9), offset: 0, length };
     let event = SnapshotThread::work(&mut store, NodeId(1), job, &|| true).unwrap();
-    assert!(matches!(event, Some(SnapshotEvent::OwnDamaged)), "{event:?}");
+    assert!(matches!(event, Some(SnapshotEvent::OwnDamaged { .. })), "{event:?}");
 }

@@ -70,7 +70,10 @@ pub enum SnapshotEvent {
     /// One received is durable: its state machine.
     Received(Snapshot, Box<Machine>),
     /// One of this node's own cannot be read back as it was written: it is to be replaced by one of the present state.
-    OwnDamaged,
+    OwnDamaged {
+        /// Its index.
+        index: LogIndex,
+    },
     /// See [`Input::SnapshotDamaged`].
     Damaged {
         /// Its index.
@@ -144,9 +147,9 @@ impl Replica {
                 }
                 Input::SnapshotStored { snapshot }
             }
-            SnapshotEvent::OwnDamaged => {
+            SnapshotEvent::OwnDamaged { index } => {
                 self.snapshots.is_asked = true;
-                return;
+                Input::SnapshotUnreadable { index }
             }
             SnapshotEvent::Damaged { index } => Input::SnapshotDamaged { index },
             SnapshotEvent::Written { index, end } => Input::SnapshotChunkWritten { index, end },

@@ -322,6 +322,7 @@ fn a_snapshot_of_ones_own_that_is_damaged_is_replaced_as_soon_as_there_is_a_newe
     let mut outputs = Vec::new();
     cluster.replicas[leader].handle([ReplicaInput::Tick { now_ms: cluster.now_ms }], &mut outputs);
     assert!(!taken(&outputs), "none is due");
-    cluster.replicas[leader].handle([ReplicaInput::Snapshot(SnapshotEvent::OwnDamaged)], &mut outputs);
+    cluster.replicas[leader]
+        .handle([ReplicaInput::Snapshot(SnapshotEvent::OwnDamaged { index: LogIndex(1) })], &mut outputs);
     assert!(taken(&outputs), "{outputs:?}");
 }
