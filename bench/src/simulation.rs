@@ -43,10 +43,10 @@ pub struct SimulationOptions {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
     /// How long clients are at work in each of them, in simulated time
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = crate::store::parse_positive)]
     pub length: Duration,
     /// How long they are in the run whose memory is measured
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = crate::store::parse_positive)]
     pub memory_length: Duration,
     /// Print the results as JSON on standard output, and the table on standard error
     #[arg(long)]

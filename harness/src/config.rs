@@ -151,6 +151,14 @@ macro_rules! options {
                 TestOptions { $($field: self.$field.or(other.$field),)+ }
             }
 
+            /// The names of the options that are given, as flags are called, in the order of the help.
+            #[must_use]
+            pub fn given(&self) -> Vec<String> {
+                let all = [$((stringify!($field), self.$field.is_some()),)+];
+                let given = all.into_iter().filter(|(_, is_given)| *is_given);
+                given.map(|(name, _)| name.replace('_', "-")).collect()
+            }
+
             /// The complete configuration, checked. `fresh_seed` is used if none was given.
             pub fn resolve(self, fresh_seed: Seed) -> Result<TestConfig, ConfigError> {
                 let key_count_was_given = self.key_count.is_some();

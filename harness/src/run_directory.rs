@@ -121,6 +121,12 @@ impl RunDirectory {
         self.path.join("schedule.jsonl")
     }
 
+    /// `schedule.toml`: the file that was replayed, if the run is one of `labrys sim --schedule`, which `test.toml` tells only a part of.
+    #[must_use]
+    pub fn replayed(&self) -> PathBuf {
+        self.path.join("schedule.toml")
+    }
+
     /// `messages.svg`: of a simulated run that failed, what passed before the violation.
     #[must_use]
     pub fn messages(&self) -> PathBuf {

@@ -286,6 +286,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "an instant to count from; nothing waits")]
     fn a_narrow_line_lets_packets_pass_one_after_another_and_loses_what_would_wait_for_too_long() {
         let begin = Instant::now();
         let mut line = Line { bandwidth_kbit: 80, free_at: begin };

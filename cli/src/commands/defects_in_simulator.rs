@@ -191,10 +191,14 @@ fn tasks(rows: &[&'static Row], arguments: &Arguments) -> Vec<Task> {
     tasks
 }
 
+/// At the same time, at most.
+const MOST_JOBS: u64 = 1024;
+
 /// Does everything, several things at a time; what comes of it is in the order of `tasks`.
 fn all(tasks: &[Task], arguments: &Arguments) -> Result<Vec<Done>, SimulationError> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    let jobs = arguments.jobs.unwrap_or(cores);
+    // More threads than things to do, or than any machine has cores, only cost memory.
+    let jobs = arguments.jobs.unwrap_or(cores).min(tasks.len() as u64).min(MOST_JOBS);
     let next = AtomicUsize::new(0);
     let mut done: Vec<(usize, Result<Done, SimulationError>)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs)

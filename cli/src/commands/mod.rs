@@ -35,12 +35,16 @@ pub fn describe_run(config: &TestConfig, directory: &RunDirectory) -> RunDescrip
     let plain = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let messages = directory.messages().exists();
     let link = ("Messages before the violation".to_owned(), "../messages.svg".to_owned());
+    let command = match directory.replayed() {
+        replayed if replayed.exists() => format!("labrys sim --schedule {}", replayed.display()),
+        _ => format!("labrys test {}", directory.config().display()),
+    };
     RunDescription {
         files: messages.then_some(link).into_iter().collect(),
         name: config.name.clone(),
         started: directory.started(),
         seed: Some(config.seed.0),
-        command: format!("labrys test {}", directory.config().display()),
+        command,
         concurrency: Some(config.threads() as u64),
         configuration: table.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
         versions: vec![

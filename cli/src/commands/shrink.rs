@@ -160,6 +160,12 @@ fn given(arguments: &Arguments) -> Result<Given, Failure> {
         |table: toml::Table| ["violates", "core", "test"].iter().any(|name| table.contains_key(*name));
     let is_schedule = text.parse::<toml::Table>().is_ok_and(of_schedule);
     if is_schedule {
+        if let Some(option) = arguments.options.given().first() {
+            return Err(Failure::usage(anyhow!(
+                "--{option}: a schedule file says everything about its run; edit a copy of {} instead ([test] {option} = …)",
+                from.display()
+            )));
+        }
         let file = ScheduleFile::parse(&text, from).map_err(Failure::usage)?;
         return Ok(Given { config: file.config, violates: file.violates, was_real: false });
     }

@@ -117,27 +117,41 @@ fn simulate_within(config: &SimulationConfig, memory_bytes: usize) -> Result<Sim
     simulate(config, budget)
 }
 
-/// The run of a schedule file; of the other options only those count that say where it is written.
+/// The run of a schedule file; of the other options only those may be given that say where it is written.
 fn run_schedule(file: &Path, arguments: &Arguments) -> Outcome {
+    let others = arguments.options.given();
+    if let Some(other) = others.iter().find(|name| !["out", "name"].contains(&name.as_str())) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "--{other}: a schedule file says everything about its run; edit a copy of {} instead ([test] {other} = …)",
+            file.display()
+        )));
+    }
     let text =
         std::fs::read_to_string(file).with_context(|| file.display().to_string()).map_err(Failure::usage)?;
     let mut simulation = ScheduleFile::parse(&text, file).map_err(Failure::usage)?.config;
     simulation.test.out = arguments.options.out.clone().unwrap_or(simulation.test.out);
     simulation.test.name = arguments.options.name.clone().unwrap_or(simulation.test.name);
-    run_whole(&simulation, arguments.json)
+    run_whole(&simulation, Some(&text), arguments.json)
 }
 
 /// One run, with everything that a real one writes.
 pub fn run_one(config: &TestConfig, json: bool) -> Outcome {
-    run_whole(&SimulationConfig::new(config.clone()), json)
+    run_whole(&SimulationConfig::new(config.clone()), None, json)
 }
 
-fn run_whole(simulation: &SimulationConfig, json: bool) -> Outcome {
+/// `replayed`: the text of the schedule file, if it is the run of one.
+fn run_whole(simulation: &SimulationConfig, replayed: Option<&str>, json: bool) -> Outcome {
     quieten_the_store();
     let config = &simulation.test;
     let directory = RunDirectory::create(&config.out, &config.name, SystemTime::now(), config.seed)
         .and_then(|directory| directory.write_config(config).map(|()| directory))
         .map_err(Failure::environment)?;
+    if let Some(text) = replayed {
+        let path = directory.replayed();
+        std::fs::write(&path, text)
+            .with_context(|| path.display().to_string())
+            .map_err(Failure::environment)?;
+    }
     eprintln!("seed {}  {}", config.seed, directory.path().display());
     if !config.defect.is_empty() {
         eprintln!("DEFECTS SWITCHED ON: {}", config.defect.join(", "));
@@ -285,11 +299,14 @@ fn again(config: &TestConfig) -> Result<RunDirectory, Failure> {
     Ok(directory)
 }
 
+/// At the same time, at most.
+const MOST_JOBS: u64 = 1024;
+
 /// Simulates the seeds, several at a time, in the order of the seeds; ends with the first that fails, unless it is to go on. What is
 /// returned does not depend on how many there are at a time.
 fn all_seeds(config: &TestConfig, count: u64, arguments: &Arguments) -> Result<Vec<Brief>, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    let jobs = arguments.jobs.unwrap_or(cores).min(count);
+    let jobs = arguments.jobs.unwrap_or(cores).min(count).min(MOST_JOBS);
     let memory_bytes = half_of_the_memory_bytes() / usize::try_from(jobs).unwrap_or(1).max(1);
     let (next, stop_at) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let (sender, receiver) = mpsc::channel();
