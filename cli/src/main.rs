@@ -68,6 +68,9 @@ enum Command {
     /// One measurement in a process of its own; started by `labrys bench`
     #[command(name = labrys_bench::ROW_COMMAND, hide = true)]
     BenchRow,
+    /// What acts on a machine that is reached by ssh; started by `labrys test --testbed ssh`
+    #[command(name = commands::agent::NAME, hide = true)]
+    Agent(commands::agent::Arguments),
     /// The process that applies and undoes faults; started by `labrys test`
     #[command(name = "nemesis-process", hide = true)]
     NemesisProcess(commands::nemesis_process::Arguments),
@@ -134,6 +137,7 @@ fn run(command: Command) -> Outcome {
         Command::Defects(arguments) => commands::defects::run(&arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::BenchRow => commands::bench::run_row(),
+        Command::Agent(arguments) => commands::agent::run(&arguments),
         Command::NemesisProcess(arguments) => commands::nemesis_process::run(&arguments),
         Command::PacketProcess(arguments) => commands::packet_process::run(&arguments),
     }

@@ -2,7 +2,7 @@
 //! and the run directory that keeps what was seen.
 //!
 //! - [`isolation`]: the process re-executes itself in namespaces of its own, so that the kernel cleans up after it.
-//! - [`testbed`]: the nodes as machines, with a [`labrys_nemesis::Host`] for each.
+//! - [`testbed`]: the nodes as machines, with a [`labrys_nemesis::Host`] for each; [`agent`]: what acts for us on other machines.
 //! - [`db`]: systems under test: how they are set up, started, observed and torn down.
 //! - [`interpreter`]: carries out what generators propose, and records it.
 //! - [`config`], [`campaigns`]: what a test is, and the tests that the harness is itself tested with.
@@ -17,6 +17,7 @@
 
 #![warn(missing_docs)]
 
+pub mod agent;
 pub mod campaigns;
 pub mod config;
 pub mod db;

@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use labrys_nemesis::ProcessIdentity;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 
 /// When a process started, in clock ticks since boot: with the number, its identity. `None` if there is no such process.
@@ -25,6 +27,17 @@ pub(crate) fn has_other_threads(pid: i32) -> bool {
     let first = pid.to_string();
     let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
     threads.is_ok_and(|threads| threads.flatten().any(|thread| thread.file_name().to_str() != Some(&first)))
+}
+
+/// Kills a process, and never another one that has its number. Whether it goes is for the caller to see.
+pub(crate) fn kill(process: ProcessIdentity) {
+    let handle = Pid::from_raw(process.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    if let Some(handle) = handle
+        && start_ticks(process.pid) == Some(process.start_ticks)
+    {
+        // Gone meanwhile is as good.
+        let _ = pidfd_send_signal(&handle, Signal::KILL);
+    }
 }
 
 /// Numbers of fields as in proc(5), from 1.

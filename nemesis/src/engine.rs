@@ -15,16 +15,18 @@ use crate::fault::Resolved;
 use crate::host::{DaemonSpec, Host};
 use crate::injectors::{Scope, StepReport, injector_of};
 use crate::journal::{Entry, Journal, JournalError, JournalState, RunTag};
+use crate::kinds::Family;
 use crate::poll::Patience;
-use crate::protocol::{ActiveFault, Failure, FaultReport, Status};
+use crate::protocol::{ActiveFault, Failure, FaultReport, Reply, RequestBody, Status};
 
-/// What owns the faults of a run.
-pub(crate) struct Engine {
+/// What owns the faults of a run: of all its nodes, or of the one that an agent is on.
+pub struct Engine {
     run_tag: RunTag,
     hosts: BTreeMap<String, Arc<dyn Host>>,
     daemons: BTreeMap<String, DaemonSpec>,
     patience: Patience,
     packet_program: Vec<String>,
+    only: Option<String>,
     journal: Journal,
     active: BTreeMap<u64, ActiveFault>,
     undone: BTreeSet<u64>,
@@ -32,6 +34,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// An engine that owns whatever the journal has outstanding.
+    #[must_use]
     pub fn new(
         run_tag: RunTag,
         hosts: Vec<Arc<dyn Host>>,
@@ -52,6 +55,7 @@ impl Engine {
             daemons: state.daemons,
             patience,
             packet_program: Vec::new(),
+            only: None,
             journal,
             active: active.collect(),
             undone: state.undone.into_iter().collect(),
@@ -59,16 +63,42 @@ impl Engine {
     }
 
     /// The same, knowing how to start the process that holds packets. Undoing does not need it.
+    #[must_use]
     pub fn with_packet_program(self, packet_program: Vec<String>) -> Engine {
         Engine { packet_program, ..self }
     }
 
+    /// The same, acting on this node alone, whatever nodes a fault names: engines on the others' machines act on them. Of the
+    /// other hosts only names and addresses are asked.
+    #[must_use]
+    pub fn acting_only_on(self, node: String) -> Engine {
+        Engine { only: Some(node), ..self }
+    }
+
     /// What is applied.
+    #[must_use]
     pub fn status(&self) -> Status {
         Status { run_tag: self.run_tag.to_string(), active: self.active.values().cloned().collect() }
     }
 
+    /// Carries out a request.
+    ///
+    /// # Errors
+    /// As what it asks for.
+    pub fn answer(&mut self, request: RequestBody) -> Result<Reply, Failure> {
+        match request {
+            RequestBody::Apply { fault_id, resolved } => self.apply(fault_id, resolved).map(Reply::Applied),
+            RequestBody::Undo { fault_id } => self.undo(fault_id).map(Reply::Undone),
+            RequestBody::UndoAll => self.undo_all().map(Reply::UndoneAll),
+            RequestBody::Status => Ok(Reply::Status(self.status())),
+            RequestBody::SetDaemons { daemons } => self.set_daemons(daemons).map(|()| Reply::DaemonsSet),
+        }
+    }
+
     /// Learns how daemons are started.
+    ///
+    /// # Errors
+    /// If that cannot be journalled.
     pub fn set_daemons(&mut self, daemons: BTreeMap<String, DaemonSpec>) -> Result<(), Failure> {
         if daemons.iter().any(|(node, specification)| self.daemons.get(node) != Some(specification)) {
             self.journal.append(&Entry::Daemons { daemons: daemons.clone() }).map_err(refusal)?;
@@ -78,6 +108,9 @@ impl Engine {
     }
 
     /// Applies a fault and verifies it; if that fails, undoes it again.
+    ///
+    /// # Errors
+    /// If it could not be applied; `left_behind` says whether it may be there nevertheless.
     pub fn apply(&mut self, fault_id: u64, resolved: Resolved) -> Result<FaultReport, Failure> {
         self.refuse_what_cannot_be_undone(fault_id, &resolved)?;
         let intent = Entry::Intent { fault_id, resolved: resolved.clone() };
@@ -95,6 +128,9 @@ impl Engine {
     }
 
     /// Undoes a fault and verifies that it is gone.
+    ///
+    /// # Errors
+    /// If it may still be there, or never was.
     pub fn undo(&mut self, fault_id: u64) -> Result<FaultReport, Failure> {
         if self.undone.contains(&fault_id) {
             return Ok(FaultReport { fault_id, ..FaultReport::default() });
@@ -120,6 +156,9 @@ impl Engine {
     }
 
     /// Undoes everything, trying again and again what fails, to the end of patience.
+    ///
+    /// # Errors
+    /// If something may still be there.
     pub fn undo_all(&mut self) -> Result<Vec<FaultReport>, Failure> {
         let mut reports = BTreeMap::new();
         let deadline = self.patience.undo_deadline();
@@ -144,6 +183,22 @@ impl Engine {
             faults: reports.into_values().collect(),
             left_behind: self.active.keys().copied().collect(),
         })
+    }
+
+    /// Counts the faults of these families as undone, without a touch: of processes that have been ended for good nothing is to be
+    /// restored.
+    pub fn settle(&mut self, families: &[Family]) {
+        let is_settled = |fault: &ActiveFault| families.contains(&fault.resolved.family());
+        let ids: Vec<u64> =
+            self.active.iter().filter(|(_, fault)| is_settled(fault)).map(|(id, _)| *id).collect();
+        for fault_id in ids {
+            // As in `undo`: healing once more finds nothing.
+            if let Err(error) = self.journal.append(&Entry::Undone { fault_id }) {
+                tracing::warn!(fault_id, %error, "the journal cannot be written");
+            }
+            self.active.remove(&fault_id);
+            self.undone.insert(fault_id);
+        }
     }
 
     fn refuse_what_cannot_be_undone(&self, fault_id: u64, resolved: &Resolved) -> Result<(), Failure> {
@@ -204,6 +259,7 @@ impl Engine {
             run_tag: &self.run_tag,
             patience: self.patience,
             packet_program: &self.packet_program,
+            only: self.only.as_deref(),
             fault_id,
             resolved,
             evidence: &report.evidence,

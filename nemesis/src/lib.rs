@@ -37,6 +37,7 @@ mod resolve;
 mod sequences;
 
 pub use client::{ClientError, NemesisClient};
+pub use engine::Engine;
 pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
 pub use fault::{
     ClockChange, DiskTrouble, Fault, Link, LinkTrouble, PartitionShape, Resolved, Schedule, Scheduled, Target,

@@ -23,7 +23,7 @@ use crate::host::{DaemonSpec, Host};
 use crate::journal::{Journal, JournalError, RunTag};
 use crate::lines;
 use crate::poll::Patience;
-use crate::protocol::{Failure, Outcome, Reply, Request, RequestBody, Response};
+use crate::protocol::{Failure, Outcome, Request, RequestBody, Response};
 
 /// A longer request is malformed: 16 MiB, a thousand times what the largest partition of a hundred nodes needs.
 const MAXIMUM_LINE_BYTES: u64 = 16 * 1024 * 1024;
@@ -151,14 +151,7 @@ fn answer_all(
 }
 
 fn answer(engine: &mut Engine, request: RequestBody) -> Outcome {
-    let result = match request {
-        RequestBody::Apply { fault_id, resolved } => engine.apply(fault_id, resolved).map(Reply::Applied),
-        RequestBody::Undo { fault_id } => engine.undo(fault_id).map(Reply::Undone),
-        RequestBody::UndoAll => engine.undo_all().map(Reply::UndoneAll),
-        RequestBody::Status => Ok(Reply::Status(engine.status())),
-        RequestBody::SetDaemons { daemons } => engine.set_daemons(daemons).map(|()| Reply::DaemonsSet),
-    };
-    match result {
+    match engine.answer(request) {
         Ok(reply) => Outcome::Result(reply),
         Err(failure) => {
             tracing::warn!(%failure, "a request failed");

@@ -164,7 +164,8 @@ impl Processes {
         match (exit.expected, exit.exit_code, exit.killed_by) {
             (true, ..) => None,
             (false, Some(code), _) => (self.environments_fault)(code),
-            (false, None, signal) => signal.and_then(environments_signal),
+            (false, None, Some(signal)) => environments_signal(signal),
+            (false, None, None) => Some("nobody saw how it ended: the agent that had started it was dead"),
         }
     }
 

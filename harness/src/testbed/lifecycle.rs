@@ -100,7 +100,9 @@ fn exits_in(events: &[LifecycleEvent], orphans: &[OrphanExit]) -> Vec<DaemonExit
     let is_expected = |who: ProcessIdentity, exit_code: Option<i32>, killed_by: Option<i32>| {
         events.iter().any(|event| match event {
             LifecycleEvent::Signal { process, signal, .. } if *process == who => {
-                exit_code == Some(0) || killed_by == Some(number_of(*signal))
+                // Nobody saw how it ended if whoever had started it died before it: then it has done as it was told.
+                let unseen = exit_code.is_none() && killed_by.is_none();
+                exit_code == Some(0) || killed_by == Some(number_of(*signal)) || unseen
             }
             _ => false,
         })
@@ -190,6 +192,14 @@ mod tests {
         };
         assert!(expected(Some(0), None) && expected(None, Some(15)));
         assert!(!expected(Some(101), None) && !expected(None, Some(6)));
+    }
+
+    #[test]
+    fn an_end_that_nobody_saw_is_expected_if_the_process_was_told_to_end() {
+        let told = LifecycleEvent::Signal { process: FIRST, signal: Signal::Kill, unix_ms: 0 };
+        let exits = exits_in(&[start(FIRST), told, exit(FIRST, None, None)], &[]);
+        assert!(exits[0].expected);
+        assert!(!exits_in(&[start(FIRST), exit(FIRST, None, None)], &[])[0].expected);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! [`LocalHost`]: a node in a network namespace of this machine.
+//! [`LocalHost`]: a node in a network namespace of this machine, or, for an agent, this machine itself.
 //!
 //! Commands and daemons enter the namespace between fork and exec (`setns`), which costs one system call, where
 //! `ip netns exec` costs a second program and a mount namespace. What the host knows of its daemon is in files, because
@@ -34,13 +34,19 @@ const KILLED_WITHIN: Duration = Duration::from_secs(1);
 const LOCKED_WITHIN: Duration = Duration::from_secs(10);
 const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
-/// A node in a network namespace of this machine.
+/// Their parent, who would be told, is dead.
+const BETWEEN_LOOKS_AT_ORPHANS: Duration = Duration::from_millis(20);
+
+/// A node in a network namespace of this machine, or this machine itself.
 #[derive(Clone, Debug)]
 pub struct LocalHost {
     name: String,
     address: IpAddr,
-    namespace: Arc<File>,
+    /// `None`: the network that this process is in.
+    namespace: Option<Arc<File>>,
     directory: PathBuf,
+    /// What all that it starts gets in its environment.
+    environment: Vec<(String, String)>,
     commands_end_within: Duration,
 }
 
@@ -56,17 +62,37 @@ impl LocalHost {
         namespace: &Path,
         directory: &Path,
     ) -> Result<LocalHost, HostError> {
-        let file_error =
-            |path: &Path, source| HostError::File { host: name.to_owned(), path: path.to_owned(), source };
-        let opened = File::open(namespace).map_err(|source| file_error(namespace, source))?;
-        std::fs::create_dir_all(directory).map_err(|source| file_error(directory, source))?;
-        Ok(LocalHost {
+        let opened = File::open(namespace).map_err(|source| HostError::File {
+            host: name.to_owned(),
+            path: namespace.to_owned(),
+            source,
+        })?;
+        let host = LocalHost::of_this_machine(name, address, directory)?;
+        Ok(LocalHost { namespace: Some(Arc::new(opened)), ..host })
+    }
+
+    /// This machine as the host called `name`, which others reach at `address`, and which keeps its notes in `directory`.
+    ///
+    /// # Errors
+    /// If the directory cannot be made.
+    pub fn of_this_machine(name: &str, address: IpAddr, directory: &Path) -> Result<LocalHost, HostError> {
+        let host = LocalHost {
             name: name.to_owned(),
             address,
-            namespace: Arc::new(opened),
+            namespace: None,
             directory: directory.to_owned(),
+            environment: Vec::new(),
             commands_end_within: COMMANDS_END_WITHIN,
-        })
+        };
+        std::fs::create_dir_all(directory).map_err(|source| host.file_error(directory, source))?;
+        Ok(host)
+    }
+
+    /// The same; all that it starts has this variable, by which it can be told from what others started.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> LocalHost {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// The same; a command that takes longer than `within` is killed, and an error.
@@ -86,7 +112,7 @@ impl LocalHost {
     /// # Errors
     /// If the namespace cannot be entered, or `body` panics.
     pub fn in_network<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T, HostError> {
-        let enter = || setns(self.namespace.as_fd(), CloneFlags::CLONE_NEWNET).map(|()| body());
+        let enter = || enter_network(self.namespace.as_deref()).map(|()| body());
         let joined = std::thread::scope(|scope| scope.spawn(enter).join());
         let failed = |detail: String| HostError::Command {
             host: self.name.clone(),
@@ -102,12 +128,13 @@ impl LocalHost {
     /// Makes `command` start in the node's network, and apart from the caller's session if `detached`.
     #[allow(unsafe_code, reason = "pre_exec has no safe form")]
     fn enter_before_exec(&self, command: &mut Command, detached: bool) {
-        let namespace = Arc::clone(&self.namespace);
+        let namespace = self.namespace.clone();
+        command.envs(self.environment.iter().cloned());
         // SAFETY: the closure makes three system calls, which may be made between fork and exec, and does not allocate: an
         // errno becomes an `io::Error` without.
         unsafe {
             command.pre_exec(move || {
-                setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+                enter_network(namespace.as_deref())?;
                 if detached {
                     setsid()?;
                     SigSet::empty().thread_set_mask()?;
@@ -182,6 +209,23 @@ impl LocalHost {
         Ok(identity)
     }
 
+    /// Watches a daemon that a process which has died had started, and notes when it ends; how, nobody will know.
+    pub(crate) fn adopt(&self, process: ProcessIdentity) {
+        let host = self.clone();
+        let watcher = move || {
+            while host.process_state(process).is_ok_and(|state| state != ProcessState::Gone) {
+                std::thread::sleep(BETWEEN_LOOKS_AT_ORPHANS);
+            }
+            let exit = LifecycleEvent::Exit { process, exit_code: None, killed_by: None, unix_ms: unix_ms() };
+            if let Err(error) = host.note(&exit) {
+                tracing::warn!(%error, "the end of a daemon could not be noted");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name(format!("watch-{}", self.name)).spawn(watcher) {
+            tracing::warn!(%error, "no thread to watch a daemon");
+        }
+    }
+
     /// Waits for the daemon's end in a thread of its own and notes how it was.
     fn note_end_of(&self, mut child: Child, process: ProcessIdentity) {
         let host = self.clone();
@@ -199,6 +243,10 @@ impl LocalHost {
             tracing::warn!(%error, "no thread to wait for a daemon");
         }
     }
+}
+
+fn enter_network(namespace: Option<&File>) -> nix::Result<()> {
+    namespace.map_or(Ok(()), |namespace| setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET))
 }
 
 impl Host for LocalHost {

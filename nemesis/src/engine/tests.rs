@@ -1,5 +1,6 @@
 //! The engine over fake hosts: every fault, overlapping ones, and every way in which they can fail.
 
+mod agents;
 mod clock;
 mod network;
 mod overlaps;

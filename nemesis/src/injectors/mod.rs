@@ -45,6 +45,8 @@ pub(crate) struct Scope<'a> {
     /// How the process is started that holds packets: a program and its arguments, to which the file with its orders is added. Empty if
     /// it is not known.
     pub packet_program: &'a [String],
+    /// The one node that is acted upon, where others act upon the others: an agent's. `None`: all.
+    pub only: Option<&'a str>,
     pub fault_id: u64,
     pub resolved: &'a Resolved,
     /// What has been seen of this fault so far.
@@ -108,7 +110,7 @@ impl Scope<'_> {
         self.on_nodes(step, &self.resolved.nodes(), work)
     }
 
-    /// Does `work` for each of these nodes, in a thread of its own.
+    /// Does `work` for each of these nodes that are acted upon here, in a thread of its own.
     fn on_nodes<W>(&self, step: Step, nodes: &[&str], work: W) -> StepReport
     where
         W: Fn(&str, &dyn Host) -> Result<Vec<Effect>, InjectError> + Sync,
@@ -120,7 +122,7 @@ impl Scope<'_> {
         let panicked = || InjectError::Unexpected("the injector panicked".to_owned());
         let results: Vec<(&str, Result<Vec<Effect>, InjectError>)> = std::thread::scope(|threads| {
             let mut workers = Vec::new();
-            for node in nodes {
+            for node in nodes.iter().filter(|node| self.only.is_none_or(|only| only == **node)) {
                 workers.push((*node, threads.spawn(|| on_node(node))));
             }
             let join = |(node, worker): (_, std::thread::ScopedJoinHandle<'_, _>)| {

@@ -10,6 +10,7 @@ use crate::fake::{FakeHost, as_hosts, daemon_spec, fake_host};
 use crate::fault::{Link, Resolved};
 use crate::host::ProcessState;
 use crate::journal::read_journal;
+use crate::protocol::Reply;
 
 const IMPATIENT: Patience =
     Patience { settle_ms: 0, poll_ms: 0, undo_attempts: 2, retry_ms: 0, undo_ms: 60_000 };
