@@ -417,8 +417,15 @@ impl TestConfig {
         let unknown = self.faults.named_nodes().into_iter().find(|name| !known.contains(*name));
         check(unknown.is_none(), "--faults", || {
             let name = unknown.unwrap_or_default();
-            format!("there is no node `{name}` in a cluster of {}: n1 to n{}", self.nodes, self.nodes)
-        })
+            format!(
+                "there is no node `{name}` in a cluster of {}: n1 to n{}, or a word such as leader (docs/faults.md has them)",
+                self.nodes, self.nodes
+            )
+        })?;
+        check(self.faults.largest_number() <= self.nodes, "--faults", || {
+            format!("there is no node #{} in a cluster of {}", self.faults.largest_number(), self.nodes)
+        })?;
+        self.faults.first_out_of_range().map_or(Ok(()), |problem| Err(invalid("--faults", problem)))
     }
 }
 
@@ -562,6 +569,25 @@ mod tests {
         ] {
             let problem = problem(text);
             assert!(problem.contains(expected), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn explicit_faults_that_cannot_be_carried_out_are_refused_with_their_field() {
+        for (fault, expected) in [
+            ("kind = \"kill\", target = \"leeder\"", "--faults: there is no node `leeder`"),
+            ("kind = \"kill\", target = \"#6\"", "--faults: there is no node #6 in a cluster of 5"),
+            (
+                "kind = \"clock\", target = \"all\", change = { drift-percent = 10000 }",
+                "--faults: fault 1 (clock at 5 ms): drift-percent: 10000 is not between -100 and 9900",
+            ),
+            (
+                "kind = \"network\", target = \"all\", trouble = { }",
+                "--faults: fault 1 (network at 5 ms): trouble: there is none",
+            ),
+        ] {
+            let problem = problem(&format!("faults = [{{ at-ms = 5, lasts-ms = 10, {fault} }}]"));
+            assert!(problem.contains(expected), "{fault}: {problem}");
         }
     }
 

@@ -7,6 +7,7 @@
 //! What it is not: it prints nothing and draws nothing.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ use crate::memory::half_of_the_memory_bytes;
 use crate::observer::{Observer, ObserverError};
 use crate::progress::{Phase, Progress};
 use crate::run_directory::{RunDirectory, RunDirectoryError};
-use crate::testbed::{NetnsTestbed, TestbedError};
+use crate::testbed::{NetnsTestbed, OBSERVER_ADDRESS, TestbedError};
 
 /// Why there is no verdict.
 #[derive(Debug, Error)]
@@ -199,8 +200,8 @@ impl Rig {
             defects: config.defects()?,
             clock_faults: planned(config)?.faults.iter().any(|fault| fault.fault.family() == Family::Clock),
         };
-        let db = Arc::new(ReferenceStore::new(hosts, &options)?);
-        Ok(Rig { testbed, db })
+        let db = ReferenceStore::new(hosts, &options)?.observed_from(IpAddr::V4(OBSERVER_ADDRESS));
+        Ok(Rig { testbed, db: Arc::new(db) })
     }
 
     /// Ends the nodes; what went wrong is only told, for the kernel ends them anyway.

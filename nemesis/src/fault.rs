@@ -5,28 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::kinds::Family;
-
-/// Which nodes a process fault is aimed at; decided at the moment of the fault.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Target {
-    /// One random node.
-    One,
-    /// A random minority: at least one node, less than half.
-    Minority,
-    /// A random majority, not all.
-    Majority,
-    /// Every node.
-    All,
-    /// Whoever leads now; one random node if nobody is known to.
-    Leader,
-    /// Everybody but the leader.
-    Followers,
-    /// These.
-    Named(Vec<String>),
-    /// Those with these numbers, counted from 1, in the order in which people list them.
-    Numbers(Vec<usize>),
-}
+pub use crate::target::Target;
 
 /// How the nodes are cut off from each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,8 +25,22 @@ pub enum PartitionShape {
     MajoritiesRing,
     /// Packets from one random side to the other are lost, those in the other direction arrive.
     OneWay,
+    /// A random third at most, as a byzantine fault-tolerant system bears it: less than a third, at least one node.
+    MinorityThird,
+    /// The leader with as many random others as still make a minority; of fewer than five nodes, the leader alone.
+    LeaderMinority,
     /// Those that are aimed at are apart from the others, and hear each other.
     Apart(Target),
+    /// Those that are aimed at hear none of the others, who hear them.
+    Deaf(Target),
+    /// Those that are aimed at are heard by none of the others, whom they hear.
+    Mute(Target),
+    /// Clients' requests to those that are aimed at are lost; replies to requests of before arrive.
+    ClientRequests(Target),
+    /// Replies of those that are aimed at to clients are lost; requests arrive, and take effect.
+    ClientReplies(Target),
+    /// Clients and those that are aimed at do not hear each other.
+    ClientLinks(Target),
     /// Exactly these links.
     Links(Vec<Link>),
 }
@@ -111,7 +104,7 @@ pub enum DiskTrouble {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Fault {
-    /// Links between nodes drop packets. Client links stay.
+    /// Links drop packets: those between nodes or, where the shape says so, those between clients and nodes.
     Partition {
         /// Which links.
         shape: PartitionShape,
@@ -154,7 +147,10 @@ pub enum Fault {
     },
 }
 
-/// A directed link between two nodes, by name: what `from` sends to `to`.
+/// In links, whoever runs the clients, all together. No node is called so.
+pub const CLIENTS: &str = "clients";
+
+/// A directed link between two nodes, by name, or between a node and [`CLIENTS`]: what `from` sends to `to`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Link {
     /// Sender.
@@ -247,18 +243,47 @@ impl Fault {
         }
     }
 
-    /// Whom it is aimed at; `None` for a partition whose shape says it.
+    /// Whom it is aimed at; `None` for a partition of a shape without an aim.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
         match self {
-            Fault::Partition { shape: PartitionShape::Apart(target) } => Some(target),
-            Fault::Partition { .. } => None,
+            Fault::Partition { shape } => shape.target(),
             Fault::Pause { target }
             | Fault::Kill { target }
             | Fault::PowerCut { target }
             | Fault::Network { target, .. }
             | Fault::Clock { target, .. }
             | Fault::Disk { target, .. } => Some(target),
+        }
+    }
+}
+
+impl PartitionShape {
+    /// Whom it is aimed at, if it is.
+    #[must_use]
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            PartitionShape::Apart(target)
+            | PartitionShape::Deaf(target)
+            | PartitionShape::Mute(target)
+            | PartitionShape::ClientRequests(target)
+            | PartitionShape::ClientReplies(target)
+            | PartitionShape::ClientLinks(target) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// Whether it is about links between clients and nodes.
+    #[must_use]
+    pub fn is_of_clients(&self) -> bool {
+        match self {
+            PartitionShape::ClientRequests(_)
+            | PartitionShape::ClientReplies(_)
+            | PartitionShape::ClientLinks(_) => true,
+            PartitionShape::Links(links) => {
+                links.iter().any(|link| link.from == CLIENTS || link.to == CLIENTS)
+            }
+            _ => false,
         }
     }
 }

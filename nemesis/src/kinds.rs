@@ -113,6 +113,41 @@ const TABLE: &[Row] = &[
         generate: |_, nodes| partition(PartitionShape::OneWay, nodes),
     },
     Row {
+        name: "partition-minority-third",
+        summary: "less than a third of the nodes apart from the others",
+        generate: |_, nodes| partition(PartitionShape::MinorityThird, nodes),
+    },
+    Row {
+        name: "partition-leader-minority",
+        summary: "the leader with a minority apart from the majority",
+        generate: |_, nodes| partition(PartitionShape::LeaderMinority, nodes),
+    },
+    Row {
+        name: "partition-deaf-leader",
+        summary: "the leader is heard, but hears nobody",
+        generate: |_, nodes| partition(PartitionShape::Deaf(Target::Leader), nodes),
+    },
+    Row {
+        name: "partition-mute-leader",
+        summary: "the leader hears, but is heard by nobody",
+        generate: |_, nodes| partition(PartitionShape::Mute(Target::Leader), nodes),
+    },
+    Row {
+        name: "partition-client-requests",
+        summary: "requests of clients to some nodes are lost",
+        generate: |rng, nodes| of_clients(PartitionShape::ClientRequests, rng, nodes),
+    },
+    Row {
+        name: "partition-client-replies",
+        summary: "replies of some nodes to clients are lost: what was asked for takes effect unheard",
+        generate: |rng, nodes| of_clients(PartitionShape::ClientReplies, rng, nodes),
+    },
+    Row {
+        name: "partition-client-links",
+        summary: "clients and some nodes do not hear each other",
+        generate: |rng, nodes| of_clients(PartitionShape::ClientLinks, rng, nodes),
+    },
+    Row {
         name: "pause-one",
         summary: "pause one random node",
         generate: |_, nodes| pause(Target::One, nodes),
@@ -496,6 +531,11 @@ fn partition(shape: PartitionShape, nodes: usize) -> Option<Fault> {
     (nodes > 1).then_some(Fault::Partition { shape })
 }
 
+/// Of any nodes, as each has clients.
+fn of_clients(shape: fn(Target) -> PartitionShape, rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    targets(nodes).choose(rng).map(|target| Fault::Partition { shape: shape(target.clone()) })
+}
+
 fn pause(target: Target, nodes: usize) -> Option<Fault> {
     (nodes > 1 || target != Target::Followers).then_some(Fault::Pause { target })
 }
@@ -576,7 +616,9 @@ mod tests {
         let mut rng = Seed(3).rng();
         for kind in FaultKind::all() {
             let parts = kind.generate(&mut rng, window(1));
-            assert!(!parts.iter().any(|part| matches!(part.fault, Fault::Partition { .. })), "{kind}");
+            let cuts_nodes =
+                |part: &Part| matches!(&part.fault, Fault::Partition { shape } if !shape.is_of_clients());
+            assert!(!parts.iter().any(cuts_nodes), "{kind}");
             assert_eq!(kind.generate(&mut rng, window(0)), []);
         }
     }

@@ -31,16 +31,19 @@ mod planner;
 mod poll;
 mod process;
 mod protocol;
+mod ranges;
 mod record;
 mod replay;
 mod resolve;
 mod sequences;
+mod target;
 
 pub use client::{ClientError, NemesisClient};
 pub use engine::Engine;
 pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
 pub use fault::{
-    ClockChange, DiskTrouble, Fault, Link, LinkTrouble, PartitionShape, Resolved, Schedule, Scheduled, Target,
+    CLIENTS, ClockChange, DiskTrouble, Fault, Link, LinkTrouble, PartitionShape, Resolved, Schedule,
+    Scheduled, Target,
 };
 pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
@@ -61,3 +64,4 @@ pub use record::{InjectedFault, RecordError, ScheduleWriter, read_schedule};
 pub use replay::{FaultList, FaultListError, TimedFault};
 pub use resolve::{View, resolve};
 pub use sequences::{MOST_IN_A_WINDOW, Part, Window};
+pub use target::{NoTarget, Operator, Quantity};

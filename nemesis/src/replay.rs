@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::fault::{Fault, PartitionShape, Schedule, Scheduled, Target};
+use crate::fault::{CLIENTS, Fault, PartitionShape, Schedule, Scheduled, Target};
 use crate::kinds::Family;
 use crate::record::{InjectedFault, RecordError, read_schedule};
 
@@ -111,17 +111,28 @@ impl FaultList {
         families
     }
 
-    /// The nodes that are named, in order; symbolic targets (`leader`) name nobody.
+    /// The largest number of a node in a target; 0 if there is none.
+    #[must_use]
+    pub fn largest_number(&self) -> usize {
+        let numbers = self.0.iter().filter_map(|timed| Some(timed.fault.target()?.largest_number()));
+        numbers.max().unwrap_or(0)
+    }
+
+    /// Whether a link between clients and nodes is cut.
+    #[must_use]
+    pub fn is_about_clients(&self) -> bool {
+        self.0.iter().any(|timed| matches!(&timed.fault, Fault::Partition { shape } if shape.is_of_clients()))
+    }
+
+    /// The nodes that are named, in order; symbolic targets (`leader`) and clients name nobody.
     #[must_use]
     pub fn named_nodes(&self) -> BTreeSet<&str> {
         let mut nodes = BTreeSet::new();
         for timed in &self.0 {
-            match (&timed.fault, timed.fault.target()) {
-                (_, Some(Target::Named(names))) => nodes.extend(names.iter().map(String::as_str)),
-                (Fault::Partition { shape: PartitionShape::Links(links) }, _) => {
-                    nodes.extend(links.iter().flat_map(|link| [link.from.as_str(), link.to.as_str()]));
-                }
-                _ => {}
+            nodes.extend(timed.fault.target().map(Target::names).unwrap_or_default());
+            if let Fault::Partition { shape: PartitionShape::Links(links) } = &timed.fault {
+                let names = links.iter().flat_map(|link| [link.from.as_str(), link.to.as_str()]);
+                nodes.extend(names.filter(|name| *name != CLIENTS));
             }
         }
         nodes

@@ -11,7 +11,8 @@ use labrys_seed::Rng;
 use rand::Rng as _;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use crate::fault::{Fault, Link, PartitionShape, Resolved, Target};
+use crate::fault::{CLIENTS, Fault, Link, PartitionShape, Resolved, Target};
+use crate::target::{Operator, Quantity};
 
 /// What is known of the cluster at the moment of a fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,12 @@ pub struct View {
 ///   "minority" is one node, also where that is half of the cluster or all of it.
 /// - [`Target::Leader`] is one of the known leaders, by chance if several believe to lead; if none does, any node.
 /// - [`Target::Followers`] is everybody but the known leaders; if there are none, everybody but one random node.
+///   [`Target::NotLeader`] is everybody but the one that [`Target::Leader`] is. The two differ where several believe to lead: an
+///   old leader that has not heard of the new one is no follower, but may be not *the* leader. [`Target::Primaries`] are all
+///   known leaders; if there are none, any node.
+/// - Where `leader` and `not-leader` stand in one target, the leader is the same in both. What else is random (`one`, a
+///   minority) is drawn for each part of a target by itself: `leader + one` may be the leader alone, `leader + one of followers`
+///   is two nodes. A combination may be nobody: `leader & followers`.
 /// - [`Target::Named`] keeps the names that are nodes, [`Target::Numbers`] the numbers that nodes have.
 /// - Nobody apart from everybody, or everybody from nobody, cuts nothing.
 /// - A bridge and a ring of majorities cut nothing below three nodes: halves take their place.
@@ -39,7 +46,8 @@ pub struct View {
 pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
     match fault {
         Fault::Partition { shape: PartitionShape::Links(links) } => {
-            let known = |link: &&Link| view.nodes.contains(&link.from) && view.nodes.contains(&link.to);
+            let is_there = |name: &String| view.nodes.contains(name) || name == CLIENTS;
+            let known = |link: &&Link| is_there(&link.from) && is_there(&link.to);
             let links: Vec<Link> = links.iter().filter(known).cloned().collect();
             let words = links.iter().map(|link| format!("{} -x-> {}", link.from, link.to));
             Resolved::Partition { description: words.collect::<Vec<_>>().join(", "), links }
@@ -82,6 +90,8 @@ enum Cut {
     Ring(Vec<usize>, BTreeSet<usize>),
     /// What the first side sends to the second one is lost.
     OneWay(Positions, Positions),
+    /// What clients send to these, and what these send to clients, is lost.
+    Clients { requests: Positions, replies: Positions },
 }
 
 impl Cut {
@@ -97,6 +107,11 @@ impl Cut {
                 add(other, one);
             }),
             Cut::OneWay(left, right) => pairs(left, right, add),
+            Cut::Clients { requests, replies } => {
+                let name = |position: &usize| nodes[*position].clone();
+                links.extend(requests.iter().map(|to| Link { from: CLIENTS.to_owned(), to: name(to) }));
+                links.extend(replies.iter().map(|from| Link { from: name(from), to: CLIENTS.to_owned() }));
+            }
             Cut::Ring(ring, distances) => {
                 for (from, from_node) in ring.iter().enumerate() {
                     for (to, to_node) in ring.iter().enumerate() {
@@ -120,6 +135,12 @@ impl Cut {
                 format!("{} | {} bridged by {}", side(left), side(right), nodes[*bridge])
             }
             Cut::OneWay(left, right) => format!("{} -x-> {}", side(left), side(right)),
+            Cut::Clients { requests, replies } => match (requests.is_empty(), replies.is_empty()) {
+                (true, true) => "nothing to cut".to_owned(),
+                (false, true) => format!("{CLIENTS} -x-> {}", side(requests)),
+                (true, false) => format!("{} -x-> {CLIENTS}", side(replies)),
+                (false, false) => format!("{CLIENTS} | {}", side(requests)),
+            },
             Cut::Ring(ring, distances) => {
                 let order: Vec<&str> = ring.iter().map(|position| nodes[*position].as_str()).collect();
                 let reach: Vec<String> = distances.iter().map(ToString::to_string).collect();
@@ -139,6 +160,9 @@ fn pairs(left: &Positions, right: &Positions, mut visit: impl FnMut(usize, usize
 
 fn cut(shape: &PartitionShape, view: &View, rng: &mut Rng) -> Cut {
     let count = view.nodes.len();
+    if let Some(cut) = clients_cut(shape, view, rng) {
+        return cut;
+    }
     if count < 2 {
         return Cut::Nothing;
     }
@@ -152,16 +176,49 @@ fn cut(shape: &PartitionShape, view: &View, rng: &mut Rng) -> Cut {
         }
         PartitionShape::Leader => apart(&Target::Leader, view, rng),
         PartitionShape::Apart(target) => apart(target, view, rng),
+        PartitionShape::Deaf(target) => one_way(apart(target, view, rng), true),
+        PartitionShape::Mute(target) => one_way(apart(target, view, rng), false),
+        PartitionShape::MinorityThird => split(&order, (count.div_ceil(3) - 1).max(1)),
+        PartitionShape::LeaderMinority => leader_with_minority(order, view, rng),
         PartitionShape::Bridge | PartitionShape::MajoritiesRing if count == 2 => split(&order, 1),
         PartitionShape::Bridge => bridge(&order),
         PartitionShape::MajoritiesRing if count == 3 => bridge(&order),
         PartitionShape::MajoritiesRing => Cut::Ring(order, ring_distances(count)),
-        PartitionShape::OneWay => match split(&order, rng.random_range(1..count)) {
-            Cut::Sides(from, to) => Cut::OneWay(from, to),
-            other => other,
-        },
-        PartitionShape::Links(_) => Cut::Nothing, // Needs no view.
+        PartitionShape::OneWay => one_way(split(&order, rng.random_range(1..count)), false),
+        // Need no view, or are none between nodes.
+        PartitionShape::Links(_)
+        | PartitionShape::ClientRequests(_)
+        | PartitionShape::ClientReplies(_)
+        | PartitionShape::ClientLinks(_) => Cut::Nothing,
     }
+}
+
+fn clients_cut(shape: &PartitionShape, view: &View, rng: &mut Rng) -> Option<Cut> {
+    let (requests, replies) = match shape {
+        PartitionShape::ClientRequests(_) => (true, false),
+        PartitionShape::ClientReplies(_) => (false, true),
+        PartitionShape::ClientLinks(_) => (true, true),
+        _ => return None,
+    };
+    let hit = targets(shape.target()?, view, rng);
+    let if_so = |is_cut: bool| if is_cut { hit.clone() } else { Positions::new() };
+    Some(Cut::Clients { requests: if_so(requests), replies: if_so(replies) })
+}
+
+/// Of two sides that do not hear each other only one does not: the first one if `first_is_deaf`, else the second.
+fn one_way(cut: Cut, first_is_deaf: bool) -> Cut {
+    match cut {
+        Cut::Sides(first, second) if first_is_deaf => Cut::OneWay(second, first),
+        Cut::Sides(first, second) => Cut::OneWay(first, second),
+        other => other,
+    }
+}
+
+fn leader_with_minority(mut order: Vec<usize>, view: &View, rng: &mut Rng) -> Cut {
+    let leader = targets(&Target::Leader, view, rng);
+    order.sort_by_key(|position| !leader.contains(position));
+    let largest = largest_minority(order.len());
+    split(&order, rng.random_range(largest.min(2)..=largest))
 }
 
 /// Those that are aimed at on one side, the others on the other.
@@ -207,24 +264,94 @@ fn targets(target: &Target, view: &View, rng: &mut Rng) -> Positions {
     if count == 0 {
         return Positions::new();
     }
-    let leaders: Vec<usize> =
-        (0..count).filter(|position| view.leaders.contains(&view.nodes[*position])).collect();
-    match target {
-        Target::One => some(1, count, rng),
-        Target::Minority => some(rng.random_range(1..=largest_minority(count)), count, rng),
-        Target::Majority if count < 3 => (0..count).collect(),
-        Target::Majority => some(rng.random_range(count / 2 + 1..count), count, rng),
-        Target::All => (0..count).collect(),
-        Target::Leader => match leaders.choose(rng) {
-            Some(leader) => Positions::from([*leader]),
-            None => some(1, count, rng),
-        },
-        Target::Followers if leaders.is_empty() => some(count - 1, count, rng),
-        Target::Followers => (0..count).filter(|position| !leaders.contains(position)).collect(),
-        Target::Named(named) => {
-            (0..count).filter(|position| named.contains(&view.nodes[*position])).collect()
+    let leaders = (0..count).filter(|position| view.leaders.contains(&view.nodes[*position])).collect();
+    Choice { nodes: &view.nodes, leaders, leader: None, rng }.of(target)
+}
+
+/// The choice of the nodes of one target.
+struct Choice<'a> {
+    nodes: &'a [String],
+    /// Those that are known.
+    leaders: Vec<usize>,
+    /// The one that was chosen, for the whole target.
+    leader: Option<usize>,
+    rng: &'a mut Rng,
+}
+
+impl Choice<'_> {
+    fn of(&mut self, target: &Target) -> Positions {
+        let count = self.nodes.len();
+        match target {
+            Target::One => some(1, count, self.rng),
+            Target::Minority => {
+                let how_many = self.rng.random_range(1..=largest_minority(count));
+                some(how_many, count, self.rng)
+            }
+            Target::Majority if count < 3 => (0..count).collect(),
+            Target::Majority => {
+                let how_many = self.rng.random_range(count / 2 + 1..count);
+                some(how_many, count, self.rng)
+            }
+            Target::All => (0..count).collect(),
+            Target::Leader => Positions::from([self.leader()]),
+            Target::NotLeader => {
+                let leader = self.leader();
+                (0..count).filter(|position| *position != leader).collect()
+            }
+            Target::Primaries if self.leaders.is_empty() => some(1, count, self.rng),
+            Target::Primaries => self.leaders.iter().copied().collect(),
+            Target::Followers if self.leaders.is_empty() => some(count - 1, count, self.rng),
+            Target::Followers => (0..count).filter(|position| !self.leaders.contains(position)).collect(),
+            Target::Named(named) => {
+                (0..count).filter(|position| named.contains(&self.nodes[*position])).collect()
+            }
+            Target::Numbers(numbers) => {
+                (0..count).filter(|position| numbers.contains(&(position + 1))).collect()
+            }
+            Target::Of(quantity, of) => {
+                let of = self.of(of);
+                self.some_of(*quantity, of)
+            }
+            Target::Combined(first, operator, second) => {
+                let (first, second) = (self.of(first), self.of(second));
+                match operator {
+                    Operator::Union => &first | &second,
+                    Operator::Intersection => &first & &second,
+                    Operator::Without => &first - &second,
+                }
+            }
         }
-        Target::Numbers(numbers) => (0..count).filter(|position| numbers.contains(&(position + 1))).collect(),
+    }
+
+    /// Always the same one.
+    fn leader(&mut self) -> usize {
+        if let Some(leader) = self.leader {
+            return leader;
+        }
+        let leader = match self.leaders.choose(self.rng) {
+            Some(leader) => *leader,
+            None => some(1, self.nodes.len(), self.rng).first().copied().unwrap_or(0),
+        };
+        self.leader = Some(leader);
+        leader
+    }
+
+    fn some_of(&mut self, quantity: Quantity, of: Positions) -> Positions {
+        let count = self.nodes.len();
+        let how_many = match quantity {
+            _ if of.is_empty() => return of,
+            Quantity::One => 1,
+            Quantity::Minority => self.rng.random_range(1..=largest_minority(count).min(of.len())),
+            Quantity::Majority => {
+                let smallest = (count / 2 + 1).min(of.len());
+                // Not all of the cluster, unless it has no smaller majority.
+                self.rng.random_range(smallest..=of.len().min(count - 1).max(smallest))
+            }
+            Quantity::All => of.len(),
+        };
+        let mut order: Vec<usize> = of.into_iter().collect();
+        order.shuffle(self.rng);
+        order.into_iter().take(how_many).collect()
     }
 }
 
@@ -410,12 +537,101 @@ mod tests {
         }
 
         #[test]
+        fn a_third_is_less_than_a_third_where_there_is_one(
+            seed in any::<u64>(), count in proptest::sample::select(&SIZES[1..])
+        ) {
+            let view = view(count, &[]);
+            let sizes = group_sizes(&view, &links_of(PartitionShape::MinorityThird, &view, seed));
+            prop_assert_eq!(sizes.len(), 2);
+            prop_assert!(sizes[0] * 3 < count || (sizes[0] == 1 && count <= 3), "{:?}", sizes);
+            prop_assert!((sizes[0] + 1) * 3 >= count, "{:?}", sizes);
+        }
+
+        #[test]
+        fn the_leader_with_a_minority_is_no_majority(
+            seed in any::<u64>(), count in proptest::sample::select(&SIZES[1..])
+        ) {
+            let view = view(count, &["n2"]);
+            let cut = links_of(PartitionShape::LeaderMinority, &view, seed);
+            let side = heard_by("n2", &view, &cut);
+            prop_assert!(side.len() * 2 < count || count == 2, "{side:?}");
+            prop_assert_eq!(side.len() >= 2, count >= 5, "{:?}", side);
+            prop_assert_eq!(group_sizes(&view, &cut).iter().sum::<usize>(), count);
+        }
+
+        #[test]
+        fn who_is_aimed_at_is_apart_deaf_or_mute(seed in any::<u64>(), count in proptest::sample::select(&SIZES[2..])) {
+            let view = view(count, &["n2"]);
+            let pair = || "leader + n1".parse::<Target>().unwrap();
+            let cut = links_of(PartitionShape::Apart(pair()), &view, seed);
+            prop_assert_eq!(heard_by("n2", &view, &cut), BTreeSet::from(["n1".to_owned(), "n2".to_owned()]));
+            prop_assert!(is_symmetric(&cut));
+            let deaf = links_of(PartitionShape::Deaf(pair()), &view, seed);
+            prop_assert_eq!(heard_by("n2", &view, &deaf).len(), 2);
+            prop_assert_eq!(heard_by("n3", &view, &deaf).len(), count);
+            let mute = links_of(PartitionShape::Mute(pair()), &view, seed);
+            prop_assert_eq!(heard_by("n1", &view, &mute).len(), count);
+            prop_assert_eq!(heard_by("n3", &view, &mute).len(), count - 2);
+            prop_assert!(deaf.is_disjoint(&mute));
+            prop_assert_eq!(deaf.union(&mute).cloned().collect::<BTreeSet<_>>(), cut);
+        }
+
+        #[test]
+        fn client_links_are_cut_in_the_named_directions_of_the_nodes_aimed_at(
+            seed in any::<u64>(), count in 1..9_usize
+        ) {
+            let view = view(count, &["n1"]);
+            let link = |from: &str, to: &str| Link { from: from.to_owned(), to: to.to_owned() };
+            let requests = links_of(PartitionShape::ClientRequests(Target::Leader), &view, seed);
+            prop_assert_eq!(&requests, &BTreeSet::from([link(CLIENTS, "n1")]));
+            let replies = links_of(PartitionShape::ClientReplies(Target::Leader), &view, seed);
+            prop_assert_eq!(&replies, &BTreeSet::from([link("n1", CLIENTS)]));
+            let both = links_of(PartitionShape::ClientLinks(Target::All), &view, seed);
+            prop_assert_eq!(both.len(), 2 * count);
+            prop_assert!(both.iter().all(|link| (link.from == CLIENTS) != (link.to == CLIENTS)));
+        }
+
+        #[test]
+        fn combinations_are_those_of_sets_and_the_leader_is_the_same_throughout(
+            seed in any::<u64>(), count in 3..9_usize
+        ) {
+            let view = view(count, &["n1", "n2"]);
+            let nodes = |text: &str| nodes_of(text.parse().unwrap(), &view, seed);
+            prop_assert!(nodes("leader & not-leader").is_empty());
+            prop_assert_eq!(&nodes("leader + not-leader"), &view.nodes);
+            prop_assert_eq!(nodes("not-leader").len(), count - 1);
+            prop_assert_eq!(nodes("followers").len(), count - 2);
+            prop_assert_eq!(nodes("primaries"), vec!["n1".to_owned(), "n2".to_owned()]);
+            let two = nodes("leader + one of followers");
+            prop_assert!(two.len() == 2 && two.iter().any(|node| node != "n1" && node != "n2"), "{two:?}");
+            prop_assert!(!nodes("all without n3").contains(&"n3".to_owned()));
+            let minority = nodes("minority of not-leader");
+            prop_assert!(!minority.is_empty() && minority.len() * 2 < count, "{minority:?}");
+            let majority = nodes("majority of (all without n1)");
+            prop_assert!(majority.len() * 2 > count && majority.len() < count, "{majority:?}");
+            prop_assert_eq!(nodes("#3 + #99"), vec!["n3".to_owned()]);
+        }
+
+        #[test]
         fn without_a_known_leader_some_node_stands_for_it(seed in any::<u64>(), count in 1..8_usize) {
             let view = view(count, &["not-a-node"]);
             prop_assert_eq!(nodes_of(Target::Leader, &view, seed).len(), 1);
             prop_assert_eq!(nodes_of(Target::Followers, &view, seed).len(), count - 1);
             let cut = links_of(PartitionShape::Leader, &view, seed);
             prop_assert_eq!(cut.len(), 2 * (count - 1));
+        }
+    }
+
+    #[test]
+    fn a_ring_of_majorities_is_heard_by_so_many_for_every_usual_size() {
+        for (count, heard) in [(3, 2), (4, 3), (5, 3), (6, 4), (7, 5), (8, 5), (9, 5)] {
+            let view = view(count, &[]);
+            let cut = links_of(PartitionShape::MajoritiesRing, &view, 1);
+            let mut sizes: Vec<usize> = view.nodes.iter().map(|n| heard_by(n, &view, &cut).len()).collect();
+            sizes.sort_unstable();
+            // Of three nodes one must hear both others, as links work in both directions.
+            let expected = if count == 3 { vec![2, 2, 3] } else { vec![heard; count] };
+            assert_eq!(sizes, expected, "{count} nodes");
         }
     }
 
@@ -431,15 +647,19 @@ mod tests {
                 PartitionShape::Bridge,
                 PartitionShape::MajoritiesRing,
                 PartitionShape::OneWay,
+                PartitionShape::MinorityThird,
+                PartitionShape::LeaderMinority,
+                PartitionShape::Apart(Target::One),
+                PartitionShape::Mute(Target::All),
             ] {
                 assert!(links_of(shape, &view, 1).is_empty());
             }
         }
         let nobody = View::default();
         for target in
-            [Target::One, Target::Minority, Target::Majority, Target::All, Target::Leader, Target::Followers]
+            ["one", "minority", "majority", "all", "leader", "followers", "not-leader", "one of leader"]
         {
-            assert!(nodes_of(target, &nobody, 1).is_empty());
+            assert!(nodes_of(target.parse().unwrap(), &nobody, 1).is_empty());
         }
     }
 
@@ -468,5 +688,9 @@ mod tests {
         assert_eq!(describe(PartitionShape::Leader), "partition n2 | n1 n3");
         assert!(describe(PartitionShape::OneWay).contains(" -x-> "));
         assert!(describe(PartitionShape::Bridge).contains(" bridged by "));
+        let leader = || Target::Leader;
+        assert_eq!(describe(PartitionShape::ClientRequests(leader())), "partition clients -x-> n2");
+        assert_eq!(describe(PartitionShape::ClientReplies(leader())), "partition n2 -x-> clients");
+        assert_eq!(describe(PartitionShape::ClientLinks(leader())), "partition clients | n2");
     }
 }

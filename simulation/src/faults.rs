@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use labrys_harness::faults::{Action, describe};
 use labrys_history::{Draft, EventKind, Process as Actor, Value};
 use labrys_nemesis::{
-    ClockChange, DiskTrouble, Effect, Evidence, FaultReport, InjectedFault, Link, Observation,
+    CLIENTS, ClockChange, DiskTrouble, Effect, Evidence, FaultReport, InjectedFault, Link, Observation,
     ProcessIdentity, Resolved, Schedule, Scheduled, View, resolve,
 };
 use labrys_seed::{Rng, Seed};
@@ -168,8 +168,14 @@ impl World {
         self.nodes.iter().position(|node| node.name == name)
     }
 
+    /// The clients come behind the nodes.
     fn link_of(&self, link: &Link) -> Option<(usize, usize)> {
-        Some((self.position_of(&link.from)?, self.position_of(&link.to)?))
+        let end = |name: &str| if name == CLIENTS { Some(self.nodes.len()) } else { self.position_of(name) };
+        Some((end(&link.from)?, end(&link.to)?))
+    }
+
+    fn name_of(&self, end: usize) -> String {
+        self.nodes.get(end).map_or_else(|| CLIENTS.to_owned(), |node| node.name.clone())
     }
 
     /// Strikes at once, or into the next step.
@@ -272,7 +278,7 @@ impl World {
 
     fn note_hits(&mut self, id: u64, resolved: &Resolved, hits: &Hits) {
         for ((from, to), messages) in hits {
-            let (from, to) = (self.nodes[*from].name.clone(), self.nodes[*to].name.clone());
+            let (from, to) = (self.name_of(*from), self.name_of(*to));
             let effect = match resolved {
                 Resolved::Partition { .. } => Effect::PacketsDropped { from, packets: *messages, bytes: 0 },
                 _ => Effect::MessagesTroubled { messages: *messages },

@@ -18,6 +18,12 @@ enum Trouble {
     Nodes(BTreeSet<usize>, LinkTrouble),
 }
 
+impl Trouble {
+    fn cuts(&self, from: usize, to: usize) -> bool {
+        matches!(self, Trouble::Cut(links) if links.contains(&(from, to)))
+    }
+}
+
 /// How many messages of each link, from sender to receiver.
 pub type Hits = BTreeMap<(usize, usize), u64>;
 
@@ -69,6 +75,18 @@ impl Network {
     /// The time from one machine to another when nothing is wrong.
     pub fn latency_ns(&mut self) -> u64 {
         duration_ns(self.message_us, 1_000, &mut self.rng)
+    }
+
+    /// Whether what is sent over a link now is lost because a fault has cut it. For links of clients, over which nothing else befalls
+    /// what is sent.
+    pub fn loses(&mut self, from: usize, to: usize) -> bool {
+        let Network { faults, hit, .. } = self;
+        let mut is_lost = false;
+        for (id, _) in faults.iter().filter(|(_, fault)| fault.cuts(from, to)) {
+            *hit.entry(*id).or_default().entry((from, to)).or_default() += 1;
+            is_lost = true;
+        }
+        is_lost
     }
 
     /// When a message of so many bytes that is sent now arrives: never, once, or twice.
@@ -212,6 +230,16 @@ mod tests {
         assert_eq!(network.deliver(0, 1, 0, 200).len(), 1);
         assert_eq!(network.mend(7), Hits::from([((0, 1), 1)]));
         assert_eq!(network.deliver(0, 0, 1, 200).len(), 1);
+    }
+
+    #[test]
+    fn a_link_of_clients_loses_what_is_sent_in_its_direction_and_counts_it() {
+        let mut network = network();
+        network.cut(7, BTreeSet::from([(5, 0)]));
+        assert!(network.loses(5, 0));
+        assert!(!network.loses(0, 5) && !network.loses(5, 1));
+        assert_eq!(network.mend(7), Hits::from([((5, 0), 1)]));
+        assert!(!network.loses(5, 0));
     }
 
     #[test]

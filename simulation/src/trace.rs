@@ -88,10 +88,10 @@ impl Trace {
         }
     }
 
-    /// A client asks a node for something.
-    pub(crate) fn asked(&mut self, sent_ns: u64, arrives_ns: u64, client: usize, node: usize) {
+    /// A client asks a node for something: when, and when that arrives.
+    pub(crate) fn asked(&mut self, sent_ns: u64, arrives_ns: Option<u64>, client: usize, node: usize) {
         if self.is_kept {
-            let (arrives_ns, label) = (Some(arrives_ns), String::new());
+            let label = String::new();
             self.calls.push(TracedCall { sent_ns, arrives_ns, client, node, is_reply: false, label });
         }
     }

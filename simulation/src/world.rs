@@ -554,7 +554,8 @@ impl World {
     }
 
     fn reply(&mut self, node: usize, asker: Asker, reply: Reply) {
-        if self.lost_replies.remove(&asker.client) {
+        let clients = self.nodes.len();
+        if self.lost_replies.remove(&asker.client) || self.network.loses(node, clients) {
             return self.trace.replied((self.now_ns, None), node, asker.client, &reply);
         }
         let after_ns = self.network.latency_ns();
@@ -571,8 +572,12 @@ impl World {
         };
         let generation = self.clients[client].generation;
         let asker = Asker { client, generation, request: attempt.request, is_swap };
+        let clients = self.nodes.len();
+        if self.network.loses(clients, attempt.node) {
+            return self.trace.asked(self.now_ns, None, client, attempt.node);
+        }
         let after_ns = self.network.latency_ns();
-        self.trace.asked(self.now_ns, self.now_ns + after_ns, client, attempt.node);
+        self.trace.asked(self.now_ns, Some(self.now_ns + after_ns), client, attempt.node);
         self.plan_in(after_ns, Event::Ask { node: attempt.node, asker, attempt });
     }
 

@@ -57,13 +57,13 @@ pub fn set_loopback_up() -> Result<(), IpError> {
     finish(start(None, "link set dev lo up\n".to_owned())?)
 }
 
-/// Makes the namespaces, the bridge with `switch_address`, and a link from the bridge to each node, whose end is still down.
+/// Makes the namespaces, the bridge with the switch's addresses (the first is that from which it sends), and a link from the bridge to each node, whose end is still down.
 /// In this process's network namespace: the caller sees to it that this is not the host's.
 ///
 /// # Errors
 /// If `ip` is missing or refuses. What it had done until then stays.
-pub fn build_switch(switch_address: Ipv4Addr, endpoints: &[Endpoint]) -> Result<(), IpError> {
-    finish(start(None, switch_script(switch_address, endpoints))?)
+pub fn build_switch(switch_addresses: &[Ipv4Addr], endpoints: &[Endpoint]) -> Result<(), IpError> {
+    finish(start(None, switch_script(switch_addresses, endpoints))?)
 }
 
 /// Gives each node its address and sets its devices up, in all nodes at once.
@@ -79,14 +79,16 @@ pub fn set_nodes_up(endpoints: &[Endpoint]) -> Result<(), IpError> {
 /// Everything that can be done from the switch: both ends of each link are made at once, the far one in its namespace.
 ///
 /// The bridge forwards at once: no spanning tree, and no snooping for multicast that nobody sends.
-fn switch_script(switch_address: Ipv4Addr, endpoints: &[Endpoint]) -> String {
+fn switch_script(switch_addresses: &[Ipv4Addr], endpoints: &[Endpoint]) -> String {
     let mut script = String::new();
     let mut line = |text: std::fmt::Arguments<'_>| {
         // Writing to a string cannot fail.
         let _ = writeln!(script, "{text}");
     };
     line(format_args!("link add {BRIDGE} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"));
-    line(format_args!("address add {switch_address}/{PREFIX_LENGTH} dev {BRIDGE}"));
+    for address in switch_addresses {
+        line(format_args!("address add {address}/{PREFIX_LENGTH} dev {BRIDGE}"));
+    }
     for Endpoint { node, .. } in endpoints {
         line(format_args!("netns add {node}"));
         line(format_args!("link add to-{node} type veth peer name {NODE_DEVICE} netns {node}"));
@@ -153,13 +155,14 @@ mod tests {
             Endpoint { node: "n1".to_owned(), address: Ipv4Addr::new(10, 0, 0, 1) },
             Endpoint { node: "n2".to_owned(), address: Ipv4Addr::new(10, 0, 0, 2) },
         ];
-        let script = switch_script(Ipv4Addr::new(10, 0, 0, 254), &endpoints);
+        let script = switch_script(&[Ipv4Addr::new(10, 0, 0, 254), Ipv4Addr::new(10, 0, 0, 253)], &endpoints);
         let lines: Vec<&str> = script.lines().collect();
         assert_eq!(
             lines,
             [
                 "link add labrys type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
                 "address add 10.0.0.254/24 dev labrys",
+                "address add 10.0.0.253/24 dev labrys",
                 "netns add n1",
                 "link add to-n1 type veth peer name eth0 netns n1",
                 "link set dev to-n1 master labrys up",

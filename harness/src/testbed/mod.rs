@@ -17,4 +17,4 @@ mod netns;
 
 pub use identity::{Holder, Liveness, TestbedIdentity};
 pub use local_host::LocalHost;
-pub use netns::{NetnsNode, NetnsTestbed, NetnsTestbedConfig, TestbedError, hosts_from};
+pub use netns::{NetnsNode, NetnsTestbed, NetnsTestbedConfig, OBSERVER_ADDRESS, TestbedError, hosts_from};

@@ -1,7 +1,7 @@
 //! [`NetnsTestbed`]: nodes `n1` … `nN`, each a network namespace, joined by a bridge in the harness's own.
 //!
 //! ```text
-//!   harness 10.0.0.254 on the bridge `labrys` (the switch's namespace)
+//!   harness 10.0.0.254 (clients) and 10.0.0.253 (observer) on the bridge `labrys` (the switch's namespace)
 //!      ├── to-n1 ═══ eth0 10.0.0.1 (namespace n1)
 //!      ├── to-n2 ═══ eth0 10.0.0.2 (namespace n2)
 //!      …
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use labrys_nemesis::{Host, HostError};
+use labrys_nemesis::{CLIENTS, Host, HostError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -24,11 +24,14 @@ use super::ip::{self, Endpoint, IpError};
 use super::{LocalHost, TestbedIdentity};
 use crate::isolation::{Enclosure, namespace_inode};
 
-/// How many nodes fit: their numbers are the last byte of their addresses, and .254 is the harness's.
+/// How many nodes fit: their numbers are the last byte of their addresses, and .253 and .254 are the harness's.
 pub const MAXIMUM_NODES: usize = 250;
 
-/// Where the harness is.
+/// Where the harness is, and with it the clients: what it sends comes from there, unless it says otherwise.
 const HARNESS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+
+/// From where the harness observes the nodes, whatever becomes of clients' links.
+pub const OBSERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 253);
 
 /// Nobody listens there: an answer of "refused" proves that packets go both ways.
 const DISCARD_PORT: u16 = 9;
@@ -140,7 +143,7 @@ impl NetnsTestbed {
         let endpoints: Vec<Endpoint> =
             nodes.iter().map(|node| Endpoint { node: node.name.clone(), address: node.address }).collect();
         keep_ipv6_quiet();
-        ip::build_switch(HARNESS_ADDRESS, &endpoints)?;
+        ip::build_switch(&[HARNESS_ADDRESS, OBSERVER_ADDRESS], &endpoints)?;
 
         let inodes: Result<Vec<u64>, _> = nodes.iter().map(|node| inode(&node.namespace())).collect();
         let identity = TestbedIdentity::of_this_testbed(&inodes?)
@@ -181,7 +184,8 @@ impl NetnsTestbed {
     }
 }
 
-/// The hosts of a testbed, for another process inside it such as the nemesis.
+/// The hosts of a testbed, for another process inside it such as the nemesis: those of the nodes, and one called [`CLIENTS`], which
+/// is the harness's own network, for faults of clients' links.
 ///
 /// # Errors
 /// If this process is not in that testbed.
@@ -199,7 +203,17 @@ pub fn hosts_from(config: &NetnsTestbedConfig) -> Result<Vec<Arc<dyn Host>>, Tes
         }
         Err(error) => return Err(TestbedError::AnotherTestbed { detail: error.to_string() }),
     }
-    Ok(local_hosts(config)?.into_iter().map(|host| Arc::new(host) as Arc<dyn Host>).collect())
+    let mut hosts = local_hosts(config)?;
+    hosts.push(clients_host(config)?);
+    Ok(hosts.into_iter().map(|host| Arc::new(host) as Arc<dyn Host>).collect())
+}
+
+/// Beside the nodes' folders it has one of its own, which stays empty: no daemon of the testbed runs there.
+fn clients_host(config: &NetnsTestbedConfig) -> Result<LocalHost, TestbedError> {
+    let nodes = config.nodes.first().and_then(|node| node.directory.parent()).unwrap_or(Path::new("."));
+    let directory = nodes.with_file_name(CLIENTS);
+    let address = IpAddr::V4(config.harness_address);
+    Ok(LocalHost::new(CLIENTS, address, Path::new("/proc/self/ns/net"), &directory)?)
 }
 
 fn local_hosts(config: &NetnsTestbedConfig) -> Result<Vec<LocalHost>, TestbedError> {

@@ -3,10 +3,11 @@
 use labrys_harness::db::{Db, Readiness};
 use labrys_harness::isolation::Enclosure;
 use labrys_harness::testbed::hosts_from;
-use labrys_nemesis::{LinkTrouble, Resolved, read_journal};
+use labrys_nemesis::{CLIENTS, LinkTrouble, Resolved, read_journal};
 use labrys_store::client::StatusClient;
 
 use super::Case;
+use super::clients;
 use super::nemesis::{Stage, WITHIN, nemesis};
 use super::scenario::{Body, eventually, same, text};
 use super::store::in_folder;
@@ -21,6 +22,8 @@ pub const CASES: &[Case] = &[
 ];
 
 pub const BODIES: &[Body] = &[
+    clients::LOST_REQUESTS,
+    clients::LOST_REPLIES,
     ("late_messages", |enclosure, arguments| {
         // Longer than any wait here.
         in_trouble(enclosure, arguments, LinkTrouble { delay_ms: 600_000, ..LinkTrouble::default() })
@@ -45,7 +48,8 @@ fn in_trouble(enclosure: &Enclosure, arguments: &[String], trouble: LinkTrouble)
     same("it bit", report.evidence.bit, true)?;
     stage.recovers()?;
 
-    for host in hosts_from(&stage.setting.testbed).map_err(text)? {
+    let hosts = hosts_from(&stage.setting.testbed).map_err(text)?;
+    for host in hosts.iter().filter(|host| host.name() != CLIENTS) {
         for table in ["filter", "mangle"] {
             let saved = host.run("iptables-save", &["-t", table]).map_err(text)?.stdout;
             same("rules are left", saved.contains("LABRYS"), false)?;

@@ -27,7 +27,7 @@ use super::chain::{Filter, Wanted};
 use super::tables::{FILTER, MANGLE, Tools, VERSION_4, VERSION_6, change, read};
 use super::{InjectError, Injector, Scope, StepReport};
 use crate::evidence::{Effect, Mechanism, NodeFailure, Step};
-use crate::fault::{LinkTrouble, Resolved};
+use crate::fault::{CLIENTS, LinkTrouble, Resolved};
 use crate::host::Host;
 use crate::packets::PacketOrder;
 
@@ -152,14 +152,14 @@ fn needs_process(scope: &Scope<'_>) -> bool {
 fn receivers<'s>(scope: &Scope<'s>) -> Vec<&'s str> {
     let has_target = scope.resolved.nodes().iter().any(|node| scope.hosts.contains_key(*node));
     let hosts: &'s _ = scope.hosts;
-    hosts.keys().map(String::as_str).filter(|_| has_target).collect()
+    hosts.keys().map(String::as_str).filter(|name| has_target && *name != CLIENTS).collect()
 }
 
 /// Whose messages to `receiver` get into trouble.
 fn senders(scope: &Scope<'_>, receiver: &str) -> Vec<IpAddr> {
     let targets = scope.resolved.nodes();
     let is_hit = |node: &str| targets.contains(&receiver) || targets.contains(&node);
-    let others = scope.hosts.iter().filter(|(node, _)| *node != receiver && is_hit(node));
+    let others = scope.hosts.iter().filter(|(node, _)| *node != CLIENTS && *node != receiver && is_hit(node));
     others.map(|(_, host)| host.address()).collect()
 }
 

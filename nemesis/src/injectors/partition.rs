@@ -2,7 +2,9 @@
 //!
 //! Dropping on the receiver's side makes every link and direction a matter of one node, and lets the counters of its rules
 //! say how many packets arrived in vain. How the rules are kept apart from those of others is told in [`super::chain`].
-//! Client links stay, as clients have addresses of their own.
+//!
+//! Clients have an address of their own, and are a host called [`CLIENTS`] where the testbed can cut their links: what they send
+//! is dropped on the nodes, what is sent to their address on that host, where others may have addresses, too.
 //!
 //! Per node: applying costs two calls of the host (read the filter, change it), verifying one.
 
@@ -12,7 +14,7 @@ use super::chain::Wanted;
 use super::tables::{FILTER, Tools, VERSION_4, VERSION_6, change, read};
 use super::{InjectError, Injector, Scope, StepReport};
 use crate::evidence::{Effect, Step};
-use crate::fault::Resolved;
+use crate::fault::{CLIENTS, Resolved};
 use crate::host::Host;
 use crate::journal::{BadRunTag, RunTag};
 
@@ -28,7 +30,7 @@ impl Injector for Partition {
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Apply, |node, host| {
             for (tools, senders) in senders_by_version(scope, node)? {
-                let wanted: Vec<Wanted> = senders.iter().map(|sender| Wanted::drop(sender.address)).collect();
+                let wanted: Vec<Wanted> = senders.iter().map(|sender| dropped(sender, node, host)).collect();
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 change(host, tools, filter.script_to_add(scope.run_tag, scope.fault_id, &wanted))?;
             }
@@ -42,7 +44,7 @@ impl Injector for Partition {
             for (tools, senders) in senders_by_version(scope, node)? {
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 for sender in senders {
-                    if !filter.does(scope.run_tag, scope.fault_id, &Wanted::drop(sender.address)) {
+                    if !filter.does(scope.run_tag, scope.fault_id, &dropped(&sender, node, host)) {
                         let detail = format!("no rule in force drops packets from {}", sender.name);
                         return Err(InjectError::Unexpected(detail));
                     }
@@ -86,6 +88,12 @@ impl Injector for Partition {
             Ok(Vec::new())
         })
     }
+}
+
+/// What `receiver` is to drop.
+fn dropped(sender: &Sender<'_>, receiver: &str, host: &dyn Host) -> Wanted {
+    let matches = if receiver == CLIENTS { format!(" -d {}", host.address()) } else { String::new() };
+    Wanted { matches, ..Wanted::drop(sender.address) }
 }
 
 /// A partition may be made of programs and modules of which each works by itself; so all of them are tried, by the very texts

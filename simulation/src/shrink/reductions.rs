@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use labrys_harness::config::Concurrency;
-use labrys_nemesis::{Fault, PartitionShape, Scheduled, Target};
+use labrys_nemesis::{CLIENTS, Fault, PartitionShape, Scheduled, Target};
 
 use super::{Search, Tried, delta};
 use crate::run::SimulationConfig;
@@ -273,10 +273,11 @@ fn with_nodes(config: &SimulationConfig, nodes: usize) -> SimulationConfig {
     let mut config = config.clone();
     config.test.nodes = nodes;
     let is_there = |name: &str| (1..=nodes).any(|number| name == format!("n{number}"));
+    let is_end = |name: &str| is_there(name) || name == CLIENTS;
     let left = |scheduled: Scheduled| -> Option<Scheduled> {
         match &scheduled.fault {
             Fault::Partition { shape: PartitionShape::Links(links) } => {
-                let links = links.iter().filter(|link| is_there(&link.from) && is_there(&link.to));
+                let links = links.iter().filter(|link| is_end(&link.from) && is_end(&link.to));
                 let links: Vec<_> = links.cloned().collect();
                 let fault = Fault::Partition { shape: PartitionShape::Links(links.clone()) };
                 (!links.is_empty()).then_some(Scheduled { fault, ..scheduled })

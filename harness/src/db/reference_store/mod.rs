@@ -8,6 +8,7 @@ mod agreement;
 mod watcher;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use labrys_nemesis::{DaemonSpec, Host};
 use labrys_seed::Seed;
-use labrys_store::client::{NodeStatus, StatusClient};
+use labrys_store::client::{AddressError, NodeStatus, StatusClient};
 use labrys_store::exit::Exit;
 use labrys_store::raft::{Defect, Defects};
 use tokio::task::JoinSet;
@@ -87,6 +88,8 @@ fn beside_this_program() -> Vec<PathBuf> {
 pub struct ReferenceStore {
     processes: Arc<Processes>,
     addresses: Vec<String>,
+    /// From where the nodes are asked for their status.
+    observer_address: Option<IpAddr>,
     watcher: Mutex<Option<Watcher>>,
     /// Leaderships and broken invariants are reported once, whoever saw them first.
     reported: Mutex<BTreeSet<Observation>>,
@@ -114,14 +117,27 @@ impl ReferenceStore {
             NodePlace { host, data_directory: data_directory(&directory), directory, spec }
         });
         let processes = Arc::new(Processes::new(places.collect(), environments_fault));
-        Ok(ReferenceStore { processes, addresses, watcher: Mutex::default(), reported: Mutex::default() })
+        Ok(ReferenceStore {
+            processes,
+            addresses,
+            observer_address: None,
+            watcher: Mutex::default(),
+            reported: Mutex::default(),
+        })
+    }
+
+    /// The same, observed from this address of the harness's machine, which is not that of the clients: their links may be cut.
+    #[must_use]
+    pub fn observed_from(self, address: IpAddr) -> ReferenceStore {
+        ReferenceStore { observer_address: Some(address), ..self }
     }
 
     /// The watcher, which is started when it is first asked.
     fn with_watcher<T>(&self, ask: impl FnOnce(&Watcher) -> T) -> T {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        ask(watcher
-            .get_or_insert_with(|| Watcher::start(&self.processes, &self.node_names(), &self.addresses)))
+        ask(watcher.get_or_insert_with(|| {
+            Watcher::start(&self.processes, &self.node_names(), &self.addresses, self.observer_address)
+        }))
     }
 
     /// Runs something that blocks where it may.
@@ -138,8 +154,9 @@ impl ReferenceStore {
     async fn ask_all(&self, digest_at_index: Option<u64>) -> Vec<Result<NodeStatus, String>> {
         let mut asking = JoinSet::new();
         for (node, address) in self.addresses.iter().cloned().enumerate() {
+            let observer_address = self.observer_address;
             asking.spawn(async move {
-                let answer = match StatusClient::new(&address) {
+                let answer = match status_client(&address, observer_address) {
                     Ok(mut client) => client
                         .status(digest_at_index, STATUS_TIMEOUT)
                         .await
@@ -185,6 +202,15 @@ impl ReferenceStore {
         });
         digests.collect()
     }
+}
+
+/// Asks the node at `address`, from that of the observer if it has one of its own.
+fn status_client(address: &str, observer_address: Option<IpAddr>) -> Result<StatusClient, AddressError> {
+    let client = StatusClient::new(address)?;
+    Ok(match observer_address {
+        Some(own) => client.from_address(own),
+        None => client,
+    })
 }
 
 /// What the store says by its exit status ([`labrys_store::exit`]) of which it is not the cause.

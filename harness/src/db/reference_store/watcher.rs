@@ -4,15 +4,17 @@
 //! only be compared at the same index.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use labrys_nemesis::ProcessIdentity;
-use labrys_store::client::{NodeStatus, StatusClient};
+use labrys_store::client::NodeStatus;
 use labrys_store::raft::Role;
 use tokio::task::JoinSet;
 
+use super::status_client;
 use crate::db::{DbError, Observation, Processes, logs};
 
 /// Between two looks at a node.
@@ -72,7 +74,14 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Starts the tasks, on the runtime of the caller.
-    pub(super) fn start(processes: &Arc<Processes>, names: &[String], addresses: &[String]) -> Watcher {
+    ///
+    /// It asks from `observer_address`, if one is given.
+    pub(super) fn start(
+        processes: &Arc<Processes>,
+        names: &[String],
+        addresses: &[String],
+        observer_address: Option<IpAddr>,
+    ) -> Watcher {
         let shared = Arc::new(Shared {
             views: Mutex::new(vec![None; names.len()]),
             seen: Mutex::default(),
@@ -90,7 +99,7 @@ impl Watcher {
                 shared: Arc::clone(&shared),
                 compared_at: 0,
             };
-            tasks.spawn(watch.run(address.clone()));
+            tasks.spawn(watch.run(address.clone(), observer_address));
         }
         Watcher { shared, _tasks: tasks }
     }
@@ -132,8 +141,8 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run(mut self, address: String) {
-        let mut client = match StatusClient::new(&address) {
+    async fn run(mut self, address: String, observer_address: Option<IpAddr>) {
+        let mut client = match status_client(&address, observer_address) {
             Ok(client) => client,
             Err(error) => return self.fail(DbError::Interrupted(error.to_string())),
         };

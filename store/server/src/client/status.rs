@@ -109,6 +109,13 @@ impl StatusClient {
         Ok(StatusClient { address: address.to_owned(), endpoint, link: None })
     }
 
+    /// The same, over connections from this address of the machine instead of one that the system chooses.
+    #[must_use]
+    pub fn from_address(self, local: std::net::IpAddr) -> StatusClient {
+        let endpoint = self.endpoint.map(|endpoint| endpoint.local_address(Some(local)));
+        StatusClient { endpoint, link: None, ..self }
+    }
+
     /// What the node says, within `timeout`; with the digest at an index, if one is given.
     pub async fn status(
         &mut self,
