@@ -5,14 +5,14 @@
 //! over the defaults. [`TestConfig`] is complete: written to the run directory, and itself a valid campaign file, so that
 //! `labrys test RUN_DIR/test.toml` runs the same test again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use labrys_nemesis::{FaultKind, FaultList};
+use labrys_nemesis::{CommandLine, Fault, FaultKind, FaultList, Order, OrderName};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects, ReadMode};
 use labrys_workloads::workload::WORKLOADS;
@@ -236,6 +236,42 @@ options! {
     /// Instead of planned faults those of this file: a run's schedule.jsonl, or TOML with `faults = [...]`
     [value_name = "FILE", value_parser = read_faults]
     faults: FaultList = |_| FaultList::default();
+    /// A command of your own for the kind application-command, run on the nodes by a shell; several, with what takes them back: the table
+    /// `commands` of a campaign file
+    [value_name = "NAME=COMMAND", value_parser = read_command]
+    commands: UserCommands = |_| UserCommands::default();
+}
+
+/// Commands of the user's own, by name: what an application fault runs on a node. In them, `{node}` and `{address}` are the
+/// node's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserCommands(pub BTreeMap<String, Order>);
+
+impl UserCommands {
+    /// The names of those that are not the system's own orders in other words.
+    #[must_use]
+    pub fn own_names(&self) -> Vec<String> {
+        let is_own = |name: &&String| OrderName::OF_SYSTEMS.iter().all(|order| order.key() != name.as_str());
+        self.0.keys().filter(is_own).cloned().collect()
+    }
+
+    /// As they are on a node.
+    #[must_use]
+    pub fn of_node(&self, name: &str, address: &str) -> BTreeMap<String, Order> {
+        let filled = |order: &Order| order.filled(&[("node", name), ("address", address)]);
+        self.0.iter().map(|(name, order)| (name.clone(), filled(order))).collect()
+    }
+}
+
+fn read_command(text: &str) -> Result<UserCommands, String> {
+    let Some((name, command)) =
+        text.split_once('=').filter(|(name, command)| !name.is_empty() && !command.is_empty())
+    else {
+        return Err(format!("`{text}` is not NAME=COMMAND"));
+    };
+    let run = CommandLine(["sh", "-c", command].map(String::from).to_vec());
+    Ok(UserCommands(BTreeMap::from([(name.to_owned(), Order { run, undo: None, look: None })])))
 }
 
 /// A list without faults would mean that they are planned, which is the opposite of what was asked for.
@@ -311,7 +347,7 @@ impl TestConfig {
 
     /// The kinds of faults to be planned, `all` replaced by what the testbed has, `none` and duplicates dropped.
     pub fn fault_kinds(&self) -> Result<Vec<FaultKind>, ConfigError> {
-        let families = ["partition", "pause", "kill", "power-cut", "network", "clock", "disk"];
+        let families = ["partition", "pause", "kill", "power-cut", "network", "clock", "disk", "application"];
         let mut kinds: Vec<FaultKind> = Vec::new();
         for name in self.nemesis.iter().filter(|name| *name != "none") {
             let names: &[&str] = if name == "all" { &families } else { &[name.as_str()] };
@@ -325,6 +361,13 @@ impl TestConfig {
                     let problem = format!(
                         "`{kind}` is a fault that only the simulator has so far: add --testbed sim, or use labrys sim"
                     );
+                    return Err(invalid("--nemesis", problem));
+                }
+                if kind.needs_real_nodes() && self.is_simulated() {
+                    if name == "all" {
+                        continue;
+                    }
+                    let problem = format!("`{kind}` is a fault that the simulator does not have");
                     return Err(invalid("--nemesis", problem));
                 }
                 if !kinds.contains(&kind) {
@@ -389,7 +432,38 @@ impl TestConfig {
         self.store_option.iter().try_for_each(|option| check_store_option(option))?;
         self.defects()?;
         self.check_faults()?;
-        self.fault_kinds().map(drop)
+        self.check_commands()
+    }
+
+    /// Commands are such as can be run, and those that are to be run are there.
+    fn check_commands(&self) -> Result<(), ConfigError> {
+        let kinds = self.fault_kinds()?;
+        for (name, order) in &self.commands.0 {
+            check(*name != OrderName::AnyCommand.key(), "--commands", || {
+                format!("`{name}` means any of the commands, and cannot be the name of one")
+            })?;
+            let looked = order.look.as_ref().map(|look| &look.command);
+            let lines = [Some(&order.run), order.undo.as_ref(), looked];
+            check(lines.into_iter().flatten().all(|line| !line.0.is_empty()), "--commands", || {
+                format!("`{name}` has a command line without a program")
+            })?;
+        }
+        let own = self.commands.own_names();
+        let wants_any =
+            |fault: &Fault| matches!(fault, Fault::Application { order: OrderName::AnyCommand, .. });
+        let is_any_wanted = kinds.iter().any(|kind| kind.name() == "application-command")
+            || self.faults.0.iter().any(|timed| wants_any(&timed.fault));
+        check(!is_any_wanted || !own.is_empty(), "--commands", || {
+            "there is no command that application-command could run: give one, or [commands] in a campaign file".to_owned()
+        })?;
+        let named = self.faults.0.iter().filter_map(|timed| match &timed.fault {
+            Fault::Application { order: OrderName::Command(name), .. } => Some(name),
+            _ => None,
+        });
+        let unknown = named.into_iter().find(|name| !self.commands.0.contains_key(*name));
+        check(unknown.is_none(), "--faults", || {
+            format!("there is no command `{}` in [commands]", unknown.map_or("", String::as_str))
+        })
     }
 
     /// Explicit faults must be such as the testbed has, on nodes that there are.
@@ -401,6 +475,9 @@ impl TestConfig {
                 format!(
                     "`{family}` is a fault that only the simulator has so far: add --testbed sim, or use labrys sim"
                 )
+            })?;
+            check(!self.is_simulated() || !kind.needs_real_nodes(), "--faults", || {
+                format!("`{family}` is a fault that the simulator does not have")
             })?;
         }
         // The run lasts until its last fault is undone.
@@ -541,10 +618,25 @@ mod tests {
     }
 
     #[test]
+    fn commands_are_lines_or_tables_and_are_there_where_they_are_asked_for() {
+        let text = "nemesis = [\"application-command\"]\n[commands]\nflush = [\"sh\", \"-c\", \"echo {node}\"]\n\
+                    slow = { run = [\"a\"], undo = [\"b\", \"{address}\"] }\nsnapshot = [\"s\"]";
+        let config = options(text).resolve(Seed(1)).expect("valid");
+        assert_eq!(config.commands.own_names(), ["flush", "slow"]);
+        let on_n2 = config.commands.of_node("n2", "10.0.0.2");
+        assert_eq!(on_n2["flush"].run.0[2], "echo n2");
+        assert_eq!(on_n2["slow"].undo.as_ref().expect("an undo").0[1], "10.0.0.2");
+        assert_eq!(options(&config.to_toml()).resolve(Seed(0)).expect("valid"), config);
+
+        let given = read_command("flush=echo {node}").expect("a command");
+        assert_eq!(given.0["flush"].run.0, ["sh", "-c", "echo {node}"]);
+    }
+
+    #[test]
     fn all_faults_are_those_that_the_testbed_has() {
         let count =
             |text: &str| options(text).resolve(Seed(1)).expect("valid").fault_kinds().expect("known").len();
-        assert_eq!(count("nemesis = [\"all\"]"), 5);
+        assert_eq!(count("nemesis = [\"all\"]"), 6);
         assert_eq!(count("nemesis = [\"all\"]\ntestbed = \"sim\""), 7);
     }
 
@@ -564,6 +656,20 @@ mod tests {
             ("workload = \"banana\"", "--workload"),
             ("nemesis = [\"earthquake\"]", "--nemesis"),
             ("nemesis = [\"disk\"]", "--nemesis: `disk` is a fault that only the simulator has so far"),
+            (
+                "nemesis = [\"application\"]\ntestbed = \"sim\"",
+                "--nemesis: `application` is a fault that the simulator does not have",
+            ),
+            (
+                "nemesis = [\"application-command\"]",
+                "--commands: there is no command that application-command could run",
+            ),
+            ("commands = { any-command = [\"x\"] }", "--commands: `any-command` means any"),
+            ("commands = { x = [] }", "--commands: `x` has a command line without a program"),
+            (
+                "faults = [{ at-ms = 1, lasts-ms = 1, kind = \"application\", target = \"all\", order = { command = \"x\" } }]",
+                "--faults: there is no command `x`",
+            ),
             ("testbed = \"moon\"", "--testbed: there is no `moon`; known: netns, sim"),
             ("defect = [\"bad-luck\"]", "--defect"),
         ] {

@@ -455,10 +455,18 @@ fn start_nemesis(
     let clock: Arc<dyn Clock> = Arc::new(clock);
     let seed = config.seed.fork("nemesis");
     let daemons = rig.db.node_names().into_iter().enumerate();
-    let daemons: BTreeMap<_, _> = daemons.map(|(node, name)| (name, rig.db.daemon_spec(node))).collect();
+    let hosts = rig.testbed.hosts();
+    let daemons = daemons.map(|(node, name)| {
+        let mut daemon = rig.db.daemon_spec(node);
+        let address = hosts[node].address().to_string();
+        let known = daemon.commands.get_or_insert_default();
+        known.orders.extend(config.commands.of_node(&name, &address));
+        (name, daemon)
+    });
+    let daemons: BTreeMap<_, _> = daemons.collect();
     let driver =
         FaultDriver::start(&setup, &files, daemons, schedule, Arc::new(move || db.primaries()), clock, seed)?;
-    Ok(Some(driver))
+    Ok(Some(driver.with_commands(config.commands.own_names())))
 }
 
 /// A node that its environment ended leaves no verdict, unless what the others showed is a violation whatever became of it.

@@ -149,6 +149,48 @@ pub enum Effect {
         /// How far it is ahead by now, in microseconds.
         offset_us: i64,
     },
+    /// The command of an order succeeded. Not a bite: what it did is still to be seen.
+    OrderTaken {
+        /// Which order.
+        order: String,
+        /// What it is to change, as it was before; `None` if there is nothing to look at or it could not be looked at.
+        before: Option<String>,
+        /// What the command printed, or the beginning of it.
+        said: String,
+    },
+    /// The command of an order failed.
+    OrderRefused {
+        /// Which order.
+        order: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The command of an order succeeded, and that is all that can be known of it.
+    OrderCarriedOut {
+        /// Which order.
+        order: String,
+    },
+    /// What an order changes was looked at before it and after it.
+    OrderShows {
+        /// Which order.
+        order: String,
+        /// Before.
+        before: String,
+        /// After.
+        after: String,
+    },
+    /// What an order changes could not be looked at.
+    OrderUnseen {
+        /// Which order.
+        order: String,
+        /// Why.
+        detail: String,
+    },
+    /// An order was taken back.
+    OrderTakenBack {
+        /// Which order.
+        order: String,
+    },
     /// Operations of the node's disk that went otherwise than they should.
     DiskTroubled {
         /// How many.
@@ -171,7 +213,9 @@ impl Effect {
             Effect::ProcessStopped { .. }
             | Effect::ProcessKilled { .. }
             | Effect::PowerLost { .. }
-            | Effect::ClockChanged => true,
+            | Effect::ClockChanged
+            | Effect::OrderCarriedOut { .. } => true,
+            Effect::OrderShows { before, after, .. } => before != after,
             Effect::ClockWrong { from_us, to_us, .. } => from_us != to_us,
             Effect::LinkCut { .. }
             | Effect::LinkTroubled { .. }
@@ -183,6 +227,10 @@ impl Effect {
             | Effect::ClockUnread
             | Effect::ClockRight { .. }
             | Effect::ClockStillWrong { .. }
+            | Effect::OrderTaken { .. }
+            | Effect::OrderRefused { .. }
+            | Effect::OrderUnseen { .. }
+            | Effect::OrderTakenBack { .. }
             | Effect::NoProcess => false,
         }
     }
@@ -262,6 +310,13 @@ impl fmt::Display for Evidence {
             ("killed", killed),
             ("cut the power of", powerless),
             ("changed the clock of", wrong_clocks),
+            (
+                "order carried out by",
+                nodes_where(|effect| {
+                    matches!(effect, Effect::OrderCarriedOut { .. } | Effect::OrderShows { .. })
+                        && effect.is_bite()
+                }),
+            ),
         ];
         for (verb, nodes) in verbs {
             if !nodes.is_empty() {

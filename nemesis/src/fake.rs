@@ -32,6 +32,9 @@ struct FakeState {
     stillborn: bool,
     files: BTreeMap<PathBuf, Vec<u8>>,
     clock: FakeClock,
+    /// What orders count.
+    count: u64,
+    forgets_orders: bool,
     witness: Option<Witness>,
 }
 
@@ -81,6 +84,7 @@ pub(crate) fn daemon_spec() -> DaemonSpec {
         directory: PathBuf::from("/var/store"),
         log_file: PathBuf::from("/var/store/log"),
         clock_file: Some(PathBuf::from(CLOCK_FILE)),
+        commands: None,
     }
 }
 
@@ -135,6 +139,16 @@ impl FakeHost {
         let order = state.files.get(Path::new(CLOCK_FILE));
         let order = order.map(|order| serde_json::from_slice::<serde_json::Value>(order).unwrap());
         order.map_or(1000, |order| order["rate_permille"].as_u64().unwrap())
+    }
+
+    /// What `count up` and `count down` have come to.
+    pub fn count(&self) -> u64 {
+        self.state().count
+    }
+
+    /// From now on `count up` succeeds and does nothing.
+    pub fn forget_orders(&self) {
+        self.state().forgets_orders = true;
     }
 
     /// The daemon dies by itself.
@@ -237,6 +251,14 @@ impl Host for FakeHost {
                 state.files.insert(PathBuf::from(to), content);
                 obey_clock_order(&mut state);
                 String::new()
+            }
+            ("count", [what]) => {
+                match *what {
+                    "up" if !state.forgets_orders => state.count += 1,
+                    "down" => state.count = 0,
+                    _ => {}
+                }
+                format!("{{\"count\":{}}}", state.count)
             }
             _ => return Err(self.error(&command, "no such program")),
         };

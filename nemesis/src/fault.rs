@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::commands::OrderName;
 use crate::kinds::Family;
 pub use crate::target::Target;
 
@@ -145,6 +146,13 @@ pub enum Fault {
         /// How.
         trouble: DiskTrouble,
     },
+    /// Nodes are given an order, which is taken back at the end if it can be.
+    Application {
+        /// Which nodes.
+        target: Target,
+        /// Which order.
+        order: OrderName,
+    },
 }
 
 /// In links, whoever runs the clients, all together. No node is called so.
@@ -206,6 +214,13 @@ pub enum Resolved {
         /// How.
         trouble: DiskTrouble,
     },
+    /// These nodes are given an order.
+    Application {
+        /// In order.
+        nodes: Vec<String>,
+        /// Which order.
+        order: OrderName,
+    },
 }
 
 /// A planned fault.
@@ -240,6 +255,7 @@ impl Fault {
             Fault::Network { .. } => Family::Network,
             Fault::Clock { .. } => Family::Clock,
             Fault::Disk { .. } => Family::Disk,
+            Fault::Application { .. } => Family::Application,
         }
     }
 
@@ -253,7 +269,8 @@ impl Fault {
             | Fault::PowerCut { target }
             | Fault::Network { target, .. }
             | Fault::Clock { target, .. }
-            | Fault::Disk { target, .. } => Some(target),
+            | Fault::Disk { target, .. }
+            | Fault::Application { target, .. } => Some(target),
         }
     }
 }
@@ -300,6 +317,7 @@ impl Resolved {
             Resolved::Network { .. } => Family::Network,
             Resolved::Clock { .. } => Family::Clock,
             Resolved::Disk { .. } => Family::Disk,
+            Resolved::Application { .. } => Family::Application,
         }
     }
 
@@ -313,7 +331,8 @@ impl Resolved {
             | Resolved::PowerCut { nodes }
             | Resolved::Network { nodes, .. }
             | Resolved::Clock { nodes, .. }
-            | Resolved::Disk { nodes, .. } => nodes.iter().map(String::as_str).collect(),
+            | Resolved::Disk { nodes, .. }
+            | Resolved::Application { nodes, .. } => nodes.iter().map(String::as_str).collect(),
         };
         nodes.sort_unstable();
         nodes.dedup();
@@ -372,6 +391,7 @@ impl fmt::Display for Resolved {
             Resolved::Network { trouble, .. } => write!(formatter, " ({trouble})"),
             Resolved::Clock { change, .. } => write!(formatter, " ({change})"),
             Resolved::Disk { trouble, .. } => write!(formatter, " ({trouble})"),
+            Resolved::Application { order, .. } => write!(formatter, " ({order})"),
             _ => Ok(()),
         }
     }
@@ -388,6 +408,9 @@ impl From<Resolved> for Fault {
             Resolved::Network { nodes, trouble } => Fault::Network { target: Target::Named(nodes), trouble },
             Resolved::Clock { nodes, change } => Fault::Clock { target: Target::Named(nodes), change },
             Resolved::Disk { nodes, trouble } => Fault::Disk { target: Target::Named(nodes), trouble },
+            Resolved::Application { nodes, order } => {
+                Fault::Application { target: Target::Named(nodes), order }
+            }
         }
     }
 }

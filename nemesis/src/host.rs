@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::commands::Commands;
+
 /// What went wrong on a host.
 #[derive(Debug, Error)]
 pub enum HostError {
@@ -103,6 +105,9 @@ pub struct DaemonSpec {
     /// Where it takes orders for its clock from, if it does: what clock faults need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_file: Option<PathBuf>,
+    /// How it is given orders, if it takes any: what application and membership faults need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commands: Option<Commands>,
 }
 
 /// A machine on which one node of the system under test runs.

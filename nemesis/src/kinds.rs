@@ -13,6 +13,7 @@ use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::commands::OrderName;
 use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, PartitionShape, Target};
 use crate::sequences::{self, Part, Window};
 
@@ -34,11 +35,13 @@ pub enum Family {
     Clock,
     /// Disks go wrong.
     Disk,
+    /// The system under test is given orders.
+    Application,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 7] = [
+    pub const ALL: [Family; 8] = [
         Family::Partition,
         Family::Pause,
         Family::Kill,
@@ -46,6 +49,7 @@ impl Family {
         Family::Network,
         Family::Clock,
         Family::Disk,
+        Family::Application,
     ];
 }
 
@@ -59,6 +63,7 @@ impl fmt::Display for Family {
             Family::Network => "network",
             Family::Clock => "clock",
             Family::Disk => "disk",
+            Family::Application => "application",
         })
     }
 }
@@ -289,6 +294,31 @@ const TABLE: &[Row] = &[
         summary: "a bit of one node's disk is flipped (simulator only)",
         generate: |_, _| Some(Fault::Disk { target: Target::One, trouble: DiskTrouble::FlipBit }),
     },
+    Row {
+        name: "application",
+        summary: "snapshots, compactions and defragmentations on demand, any targets (real nodes only)",
+        generate: any_order,
+    },
+    Row {
+        name: "application-snapshot",
+        summary: "nodes take a snapshot (real nodes only)",
+        generate: |rng, nodes| order(OrderName::Snapshot, rng, nodes),
+    },
+    Row {
+        name: "application-compact",
+        summary: "past states are forgotten (real nodes only)",
+        generate: |_, _| Some(Fault::Application { target: Target::One, order: OrderName::Compact }),
+    },
+    Row {
+        name: "application-defrag",
+        summary: "nodes take a snapshot and drop the log before it (real nodes only)",
+        generate: |rng, nodes| order(OrderName::Defrag, rng, nodes),
+    },
+    Row {
+        name: "application-command",
+        summary: "commands of your own: see --commands (real nodes only)",
+        generate: |rng, nodes| order(OrderName::AnyCommand, rng, nodes),
+    },
 ];
 
 /// A kind of fault that a user can name. Serialised as its name.
@@ -338,6 +368,12 @@ impl FaultKind {
     #[must_use]
     pub fn needs_simulator(self) -> bool {
         matches!(self.family(), Some(Family::PowerCut | Family::Disk))
+    }
+
+    /// Whether the simulator cannot have it.
+    #[must_use]
+    pub fn needs_real_nodes(self) -> bool {
+        matches!(self.family(), Some(Family::Application))
     }
 
     /// What this kind does in a window: one fault that lasts as long, or a sequence of faults. Empty if there can be none (`none`
@@ -525,6 +561,17 @@ fn any_disk(rng: &mut Rng, nodes: usize) -> Option<Fault> {
         _ => DiskTrouble::SyncFails,
     };
     Some(Fault::Disk { target, trouble })
+}
+
+/// What one node has is every node's where it is replicated, as compactions are.
+fn any_order(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    let name = OrderName::OF_SYSTEMS.choose(rng)?.clone();
+    order(name, rng, nodes)
+}
+
+fn order(order: OrderName, rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    let target = if order == OrderName::Compact { Target::One } else { targets(nodes).choose(rng)?.clone() };
+    Some(Fault::Application { target, order })
 }
 
 fn partition(shape: PartitionShape, nodes: usize) -> Option<Fault> {

@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 mod client;
+mod commands;
 mod engine;
 mod evidence;
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod sequences;
 mod target;
 
 pub use client::{ClientError, NemesisClient};
+pub use commands::{CommandLine, Commands, Look, Order, OrderName};
 pub use engine::Engine;
 pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
 pub use fault::{

@@ -11,6 +11,7 @@ use labrys_seed::Rng;
 use rand::Rng as _;
 use rand::seq::{IndexedRandom, SliceRandom};
 
+use crate::commands::OrderName;
 use crate::fault::{CLIENTS, Fault, Link, PartitionShape, Resolved, Target};
 use crate::target::{Operator, Quantity};
 
@@ -21,6 +22,8 @@ pub struct View {
     pub nodes: Vec<String>,
     /// Those that believe to lead, none or several while the cluster is in disorder. Names that are no nodes are ignored.
     pub leaders: Vec<String>,
+    /// The names of the user's own commands.
+    pub commands: Vec<String>,
 }
 
 /// Decides whom a fault hits.
@@ -41,6 +44,7 @@ pub struct View {
 /// - A ring of three nodes is a bridge: each node sees a majority and no two the same one. From four nodes on each node
 ///   talks, in both directions, to as few of its neighbours on a random ring as make a majority; where parity forbids
 ///   exactly a majority on both sides (7, 11, 15 … nodes), to one more.
+/// - [`OrderName::AnyCommand`] is one of the user's commands, and stays itself, which nobody understands, where there is none.
 /// - A single node has no links: nothing is cut.
 #[must_use]
 pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
@@ -66,6 +70,15 @@ pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
         Fault::Clock { target, change } => Resolved::Clock { nodes: hit(target, view, rng), change: *change },
         Fault::Disk { target, trouble } => {
             Resolved::Disk { nodes: hit(target, view, rng), trouble: *trouble }
+        }
+        Fault::Application { target, order } => {
+            let nodes = hit(target, view, rng);
+            let order = match order {
+                OrderName::AnyCommand => view.commands.choose(rng).cloned().map(OrderName::Command),
+                _ => None,
+            }
+            .unwrap_or_else(|| order.clone());
+            Resolved::Application { nodes, order }
         }
     }
 }
@@ -383,6 +396,7 @@ mod tests {
         View {
             nodes: (1..=count).map(|number| format!("n{number}")).collect(),
             leaders: leaders.iter().map(ToString::to_string).collect(),
+            ..View::default()
         }
     }
 

@@ -124,7 +124,7 @@ impl World {
     fn apply(&mut self, id: u64) {
         let Some(planned) = self.nemesis.planned.get(&id).cloned() else { return };
         let nodes = self.nodes.iter().map(|node| node.name.clone()).collect();
-        let view = View { nodes, leaders: self.leaders() };
+        let view = View { nodes, leaders: self.leaders(), commands: Vec::new() };
         let resolved = resolve(&planned.fault, &view, &mut self.nemesis.rng);
         let injected = InjectedFault {
             id,
@@ -161,6 +161,7 @@ impl World {
             Resolved::Disk { trouble, .. } => {
                 hit.into_iter().for_each(|node| self.trouble_disk(id, node, *trouble))
             }
+            Resolved::Application { .. } => unreachable!("refused where the configuration is checked"),
         }
     }
 
@@ -295,7 +296,7 @@ impl World {
         let now_ns = self.now_ns;
         let machine = &mut self.nodes[node];
         match resolved {
-            Resolved::Partition { .. } | Resolved::Network { .. } => {}
+            Resolved::Partition { .. } | Resolved::Network { .. } | Resolved::Application { .. } => {}
             Resolved::Pause { .. } => {
                 if machine.stopped_by.remove(&id) && machine.stopped_by.is_empty() {
                     self.resume(node);

@@ -252,5 +252,6 @@ fn etcd_spec(
         directory: folder.to_owned(),
         log_file: folder.join("etcd.log"),
         clock_file: None,
+        commands: None,
     }
 }

@@ -180,6 +180,8 @@ pub struct FaultDriver {
     state: Arc<Mutex<State>>,
     planned: Arc<BTreeMap<u64, Scheduled>>,
     nodes: Arc<Vec<String>>,
+    /// The names of the user's own commands.
+    commands: Arc<Vec<String>>,
     leaders: Leaders,
     clock: Arc<dyn Clock>,
     active: ActiveFaults,
@@ -231,10 +233,17 @@ impl FaultDriver {
             state: Arc::new(Mutex::new(state)),
             planned: Arc::new(schedule.faults.iter().map(|fault| (fault.id, fault.clone())).collect()),
             nodes: Arc::new(nodes),
+            commands: Arc::default(),
             leaders,
             clock,
             active: ActiveFaults::default(),
         })
+    }
+
+    /// The same, knowing the names of the user's own commands.
+    #[must_use]
+    pub fn with_commands(self, names: Vec<String>) -> FaultDriver {
+        FaultDriver { commands: Arc::new(names), ..self }
     }
 
     /// What is applied now.
@@ -256,7 +265,11 @@ impl FaultDriver {
         let resolved = match state.injected.get(&planned.id) {
             Some(injected) => injected.resolved.clone(),
             None => {
-                let view = View { nodes: self.nodes.to_vec(), leaders: (self.leaders)() };
+                let view = View {
+                    nodes: self.nodes.to_vec(),
+                    leaders: (self.leaders)(),
+                    commands: self.commands.to_vec(),
+                };
                 resolve(&planned.fault, &view, &mut state.rng)
             }
         };

@@ -2,6 +2,7 @@
 //! isolation as `labrys test` does, and looks at it from outside. Run as root, each trial is run twice: as root, and as an
 //! ordinary user. Where the machine forbids namespaces to one of them, its trials are reported as ignored.
 
+mod application;
 mod clients;
 mod clock;
 mod isolation;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         for cases in [isolation::CASES, ordinary, testbed::CASES] {
             add(cases, refusal.is_some());
         }
-        for cases in [store::CASES, clock::CASES, network::CASES, clients::CASES] {
+        for cases in [store::CASES, clock::CASES, network::CASES, clients::CASES, application::CASES] {
             add(cases, refusal.is_some() || no_store.is_some());
         }
     }

@@ -82,6 +82,7 @@ fn inside(enclosure: &Enclosure, arguments: &[String]) -> ExitCode {
         super::isolation::BODIES,
         super::testbed::BODIES,
         super::store::BODIES,
+        super::application::BODIES,
         super::clock::BODIES,
         super::network::BODIES,
         super::nemesis::BODIES,

@@ -60,6 +60,7 @@ fn shell(folder: &Path, script: &str) -> DaemonSpec {
         directory: folder.join("data"),
         log_file: folder.join("logs/daemon.log"),
         clock_file: None,
+        commands: None,
     }
 }
 

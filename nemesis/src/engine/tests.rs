@@ -1,6 +1,7 @@
 //! The engine over fake hosts: every fault, overlapping ones, and every way in which they can fail.
 
 mod agents;
+mod application;
 mod clock;
 mod network;
 mod overlaps;

@@ -8,11 +8,13 @@
 //! | kill | to signal and to start the daemon | the process is gone | the daemon is started, when no other kill holds the node | the daemon is alive |
 //! | network | as a partition; `setsid`, and the process that holds packets ([`crate::hold_packets`]) | its rules are listed and hit first, the kernel lists the queue; packets dropped, doubled and held back are counted | its rules are deleted, the chain with the last of them; the file with the process's orders is removed | none of its rules is listed, nor its queue; no trace of an empty chain |
 //! | clock | a daemon that takes orders for its clock (`labrys-store --clock-file`) | the node's clock leaps, or gains what it should between two readings | the rate is restored when no other fault changes it; the offset stays, as no clock runs back | the node's clock gains what the machine's does between two readings |
+//! | application | the command lines of the daemon's orders ([`crate::Commands`]) | what the order changes is looked at before and after it, where there is a look; else its command succeeded | its command for that, if it has one | that command succeeded |
 //!
 //! Invariants: every step may be repeated; `undo` works from the fault alone, whether it was applied wholly, in part or
 //! not at all, with or without its evidence; a step on one node does not depend on another node. What a fault shares with
 //! others that overlap it (a stopped process, a dead node, a chain) goes when the last of them is undone.
 
+mod application;
 mod chain;
 mod clock;
 mod kill;
@@ -97,6 +99,7 @@ pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
         Family::Kill => &kill::Kill,
         Family::Clock => &clock::Clock,
         Family::Network => &network::Network,
+        Family::Application => &application::Application,
         Family::PowerCut | Family::Disk => &simulated::SimulatedOnly,
     }
 }

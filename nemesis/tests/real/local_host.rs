@@ -136,5 +136,6 @@ pub fn idle_daemon(folder: &Path) -> DaemonSpec {
         directory: folder.to_owned(),
         log_file: folder.join("log"),
         clock_file: None,
+        commands: None,
     }
 }

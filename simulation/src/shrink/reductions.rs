@@ -249,7 +249,8 @@ fn target_of(fault: &Fault) -> Option<&Target> {
         | Fault::PowerCut { target }
         | Fault::Network { target, .. }
         | Fault::Clock { target, .. }
-        | Fault::Disk { target, .. } => Some(target),
+        | Fault::Disk { target, .. }
+        | Fault::Application { target, .. } => Some(target),
     }
 }
 
@@ -263,7 +264,8 @@ fn aimed(scheduled: &Scheduled, aim: Target) -> Scheduled {
         | Fault::PowerCut { target }
         | Fault::Network { target, .. }
         | Fault::Clock { target, .. }
-        | Fault::Disk { target, .. } => *target = aim,
+        | Fault::Disk { target, .. }
+        | Fault::Application { target, .. } => *target = aim,
     }
     scheduled
 }

@@ -131,6 +131,9 @@ fn each_verb_of_the_data_model_does_what_it_says() {
         );
         let (code, text) = ctl.failure(&["watch", "--from", "1"]);
         assert!(code == 1 && text.contains("the revisions up to 4 are compacted"), "{code}: {text}");
+        let latest = ctl.answer(&["get", "n"])["revision"].as_u64().unwrap();
+        let first = latest - 1;
+        assert_eq!(ctl.outcome(&["compact", "--keep", "1"]), json!({ "compacted": { "first": first } }));
     });
 }
 
@@ -192,6 +195,8 @@ fn status_tells_of_each_node_whichever_is_asked() {
     with_cluster(3, |ctl| {
         ctl.outcome(&["put", "x", "1"]);
         let one = Ctl { endpoints: ctl.endpoints.split(',').next().unwrap().to_owned() };
+        let only = one.answer(&["--only", "status", "--json"]);
+        assert_eq!(only["nodes"].as_array().unwrap().len(), 1, "{only}");
         let answer = one.answer(&["status", "--json"]);
         let nodes = of_each(&answer, 3);
         let ids: Vec<&Value> = nodes.iter().map(|node| &node["node"]).collect();

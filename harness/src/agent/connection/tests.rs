@@ -98,6 +98,7 @@ impl Bench {
             directory: self.setup.directory.clone(),
             log_file: self.setup.directory.join("sleep.log"),
             clock_file: None,
+            commands: None,
         }
     }
 

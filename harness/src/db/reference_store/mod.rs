@@ -5,6 +5,7 @@
 //! once more at the end.
 
 mod agreement;
+mod orders;
 mod watcher;
 
 use std::collections::BTreeSet;
@@ -285,6 +286,7 @@ fn daemon_spec(
         directory: directory.to_owned(),
         log_file: directory.join("labrys-store.log"),
         clock_file,
+        commands: Some(orders::commands(&options.binary, &addresses[node])),
     }
 }
 

@@ -109,7 +109,11 @@ pub enum DataVerb {
     /// Forget the states before a revision.
     Compact {
         /// The first state that can still be read.
-        revision: u64,
+        #[arg(required_unless_present = "keep")]
+        revision: Option<u64>,
+        /// Instead of a revision: how many states before the latest can still be read.
+        #[arg(long, value_name = "NUMBER", conflicts_with = "revision")]
+        keep: Option<u64>,
     },
     /// Leases: a time to live, and the keys and locks that end with it.
     #[command(subcommand)]
@@ -197,7 +201,15 @@ pub enum LockVerb {
 enum Asked {
     Read(Query, Option<ReadMode>),
     Write(Operation),
-    Watch { range: RangeQuery, from: Option<Revision>, count: Option<u64> },
+    /// All states but the latest and so many before it.
+    Compact {
+        keep: u64,
+    },
+    Watch {
+        range: RangeQuery,
+        from: Option<Revision>,
+        count: Option<u64>,
+    },
 }
 
 impl DataVerb {
@@ -226,9 +238,10 @@ impl DataVerb {
             DataVerb::Watch { keys, from, count } => {
                 Asked::Watch { range: keys.query(0), from: revision(from), count }
             }
-            DataVerb::Compact { revision } => {
+            DataVerb::Compact { revision: Some(revision), .. } => {
                 Asked::Write(Operation::Compact { revision: Revision(revision) })
             }
+            DataVerb::Compact { revision: None, keep } => Asked::Compact { keep: keep.unwrap_or(0) },
             DataVerb::Lease(verb) => verb.asked(),
             DataVerb::Lock(verb) => verb.asked(),
         })
@@ -244,6 +257,13 @@ impl DataVerb {
             }
             Asked::Write(operation) => {
                 let written = session.client(ReadMode::default())?.write(operation, session.timeout).await?;
+                session.print(&show::written(&written))
+            }
+            Asked::Compact { keep } => {
+                let mut client = session.client(ReadMode::default())?;
+                let latest = client.read(Query::Revision, session.timeout).await?.revision;
+                let revision = Revision(latest.0.saturating_sub(keep));
+                let written = client.write(Operation::Compact { revision }, session.timeout).await?;
                 session.print(&show::written(&written))
             }
             Asked::Watch { range, from, count } => watch(session, range, from, count).await,

@@ -39,6 +39,9 @@ pub struct CtlArguments {
     /// How long an operation may take.
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     pub timeout_ms: u64,
+    /// Where each node is asked by itself (status, snapshot, defrag, hash-at-revision), ask the endpoints only, not all members.
+    #[arg(long)]
+    pub only: bool,
     /// What the nodes ask of a client, and a client of them.
     #[command(flatten)]
     pub security: SecurityFiles,
@@ -110,6 +113,8 @@ impl From<&CtlError> for Exit {
 /// Where and how long to ask.
 pub(crate) struct Session<'a> {
     endpoints: &'a [String],
+    /// Other members are not asked.
+    only: bool,
     timeout: Duration,
     security: Security,
     /// Where answers go.
@@ -139,7 +144,8 @@ impl Session<'_> {
 pub async fn run(arguments: CtlArguments, out: &mut dyn Write) -> Result<(), CtlError> {
     let timeout = Duration::from_millis(arguments.timeout_ms);
     let security = Security::load(&arguments.security)?;
-    let mut session = Session { endpoints: &arguments.endpoints, timeout, security, out };
+    let mut session =
+        Session { endpoints: &arguments.endpoints, only: arguments.only, timeout, security, out };
     match arguments.verb {
         Verb::Data(verb) => verb.run(&mut session).await,
         Verb::Cluster(verb) => verb.run(&mut session).await,

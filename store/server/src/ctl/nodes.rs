@@ -1,6 +1,7 @@
 //! What is asked of each node by itself: how it is, its files, and a hash of its keys.
 //!
-//! The nodes are the members of the cluster, as the endpoints tell of them; the endpoints themselves if none can. A node that does not
+//! The nodes are the members of the cluster, as the endpoints tell of them; the endpoints themselves if none can, or if only they are
+//! asked for. A node that does not
 //! answer does not keep the others from being asked; then the exit code is 1.
 
 use std::collections::BTreeSet;
@@ -64,6 +65,9 @@ impl NodesVerb {
 }
 
 async fn addresses(session: &Session<'_>) -> Result<Vec<String>, CtlError> {
+    if session.only {
+        return Ok(session.endpoints.to_vec());
+    }
     let admin = AdminSession::new(session.endpoints.to_vec(), session.security.clone())?;
     let members = admin.members(session.timeout).await.map(|members| members.members).unwrap_or_default();
     let mut addresses: Vec<String> =

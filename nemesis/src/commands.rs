@@ -1,0 +1,181 @@
+//! [`Commands`]: how the system under test is given orders on a node, as data: command lines that the nemesis runs there.
+//!
+//! So the nemesis knows nothing of any system. The harness knows the reference store's command lines; those of another system
+//! are in the configuration of the test.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A program and its arguments, without a shell.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommandLine(pub Vec<String>);
+
+/// How something is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Look {
+    /// What prints it.
+    pub command: CommandLine,
+    /// Where it is in the JSON that is printed (RFC 6901: `/nodes/0/answer/term`). Without it, all that is printed is it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+}
+
+/// An order to the system under test.
+///
+/// In a file it is a table with these fields, or only the command line that gives it: `flush = ["redis-cli", "bgsave"]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "GivenOrder")]
+pub struct Order {
+    /// What gives it.
+    pub run: CommandLine,
+    /// What takes it back; it may be run several times. Without it nothing is taken back: the order is carried out once and for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<CommandLine>,
+    /// What the order changes, if it has an effect. Without it, the order has had one if its command succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<Look>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a command line (a list of words), or a table with `run` and perhaps `undo` and `look`"
+)]
+enum GivenOrder {
+    Line(CommandLine),
+    Table(OrderTable),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct OrderTable {
+    run: CommandLine,
+    undo: Option<CommandLine>,
+    look: Option<Look>,
+}
+
+impl From<GivenOrder> for Order {
+    fn from(given: GivenOrder) -> Order {
+        match given {
+            GivenOrder::Line(run) => Order { run, undo: None, look: None },
+            GivenOrder::Table(OrderTable { run, undo, look }) => Order { run, undo, look },
+        }
+    }
+}
+
+/// The orders that a node understands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Commands {
+    /// By name: those of [`OrderName`].
+    #[serde(default)]
+    pub orders: BTreeMap<String, Order>,
+}
+
+/// Which order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderName {
+    /// `snapshot`: write the state down.
+    Snapshot,
+    /// `compact`: forget what is not needed any more.
+    Compact,
+    /// `defrag`: give back the room that is not needed any more.
+    Defrag,
+    /// One of the commands of the configuration, by chance.
+    AnyCommand,
+    /// This command of the configuration.
+    Command(String),
+}
+
+impl OrderName {
+    /// The key in [`Commands::orders`].
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            OrderName::Snapshot => "snapshot",
+            OrderName::Compact => "compact",
+            OrderName::Defrag => "defrag",
+            OrderName::AnyCommand => "any-command",
+            OrderName::Command(name) => name,
+        }
+    }
+
+    /// Those that have a meaning of their own, which a system may understand or not.
+    pub const OF_SYSTEMS: [OrderName; 3] = [OrderName::Snapshot, OrderName::Compact, OrderName::Defrag];
+}
+
+impl fmt::Display for OrderName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.key())
+    }
+}
+
+impl CommandLine {
+    /// The words with `{name}` replaced by its value, for each of `values`.
+    #[must_use]
+    pub fn filled(&self, values: &[(&str, &str)]) -> CommandLine {
+        let fill = |word: &String| {
+            values
+                .iter()
+                .fold(word.clone(), |word, (name, value)| word.replace(&format!("{{{name}}}"), value))
+        };
+        CommandLine(self.0.iter().map(fill).collect())
+    }
+}
+
+impl Order {
+    /// All of its command lines with `{name}` replaced by its value, for each of `values`.
+    #[must_use]
+    pub fn filled(&self, values: &[(&str, &str)]) -> Order {
+        let look = |look: &Look| Look { command: look.command.filled(values), pointer: look.pointer.clone() };
+        Order {
+            run: self.run.filled(values),
+            undo: self.undo.as_ref().map(|undo| undo.filled(values)),
+            look: self.look.as_ref().map(look),
+        }
+    }
+}
+
+impl Look {
+    /// What was looked for, in what the command has printed; `None` if it is not there.
+    #[must_use]
+    pub fn find(&self, printed: &str) -> Option<String> {
+        let Some(pointer) = &self.pointer else { return Some(printed.trim_end().to_owned()) };
+        let value: serde_json::Value = serde_json::from_str(printed).ok()?;
+        value.pointer(pointer).map(ToString::to_string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_a_line_or_a_table_and_is_filled_in_for_a_node() {
+        let line: Order = serde_json::from_str(r#"["ask", "{address}:7", "{other}"]"#).unwrap();
+        let table: Order = serde_json::from_str(r#"{"run": ["ask", "{address}:7", "{other}"]}"#).unwrap();
+        assert_eq!(line, table);
+        let filled = line.filled(&[("address", "10.0.0.1"), ("node", "n1")]);
+        assert_eq!(filled.run.0, ["ask", "10.0.0.1:7", "{other}"]);
+        assert_eq!(serde_json::from_str::<Order>(&serde_json::to_string(&line).unwrap()).unwrap(), line);
+        assert!(serde_json::from_str::<Order>(r#"{"run": ["a"], "und": ["b"]}"#).is_err());
+    }
+
+    #[test]
+    fn a_look_finds_what_its_pointer_names_or_takes_all() {
+        let look = |pointer: Option<&str>| Look {
+            command: CommandLine(Vec::new()),
+            pointer: pointer.map(Into::into),
+        };
+        let printed = "{\"nodes\":[{\"index\":7}]}\n";
+        assert_eq!(look(Some("/nodes/0/index")).find(printed).as_deref(), Some("7"));
+        assert_eq!(look(Some("/nodes/1/index")).find(printed), None);
+        assert_eq!(look(Some("/nodes")).find("no JSON"), None);
+        assert_eq!(look(None).find("7\n").as_deref(), Some("7"));
+    }
+}
