@@ -347,7 +347,17 @@ impl TestConfig {
 
     /// The kinds of faults to be planned, `all` replaced by what the testbed has, `none` and duplicates dropped.
     pub fn fault_kinds(&self) -> Result<Vec<FaultKind>, ConfigError> {
-        let families = ["partition", "pause", "kill", "power-cut", "network", "clock", "disk", "application"];
+        let families = [
+            "partition",
+            "pause",
+            "kill",
+            "power-cut",
+            "network",
+            "clock",
+            "disk",
+            "application",
+            "membership",
+        ];
         let mut kinds: Vec<FaultKind> = Vec::new();
         for name in self.nemesis.iter().filter(|name| *name != "none") {
             let names: &[&str] = if name == "all" { &families } else { &[name.as_str()] };
@@ -636,7 +646,7 @@ mod tests {
     fn all_faults_are_those_that_the_testbed_has() {
         let count =
             |text: &str| options(text).resolve(Seed(1)).expect("valid").fault_kinds().expect("known").len();
-        assert_eq!(count("nemesis = [\"all\"]"), 6);
+        assert_eq!(count("nemesis = [\"all\"]"), 7);
         assert_eq!(count("nemesis = [\"all\"]\ntestbed = \"sim\""), 7);
     }
 

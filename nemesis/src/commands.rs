@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,43 @@ pub struct Commands {
     /// By name: those of [`OrderName`].
     #[serde(default)]
     pub orders: BTreeMap<String, Order>,
+    /// How its cluster's members are changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<Box<MembershipCommands>>,
+}
+
+/// How the members of a node's cluster are listed and changed. In the command lines stand `{id}` for a member and `{address}` for where
+/// it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MembershipCommands {
+    /// Where the node is reached, as members are listed.
+    pub address: String,
+    /// Prints the members as the leader sees them, or this node, as a JSON object: `{"node":1,"leader":1,"members":[{"id":1,"address":
+    /// "10.0.0.1:7000","role":"voter"}],"joint":false,"index":1,"committed":true,"last_id":1}`. A role is `voter`, `learner`, or something in between.
+    pub list: CommandLine,
+    /// Prints which member the node's process is.
+    pub identify: Look,
+    /// Adds a member without a vote.
+    pub add: CommandLine,
+    /// Gives it a vote.
+    pub promote: CommandLine,
+    /// Removes it.
+    pub remove: CommandLine,
+    /// Has it lead.
+    pub transfer: CommandLine,
+    /// Makes several changes by way of a joint configuration; the words below are added for those that there are.
+    pub joint: CommandLine,
+    /// With `{ids}`, separated by commas: those that get a vote.
+    pub joint_promote: String,
+    /// Those that are removed.
+    pub joint_remove: String,
+    /// Those that lose their vote.
+    pub joint_demote: String,
+    /// The arguments of a daemon that is to join as member `{id}`.
+    pub joiner_args: Vec<String>,
+    /// What it must find empty.
+    pub data_directory: PathBuf,
 }
 
 /// Which order.

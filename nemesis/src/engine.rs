@@ -8,7 +8,7 @@
 //! time; the nodes of a fault in parallel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::evidence::{NodeFailure, Step};
 use crate::fault::Resolved;
@@ -27,7 +27,7 @@ pub struct Engine {
     patience: Patience,
     packet_program: Vec<String>,
     only: Option<String>,
-    journal: Journal,
+    journal: Mutex<Journal>,
     active: BTreeMap<u64, ActiveFault>,
     undone: BTreeSet<u64>,
 }
@@ -56,7 +56,7 @@ impl Engine {
             patience,
             packet_program: Vec::new(),
             only: None,
-            journal,
+            journal: Mutex::new(journal),
             active: active.collect(),
             undone: state.undone.into_iter().collect(),
         }
@@ -101,7 +101,7 @@ impl Engine {
     /// If that cannot be journalled.
     pub fn set_daemons(&mut self, daemons: BTreeMap<String, DaemonSpec>) -> Result<(), Failure> {
         if daemons.iter().any(|(node, specification)| self.daemons.get(node) != Some(specification)) {
-            self.journal.append(&Entry::Daemons { daemons: daemons.clone() }).map_err(refusal)?;
+            self.journalled(&Entry::Daemons { daemons: daemons.clone() }).map_err(refusal)?;
             self.daemons.extend(daemons);
         }
         Ok(())
@@ -114,13 +114,13 @@ impl Engine {
     pub fn apply(&mut self, fault_id: u64, resolved: Resolved) -> Result<FaultReport, Failure> {
         self.refuse_what_cannot_be_undone(fault_id, &resolved)?;
         let intent = Entry::Intent { fault_id, resolved: resolved.clone() };
-        self.journal.append(&intent).map_err(refusal)?;
+        self.journalled(&intent).map_err(refusal)?;
         let report = FaultReport { fault_id, ..FaultReport::default() };
         self.active.insert(fault_id, ActiveFault { resolved, report });
 
         let mut is_applied = self.step(fault_id, Step::Apply) && self.step(fault_id, Step::Verify);
         let evidence = self.report(fault_id).evidence;
-        if let Err(error) = self.journal.append(&Entry::Applied { fault_id, evidence }) {
+        if let Err(error) = self.journalled(&Entry::Applied { fault_id, evidence }) {
             self.note_failure(fault_id, &error);
             is_applied = false;
         }
@@ -140,7 +140,7 @@ impl Engine {
         }
         if self.step(fault_id, Step::Undo) && self.step(fault_id, Step::VerifyUndone) {
             // If the journal cannot be written, `heal` will find nothing to undo: no reason to call the fault active.
-            if let Err(error) = self.journal.append(&Entry::Undone { fault_id }) {
+            if let Err(error) = self.journalled(&Entry::Undone { fault_id }) {
                 self.note_failure(fault_id, &error);
             }
             let report = self.report(fault_id);
@@ -193,7 +193,7 @@ impl Engine {
             self.active.iter().filter(|(_, fault)| is_settled(fault)).map(|(id, _)| *id).collect();
         for fault_id in ids {
             // As in `undo`: healing once more finds nothing.
-            if let Err(error) = self.journal.append(&Entry::Undone { fault_id }) {
+            if let Err(error) = self.journalled(&Entry::Undone { fault_id }) {
                 tracing::warn!(fault_id, %error, "the journal cannot be written");
             }
             self.active.remove(&fault_id);
@@ -237,13 +237,14 @@ impl Engine {
         let Some(fault) = self.active.get(&fault_id) else { return false };
         let scope = self.scope(fault_id, &fault.resolved, &fault.report);
         let injector = injector_of(fault.resolved.family());
-        let StepReport { observations, failures } = match step {
+        let StepReport { observations, failures, daemons } = match step {
             Step::Apply => injector.apply(&scope),
             Step::Verify => injector.verify(&scope),
             Step::Undo => injector.undo(&scope),
             Step::VerifyUndone => injector.verify_undone(&scope),
         };
         let went_well = failures.is_empty();
+        self.daemons.extend(daemons);
         if let Some(fault) = self.active.get_mut(&fault_id) {
             fault.report.evidence.extend(observations);
             fault.report.failures.extend(failures);
@@ -260,6 +261,7 @@ impl Engine {
             patience: self.patience,
             packet_program: &self.packet_program,
             only: self.only.as_deref(),
+            journal: &self.journal,
             fault_id,
             resolved,
             evidence: &report.evidence,
@@ -270,6 +272,10 @@ impl Engine {
     fn report(&self, fault_id: u64) -> FaultReport {
         let unknown = || FaultReport { fault_id, ..FaultReport::default() };
         self.active.get(&fault_id).map_or_else(unknown, |fault| fault.report.clone())
+    }
+
+    fn journalled(&self, entry: &Entry) -> Result<(), JournalError> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).append(entry)
     }
 
     /// A failure of the journal, which is on no node.

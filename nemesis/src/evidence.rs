@@ -191,6 +191,30 @@ pub enum Effect {
         /// Which order.
         order: String,
     },
+    /// What the node is to its cluster was changed, as the cluster says.
+    MemberChanged {
+        /// `voter 2`.
+        before: String,
+        /// `no member`.
+        after: String,
+    },
+    /// Who leads, before and after leadership was to be transferred.
+    LeadershipMoved {
+        /// Before.
+        from: String,
+        /// After.
+        to: String,
+    },
+    /// The members, or the leader, were not changed as was wanted, or it is not known.
+    MembershipPending {
+        /// What was missing.
+        detail: String,
+    },
+    /// The members were not to be changed, as too few would be left.
+    MembershipRefused {
+        /// How few.
+        detail: String,
+    },
     /// Operations of the node's disk that went otherwise than they should.
     DiskTroubled {
         /// How many.
@@ -215,7 +239,10 @@ impl Effect {
             | Effect::PowerLost { .. }
             | Effect::ClockChanged
             | Effect::OrderCarriedOut { .. } => true,
-            Effect::OrderShows { before, after, .. } => before != after,
+            Effect::OrderShows { before, after, .. } | Effect::MemberChanged { before, after } => {
+                before != after
+            }
+            Effect::LeadershipMoved { from, to } => from != to,
             Effect::ClockWrong { from_us, to_us, .. } => from_us != to_us,
             Effect::LinkCut { .. }
             | Effect::LinkTroubled { .. }
@@ -228,6 +255,8 @@ impl Effect {
             | Effect::ClockRight { .. }
             | Effect::ClockStillWrong { .. }
             | Effect::OrderTaken { .. }
+            | Effect::MembershipPending { .. }
+            | Effect::MembershipRefused { .. }
             | Effect::OrderRefused { .. }
             | Effect::OrderUnseen { .. }
             | Effect::OrderTakenBack { .. }
@@ -305,6 +334,13 @@ impl fmt::Display for Evidence {
         }
         let powerless = nodes_where(|effect| matches!(effect, Effect::PowerLost { .. }));
         let wrong_clocks = nodes_where(|effect| matches!(effect, Effect::ClockChanged));
+        parts.extend(self.details.iter().filter_map(|seen| match &seen.effect {
+            Effect::MemberChanged { before, after } => Some(format!("{}: {before}, then {after}", seen.node)),
+            Effect::LeadershipMoved { from, to } if from != to => {
+                Some(format!("leadership from {from} to {to}"))
+            }
+            _ => None,
+        }));
         let verbs = [
             ("stopped", stopped),
             ("killed", killed),

@@ -101,6 +101,20 @@ pub enum DiskTrouble {
     FlipBit,
 }
 
+/// What becomes of a node that is a member of the cluster with a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MembershipChange {
+    /// It is no member any more, until the fault ends; then it comes back as another one.
+    Remove,
+    /// It has no vote, until the fault ends.
+    Demote,
+    /// It is removed and comes back as another member at once.
+    Replace,
+    /// It leads; if it does already, another one leads.
+    Transfer,
+}
+
 /// A fault, its targets still symbolic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -152,6 +166,13 @@ pub enum Fault {
         target: Target,
         /// Which order.
         order: OrderName,
+    },
+    /// The cluster's members, or its leader, are changed.
+    Membership {
+        /// Which nodes.
+        target: Target,
+        /// What becomes of them.
+        change: MembershipChange,
     },
 }
 
@@ -221,6 +242,13 @@ pub enum Resolved {
         /// Which order.
         order: OrderName,
     },
+    /// What these nodes are to their cluster is changed.
+    Membership {
+        /// In order.
+        nodes: Vec<String>,
+        /// What becomes of them.
+        change: MembershipChange,
+    },
 }
 
 /// A planned fault.
@@ -256,6 +284,7 @@ impl Fault {
             Fault::Clock { .. } => Family::Clock,
             Fault::Disk { .. } => Family::Disk,
             Fault::Application { .. } => Family::Application,
+            Fault::Membership { .. } => Family::Membership,
         }
     }
 
@@ -270,7 +299,8 @@ impl Fault {
             | Fault::Network { target, .. }
             | Fault::Clock { target, .. }
             | Fault::Disk { target, .. }
-            | Fault::Application { target, .. } => Some(target),
+            | Fault::Application { target, .. }
+            | Fault::Membership { target, .. } => Some(target),
         }
     }
 }
@@ -318,6 +348,7 @@ impl Resolved {
             Resolved::Clock { .. } => Family::Clock,
             Resolved::Disk { .. } => Family::Disk,
             Resolved::Application { .. } => Family::Application,
+            Resolved::Membership { .. } => Family::Membership,
         }
     }
 
@@ -332,7 +363,8 @@ impl Resolved {
             | Resolved::Network { nodes, .. }
             | Resolved::Clock { nodes, .. }
             | Resolved::Disk { nodes, .. }
-            | Resolved::Application { nodes, .. } => nodes.iter().map(String::as_str).collect(),
+            | Resolved::Application { nodes, .. }
+            | Resolved::Membership { nodes, .. } => nodes.iter().map(String::as_str).collect(),
         };
         nodes.sort_unstable();
         nodes.dedup();
@@ -367,6 +399,17 @@ impl fmt::Display for ClockChange {
     }
 }
 
+impl fmt::Display for MembershipChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            MembershipChange::Remove => "removed",
+            MembershipChange::Demote => "without a vote",
+            MembershipChange::Replace => "replaced",
+            MembershipChange::Transfer => "to lead",
+        })
+    }
+}
+
 impl fmt::Display for DiskTrouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -392,6 +435,7 @@ impl fmt::Display for Resolved {
             Resolved::Clock { change, .. } => write!(formatter, " ({change})"),
             Resolved::Disk { trouble, .. } => write!(formatter, " ({trouble})"),
             Resolved::Application { order, .. } => write!(formatter, " ({order})"),
+            Resolved::Membership { change, .. } => write!(formatter, " ({change})"),
             _ => Ok(()),
         }
     }
@@ -408,6 +452,9 @@ impl From<Resolved> for Fault {
             Resolved::Network { nodes, trouble } => Fault::Network { target: Target::Named(nodes), trouble },
             Resolved::Clock { nodes, change } => Fault::Clock { target: Target::Named(nodes), change },
             Resolved::Disk { nodes, trouble } => Fault::Disk { target: Target::Named(nodes), trouble },
+            Resolved::Membership { nodes, change } => {
+                Fault::Membership { target: Target::Named(nodes), change }
+            }
             Resolved::Application { nodes, order } => {
                 Fault::Application { target: Target::Named(nodes), order }
             }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::commands::OrderName;
-use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, PartitionShape, Target};
+use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, MembershipChange, PartitionShape, Target};
 use crate::sequences::{self, Part, Window};
 
 /// Which injector carries a fault out.
@@ -37,11 +37,13 @@ pub enum Family {
     Disk,
     /// The system under test is given orders.
     Application,
+    /// The cluster's members, or its leader, are changed.
+    Membership,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 8] = [
+    pub const ALL: [Family; 9] = [
         Family::Partition,
         Family::Pause,
         Family::Kill,
@@ -50,6 +52,7 @@ impl Family {
         Family::Clock,
         Family::Disk,
         Family::Application,
+        Family::Membership,
     ];
 }
 
@@ -64,6 +67,7 @@ impl fmt::Display for Family {
             Family::Clock => "clock",
             Family::Disk => "disk",
             Family::Application => "application",
+            Family::Membership => "membership",
         })
     }
 }
@@ -319,6 +323,31 @@ const TABLE: &[Row] = &[
         summary: "commands of your own: see --commands (real nodes only)",
         generate: |rng, nodes| order(OrderName::AnyCommand, rng, nodes),
     },
+    Row {
+        name: "membership",
+        summary: "members removed, demoted, replaced and brought back, leadership transferred (real nodes only)",
+        generate: any_membership,
+    },
+    Row {
+        name: "membership-remove",
+        summary: "one member or a minority are removed, and come back as new ones (real nodes only)",
+        generate: |rng, nodes| membership(MembershipChange::Remove, rng, nodes),
+    },
+    Row {
+        name: "membership-demote",
+        summary: "one member or a minority lose their votes (real nodes only)",
+        generate: |rng, nodes| membership(MembershipChange::Demote, rng, nodes),
+    },
+    Row {
+        name: "membership-replace",
+        summary: "one member or a minority are replaced at once (real nodes only)",
+        generate: |rng, nodes| membership(MembershipChange::Replace, rng, nodes),
+    },
+    Row {
+        name: "membership-transfer",
+        summary: "another node leads (real nodes only)",
+        generate: |rng, nodes| membership(MembershipChange::Transfer, rng, nodes),
+    },
 ];
 
 /// A kind of fault that a user can name. Serialised as its name.
@@ -373,7 +402,7 @@ impl FaultKind {
     /// Whether the simulator cannot have it.
     #[must_use]
     pub fn needs_real_nodes(self) -> bool {
-        matches!(self.family(), Some(Family::Application))
+        matches!(self.family(), Some(Family::Application | Family::Membership))
     }
 
     /// What this kind does in a window: one fault that lasts as long, or a sequence of faults. Empty if there can be none (`none`
@@ -561,6 +590,22 @@ fn any_disk(rng: &mut Rng, nodes: usize) -> Option<Fault> {
         _ => DiskTrouble::SyncFails,
     };
     Some(Fault::Disk { target, trouble })
+}
+
+fn any_membership(rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    use MembershipChange::{Demote, Remove, Replace, Transfer};
+    let change = *[Remove, Demote, Replace, Transfer].choose(rng)?;
+    membership(change, rng, nodes)
+}
+
+/// Never more than a minority: the others have to go on.
+fn membership(change: MembershipChange, rng: &mut Rng, nodes: usize) -> Option<Fault> {
+    let targets: &[Target] = match change {
+        _ if nodes < 3 => return None,
+        MembershipChange::Transfer => &[Target::One],
+        _ => &[Target::One, Target::Minority, Target::Leader],
+    };
+    Some(Fault::Membership { target: targets.choose(rng)?.clone(), change })
 }
 
 /// What one node has is every node's where it is replicated, as compactions are.

@@ -40,12 +40,12 @@ mod sequences;
 mod target;
 
 pub use client::{ClientError, NemesisClient};
-pub use commands::{CommandLine, Commands, Look, Order, OrderName};
+pub use commands::{CommandLine, Commands, Look, MembershipCommands, Order, OrderName};
 pub use engine::Engine;
 pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
 pub use fault::{
-    CLIENTS, ClockChange, DiskTrouble, Fault, Link, LinkTrouble, PartitionShape, Resolved, Schedule,
-    Scheduled, Target,
+    CLIENTS, ClockChange, DiskTrouble, Fault, Link, LinkTrouble, MembershipChange, PartitionShape, Resolved,
+    Schedule, Scheduled, Target,
 };
 pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};

@@ -71,6 +71,9 @@ pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
         Fault::Disk { target, trouble } => {
             Resolved::Disk { nodes: hit(target, view, rng), trouble: *trouble }
         }
+        Fault::Membership { target, change } => {
+            Resolved::Membership { nodes: hit(target, view, rng), change: *change }
+        }
         Fault::Application { target, order } => {
             let nodes = hit(target, view, rng);
             let order = match order {

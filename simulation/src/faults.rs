@@ -161,7 +161,9 @@ impl World {
             Resolved::Disk { trouble, .. } => {
                 hit.into_iter().for_each(|node| self.trouble_disk(id, node, *trouble))
             }
-            Resolved::Application { .. } => unreachable!("refused where the configuration is checked"),
+            Resolved::Application { .. } | Resolved::Membership { .. } => {
+                unreachable!("refused where the configuration is checked")
+            }
         }
     }
 
@@ -296,7 +298,10 @@ impl World {
         let now_ns = self.now_ns;
         let machine = &mut self.nodes[node];
         match resolved {
-            Resolved::Partition { .. } | Resolved::Network { .. } | Resolved::Application { .. } => {}
+            Resolved::Partition { .. }
+            | Resolved::Network { .. }
+            | Resolved::Application { .. }
+            | Resolved::Membership { .. } => {}
             Resolved::Pause { .. } => {
                 if machine.stopped_by.remove(&id) && machine.stopped_by.is_empty() {
                     self.resume(node);

@@ -6,6 +6,7 @@ mod application;
 mod clients;
 mod clock;
 mod isolation;
+mod membership;
 mod nemesis;
 mod network;
 mod scenario;
@@ -50,7 +51,14 @@ fn main() -> ExitCode {
         for cases in [isolation::CASES, ordinary, testbed::CASES] {
             add(cases, refusal.is_some());
         }
-        for cases in [store::CASES, clock::CASES, network::CASES, clients::CASES, application::CASES] {
+        for cases in [
+            store::CASES,
+            clock::CASES,
+            network::CASES,
+            clients::CASES,
+            application::CASES,
+            membership::CASES,
+        ] {
             add(cases, refusal.is_some() || no_store.is_some());
         }
     }

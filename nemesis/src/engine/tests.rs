@@ -372,7 +372,7 @@ fn unwritable() -> std::fs::File {
 fn without_a_journal_nothing_is_applied() {
     let mut bench = bench(2);
     let touched_before = bench.host(1).done().len();
-    bench.engine.journal.replace_file_for_test(unwritable());
+    bench.engine.journal.get_mut().unwrap().replace_file_for_test(unwritable());
     let failure = bench.engine.apply(0, pause(&[1])).unwrap_err();
     assert!(failure.to_string().contains("could not be journalled"), "{failure}");
     assert_eq!(bench.host(1).done().len(), touched_before);
@@ -384,7 +384,7 @@ fn a_journal_that_fills_up_later_does_not_keep_faults_from_being_undone() {
     let mut bench = bench(2);
     bench.engine.apply(0, cut(&[(1, 2)])).unwrap();
     bench.engine.apply(1, pause(&[1])).unwrap();
-    bench.engine.journal.replace_file_for_test(unwritable());
+    bench.engine.journal.get_mut().unwrap().replace_file_for_test(unwritable());
     let reports = bench.engine.undo_all().unwrap();
     assert!(reports.iter().all(|report| report.failures.iter().any(|failure| failure.node == "journal")));
     assert!(bench.host(2).filter_lines().is_empty());

@@ -50,7 +50,7 @@ impl Injector for Kill {
 
     fn undo(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Undo, |node, host| {
-            if is_held_by_another(scope, node) {
+            if is_held_down(scope, node) {
                 return Ok(vec![Effect::StillKilled]);
             }
             if let Some((process, _)) = living_daemon(host)? {
@@ -65,7 +65,7 @@ impl Injector for Kill {
 
     fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::VerifyUndone, |node, host| {
-            if !is_held_by_another(scope, node) && living_daemon(host)?.is_none() {
+            if !is_held_down(scope, node) && living_daemon(host)?.is_none() {
                 let detail = "the daemon died right after it was started".to_owned();
                 return Err(InjectError::Unexpected(detail));
             }
@@ -76,13 +76,18 @@ impl Injector for Kill {
 
 const NO_SPECIFICATION: &str = "it is not known how to start its daemon";
 
-fn is_held_by_another(scope: &Scope<'_>, node: &str) -> bool {
+/// Whether another fault has killed the node, and will start it.
+pub(super) fn is_held_down(scope: &Scope<'_>, node: &str) -> bool {
     let holds =
         |resolved: &Resolved| matches!(resolved, Resolved::Kill { nodes } if nodes.iter().any(|n| n == node));
     scope.others.iter().any(|(resolved, _)| holds(resolved))
 }
 
-fn wait_until_gone(scope: &Scope<'_>, host: &dyn Host, process: ProcessIdentity) -> Result<(), InjectError> {
+pub(super) fn wait_until_gone(
+    scope: &Scope<'_>,
+    host: &dyn Host,
+    process: ProcessIdentity,
+) -> Result<(), InjectError> {
     let gone = scope.patience.wait_for(|| {
         let state = host.process_state(process)?;
         Ok::<_, InjectError>((state == ProcessState::Gone).then_some(()))

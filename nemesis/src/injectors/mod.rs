@@ -9,6 +9,7 @@
 //! | network | as a partition; `setsid`, and the process that holds packets ([`crate::hold_packets`]) | its rules are listed and hit first, the kernel lists the queue; packets dropped, doubled and held back are counted | its rules are deleted, the chain with the last of them; the file with the process's orders is removed | none of its rules is listed, nor its queue; no trace of an empty chain |
 //! | clock | a daemon that takes orders for its clock (`labrys-store --clock-file`) | the node's clock leaps, or gains what it should between two readings | the rate is restored when no other fault changes it; the offset stays, as no clock runs back | the node's clock gains what the machine's does between two readings |
 //! | application | the command lines of the daemon's orders ([`crate::Commands`]) | what the order changes is looked at before and after it, where there is a look; else its command succeeded | its command for that, if it has one | that command succeeded |
+//! | membership | the command lines by which members are listed and changed | the members as the cluster lists them, before and after; who says that it leads | every node is a member with a vote again, a removed one under a new id on an empty disk | the cluster lists them so |
 //!
 //! Invariants: every step may be repeated; `undo` works from the fault alone, whether it was applied wholly, in part or
 //! not at all, with or without its evidence; a step on one node does not depend on another node. What a fault shares with
@@ -18,6 +19,7 @@ mod application;
 mod chain;
 mod clock;
 mod kill;
+mod membership;
 mod network;
 mod partition;
 mod pause;
@@ -27,14 +29,14 @@ mod tables;
 pub use partition::try_partition;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
 
 use crate::evidence::{Effect, Evidence, NodeFailure, Observation, Step};
 use crate::fault::Resolved;
 use crate::host::{DaemonSpec, Host, HostError, ProcessIdentity, ProcessState};
-use crate::journal::RunTag;
+use crate::journal::{Journal, RunTag};
 use crate::kinds::Family;
 use crate::poll::Patience;
 
@@ -49,6 +51,8 @@ pub(crate) struct Scope<'a> {
     pub packet_program: &'a [String],
     /// The one node that is acted upon, where others act upon the others: an agent's. `None`: all.
     pub only: Option<&'a str>,
+    /// For what must be known before something is done. Not for the fault's own entries.
+    pub journal: &'a Mutex<Journal>,
     pub fault_id: u64,
     pub resolved: &'a Resolved,
     /// What has been seen of this fault so far.
@@ -62,6 +66,8 @@ pub(crate) struct Scope<'a> {
 pub(crate) struct StepReport {
     pub observations: Vec<Observation>,
     pub failures: Vec<NodeFailure>,
+    /// How these nodes' daemons are started from now on, where that has changed; it is in the journal already.
+    pub daemons: BTreeMap<String, DaemonSpec>,
 }
 
 /// Why a step failed on a node.
@@ -100,6 +106,7 @@ pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
         Family::Clock => &clock::Clock,
         Family::Network => &network::Network,
         Family::Application => &application::Application,
+        Family::Membership => &membership::Membership,
         Family::PowerCut | Family::Disk => &simulated::SimulatedOnly,
     }
 }

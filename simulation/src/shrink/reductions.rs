@@ -250,7 +250,8 @@ fn target_of(fault: &Fault) -> Option<&Target> {
         | Fault::Network { target, .. }
         | Fault::Clock { target, .. }
         | Fault::Disk { target, .. }
-        | Fault::Application { target, .. } => Some(target),
+        | Fault::Application { target, .. }
+        | Fault::Membership { target, .. } => Some(target),
     }
 }
 
@@ -265,7 +266,8 @@ fn aimed(scheduled: &Scheduled, aim: Target) -> Scheduled {
         | Fault::Network { target, .. }
         | Fault::Clock { target, .. }
         | Fault::Disk { target, .. }
-        | Fault::Application { target, .. } => *target = aim,
+        | Fault::Application { target, .. }
+        | Fault::Membership { target, .. } => *target = aim,
     }
     scheduled
 }

@@ -17,10 +17,12 @@ pub(super) fn is_ready(answers: &[Result<NodeStatus, String>]) -> Readiness {
     let Some(leader) = newest_leader(&statuses) else { return not_yet("nobody leads") };
     let knowing = statuses.iter().filter(|status| knows(status, leader)).count();
     if knowing <= statuses.len() / 2 {
-        return not_yet(format!("n{} leads term {}, but only {knowing} know it", leader.node, leader.term));
+        let (leading, term) = (named(&statuses, leader.node), leader.term);
+        return not_yet(format!("{leading} leads term {term}, but only {knowing} know it"));
     }
     if leader.commit_index == 0 {
-        return not_yet(format!("n{} leads term {} and has committed nothing yet", leader.node, leader.term));
+        let (leading, term) = (named(&statuses, leader.node), leader.term);
+        return not_yet(format!("{leading} leads term {term} and has committed nothing yet"));
     }
     Readiness::Ready
 }
@@ -35,18 +37,20 @@ pub(super) fn is_whole(answers: &[Result<NodeStatus, String>]) -> Readiness {
         Err(not_yet) => return not_yet,
     };
     let Some(leader) = newest_leader(&statuses) else { return not_yet("nobody leads") };
+    let leading = named(&statuses, leader.node);
     for status in &statuses {
+        let node = named(&statuses, status.node);
         if !knows(status, leader) {
-            let (node, term, known) = (status.node, status.term, name(status.leader));
+            let known = status.leader.map_or_else(|| "nobody".to_owned(), |id| named(&statuses, id));
             return not_yet(format!(
-                "n{node} is in term {term} with {known} as leader, n{} leads term {}",
-                leader.node, leader.term
+                "{node} is in term {} with {known} as leader, {leading} leads term {}",
+                status.term, leader.term
             ));
         }
         if status.applied_index < leader.commit_index {
             return not_yet(format!(
-                "n{} has applied {} of the {} entries that n{} has committed",
-                status.node, status.applied_index, leader.commit_index, leader.node
+                "{node} has applied {} of the {} entries that {leading} has committed",
+                status.applied_index, leader.commit_index
             ));
         }
     }
@@ -79,8 +83,10 @@ fn knows(status: &NodeStatus, leader: &NodeStatus) -> bool {
     status.leader == Some(leader.node) && status.term == leader.term
 }
 
-fn name(leader: Option<u64>) -> String {
-    leader.map_or_else(|| "nobody".to_owned(), |id| format!("n{id}"))
+/// The name of the node whose process is this member: a node that was removed comes back as another one.
+fn named(statuses: &[&NodeStatus], member: u64) -> String {
+    let position = statuses.iter().position(|status| status.node == member);
+    position.map_or_else(|| format!("member {member}"), |position| format!("n{}", position + 1))
 }
 
 fn not_yet(what: impl Into<String>) -> Readiness {

@@ -240,17 +240,14 @@ fn daemon_spec(
     addresses: &[String],
     options: &ReferenceStoreOptions,
 ) -> DaemonSpec {
-    let id = node + 1;
+    let address = &addresses[node];
     let peers: Vec<String> =
         addresses.iter().enumerate().map(|(peer, address)| format!("{}={address}", peer + 1)).collect();
     let election_timeout_ms = options.election_timeout.as_millis();
-    let mut args = vec![
-        "--id".to_owned(),
-        id.to_string(),
+    let as_member = |id: &str, peers: &str| ["--id", id, "--peers", peers].map(str::to_owned).to_vec();
+    let mut common = vec![
         "--listen".to_owned(),
-        addresses[node].clone(),
-        "--peers".to_owned(),
-        peers.join(","),
+        address.clone(),
         "--data-dir".to_owned(),
         data_directory(directory).to_string_lossy().into_owned(),
         "--election-timeout-ms".to_owned(),
@@ -265,12 +262,12 @@ fn daemon_spec(
         "--seed".to_owned(),
         options.seed.fork("labrys-store").fork_index(node as u64).to_string(),
     ];
-    args.extend(options.flags.iter().map(|flag| format!("--{flag}")));
-    args.extend(
+    common.extend(options.flags.iter().map(|flag| format!("--{flag}")));
+    common.extend(
         options.defects.iter().flat_map(|defect: Defect| ["--defect".to_owned(), defect.name().to_owned()]),
     );
     let clock_file = options.clock_faults.then(|| directory.join("clock.json"));
-    args.extend(
+    common.extend(
         clock_file.iter().flat_map(|file| ["--clock-file".to_owned(), file.to_string_lossy().into_owned()]),
     );
     let permissions = [
@@ -279,14 +276,16 @@ fn daemon_spec(
     ];
     let env =
         permissions.into_iter().flatten().map(|variable| (variable.to_owned(), "1".to_owned())).collect();
+    let joiner = [as_member("{id}", &format!("{{id}}={address}")), vec!["--join".to_owned()], common.clone()];
+    let membership = orders::membership(options, address, joiner.concat(), data_directory(directory));
     DaemonSpec {
         program: options.binary.clone(),
-        args,
+        args: [as_member(&(node + 1).to_string(), &peers.join(",")), common].concat(),
         env,
         directory: directory.to_owned(),
         log_file: directory.join("labrys-store.log"),
         clock_file,
-        commands: Some(orders::commands(&options.binary, &addresses[node])),
+        commands: Some(orders::commands(options, address, membership)),
     }
 }
 

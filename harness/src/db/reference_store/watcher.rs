@@ -26,6 +26,10 @@ const TIMEOUT: Duration = Duration::from_millis(400);
 /// Between two common indices at which digests are compared.
 const DIGEST_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A node that has applied nothing for so long, while others have, is not waited for with a comparison: it may have been removed from the
+/// cluster.
+const STALLED_AFTER: Duration = Duration::from_millis(2000);
+
 /// How old an answer may be and still count for who leads.
 const FRESH_FOR: Duration = Duration::from_millis(1000);
 
@@ -41,6 +45,8 @@ struct View {
     leads: bool,
     term: u64,
     applied: u64,
+    /// When it had applied more than before.
+    moved_at: Instant,
 }
 
 /// What the tasks share.
@@ -131,6 +137,15 @@ fn primaries_among(views: &[Option<View>], names: &[String], now: Instant) -> Ve
     leading.into_iter().map(|(_, name)| name.clone()).collect()
 }
 
+/// What the slowest node has applied of those that answer, but for those that have stood still while others went on.
+fn slowest_among(views: &[Option<View>], now: Instant) -> Option<u64> {
+    let age = |moment: Instant| now.saturating_duration_since(moment);
+    let fresh = || views.iter().flatten().filter(|view| age(view.at) <= FRESH_FOR);
+    let furthest = fresh().map(|view| view.applied).max()?;
+    let goes_on = |view: &&View| view.applied == furthest || age(view.moved_at) <= STALLED_AFTER;
+    fresh().filter(goes_on).map(|view| view.applied).min()
+}
+
 /// The watch over one node.
 struct Watch {
     node: usize,
@@ -169,8 +184,14 @@ impl Watch {
 
     fn note(&mut self, status: &NodeStatus, asked: Option<u64>) {
         let leads = status.role == Role::Leader;
-        let view = View { at: Instant::now(), leads, term: status.term, applied: status.applied_index };
-        lock(&self.shared.views)[self.node] = Some(view);
+        let (at, applied) = (Instant::now(), status.applied_index);
+        {
+            let mut views = lock(&self.shared.views);
+            let stands_since =
+                views[self.node].filter(|last| last.applied == applied).map(|last| last.moved_at);
+            let moved_at = stands_since.unwrap_or(at);
+            views[self.node] = Some(View { at, leads, term: status.term, applied, moved_at });
+        }
         let mut seen = Vec::new();
         if leads {
             seen.push(self.leader(status.term));
@@ -196,9 +217,7 @@ impl Watch {
         if moved.elapsed() < DIGEST_INTERVAL {
             return;
         }
-        let views = lock(&self.shared.views);
-        let fresh = views.iter().flatten().filter(|view| view.at.elapsed() <= FRESH_FOR);
-        if let Some(slowest) = fresh.map(|view| view.applied).min() {
+        if let Some(slowest) = slowest_among(&lock(&self.shared.views), Instant::now()) {
             self.shared.compare_at.fetch_max(slowest, Ordering::Relaxed);
             *moved = Instant::now();
         }
@@ -240,10 +259,27 @@ mod tests {
     fn the_newest_claim_to_lead_comes_first_and_old_answers_do_not_count() {
         let now = Instant::now();
         let view = |leads, term, age_ms| {
-            Some(View { at: now - Duration::from_millis(age_ms), leads, term, applied: 0 })
+            let at = now - Duration::from_millis(age_ms);
+            Some(View { at, leads, term, applied: 0, moved_at: at })
         };
         let views = [view(true, 3, 100), None, view(true, 5, 200), view(true, 9, 60_000), view(false, 5, 0)];
         let names: Vec<String> = (1..=5).map(|number| format!("n{number}")).collect();
         assert_eq!(primaries_among(&views, &names, now), ["n3", "n1"]);
+    }
+
+    #[test]
+    fn digests_are_compared_where_the_slowest_is_that_has_not_stood_still_while_others_went_on() {
+        let now = Instant::now();
+        let ago = |ms| now - Duration::from_millis(ms);
+        let view = |applied, age_ms, stands_ms| {
+            Some(View { at: ago(age_ms), leads: false, term: 1, applied, moved_at: ago(stands_ms) })
+        };
+        let slow = [view(90, 0, 100), view(70, 0, 1_900), None];
+        assert_eq!(slowest_among(&slow, now), Some(70));
+        let removed = [view(90, 0, 100), view(85, 0, 100), view(70, 0, 2_100), view(10, 5_000, 100)];
+        assert_eq!(slowest_among(&removed, now), Some(85));
+        let idle = [view(90, 0, 60_000), view(90, 0, 60_000)];
+        assert_eq!(slowest_among(&idle, now), Some(90));
+        assert_eq!(slowest_among(&[None], now), None);
     }
 }

@@ -15,7 +15,7 @@ fn order(look: bool, undo: bool) -> Order {
 
 fn bench_with(order: Order) -> Bench {
     let mut bench = bench(2);
-    let commands = Commands { orders: BTreeMap::from([("snapshot".to_owned(), order)]) };
+    let commands = Commands { orders: BTreeMap::from([("snapshot".to_owned(), order)]), membership: None };
     let with_commands = DaemonSpec { commands: Some(commands), ..daemon_spec() };
     let daemons = ["n1", "n2"].map(|node| (node.to_owned(), with_commands.clone()));
     bench.engine.set_daemons(BTreeMap::from(daemons)).unwrap();
