@@ -74,6 +74,9 @@ enum Command {
     /// The process that applies and undoes faults; started by `labrys test`
     #[command(name = "nemesis-process", hide = true)]
     NemesisProcess(commands::nemesis_process::Arguments),
+    /// The process that is a node's disk; started by `labrys test`
+    #[command(name = commands::disk_process::NAME, hide = true)]
+    DiskProcess(commands::disk_process::Arguments),
     /// The process that holds packets back; started by the nemesis
     #[command(name = commands::packet_process::NAME, hide = true)]
     PacketProcess(commands::packet_process::Arguments),
@@ -139,6 +142,7 @@ fn run(command: Command) -> Outcome {
         Command::BenchRow => commands::bench::run_row(),
         Command::Agent(arguments) => commands::agent::run(&arguments),
         Command::NemesisProcess(arguments) => commands::nemesis_process::run(&arguments),
+        Command::DiskProcess(arguments) => commands::disk_process::run(&arguments),
         Command::PacketProcess(arguments) => commands::packet_process::run(&arguments),
     }
 }

@@ -30,6 +30,13 @@ pub const DEFECTS: &[DefectCampaign] = campaigns! {
     "cas-evaluated-at-propose"
     "lease-read-clock-skew"
     "dedup-expiry-clock"
+    "follower-acks-before-fsync"
+    "leader-acks-before-fsync"
+    "no-dir-fsync"
+    "torn-tail-ignored"
+    "mid-log-corruption-truncates"
+    "disk-full-swallowed"
+    "fsync-failure-retry"
 };
 
 impl DefectCampaign {

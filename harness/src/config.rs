@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use labrys_nemesis::{CommandLine, Fault, FaultKind, FaultList, Order, OrderName};
+use labrys_nemesis::{CommandLine, DiskTrouble, Fault, FaultKind, FaultList, Order, OrderName};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects, ReadMode};
 use labrys_workloads::workload::WORKLOADS;
@@ -310,6 +310,9 @@ pub const TESTBEDS: &[&str] = &[NETNS, SIMULATOR];
 /// Most nodes that a testbed is built for: their addresses share one /24.
 const MOST_NODES: usize = 99;
 
+/// The slowest sync that can be asked for: a process that waits for one cannot be killed meanwhile.
+const LONGEST_SYNC_MS: u64 = 3_000;
+
 /// TOML's integers, in which a run records its seed, have 63 bits and a sign.
 const LARGEST_SEED: u64 = i64::MAX as u64;
 
@@ -364,15 +367,6 @@ impl TestConfig {
             for one in names {
                 let kind: FaultKind =
                     one.parse().map_err(|error| invalid("--nemesis", format!("{error}")))?;
-                if kind.needs_simulator() && !self.is_simulated() {
-                    if name == "all" {
-                        continue;
-                    }
-                    let problem = format!(
-                        "`{kind}` is a fault that only the simulator has so far: add --testbed sim, or use labrys sim"
-                    );
-                    return Err(invalid("--nemesis", problem));
-                }
                 if kind.needs_real_nodes() && self.is_simulated() {
                     if name == "all" {
                         continue;
@@ -481,14 +475,20 @@ impl TestConfig {
         for family in self.faults.families() {
             let kind: FaultKind =
                 family.to_string().parse().map_err(|error| invalid("--faults", format!("{error}")))?;
-            check(self.is_simulated() || !kind.needs_simulator(), "--faults", || {
-                format!(
-                    "`{family}` is a fault that only the simulator has so far: add --testbed sim, or use labrys sim"
-                )
-            })?;
             check(!self.is_simulated() || !kind.needs_real_nodes(), "--faults", || {
                 format!("`{family}` is a fault that the simulator does not have")
             })?;
+        }
+        for timed in &self.faults.0 {
+            let Fault::Disk { trouble, .. } = &timed.fault else { continue };
+            check(!self.is_simulated() || !trouble.needs_real_nodes(), "--faults", || {
+                format!("the simulator has no `disk` fault \"{trouble}\": leave --testbed sim out")
+            })?;
+            check(
+                !matches!(trouble, DiskTrouble::SlowSyncMs(ms) if *ms > LONGEST_SYNC_MS),
+                "--faults",
+                || format!("`slow-sync-ms` is at most {LONGEST_SYNC_MS}: a slower disk is a dead one"),
+            )?;
         }
         // The run lasts until its last fault is undone.
         let latest = self.time_limit.saturating_add(self.recovery_timeout);
@@ -646,7 +646,7 @@ mod tests {
     fn all_faults_are_those_that_the_testbed_has() {
         let count =
             |text: &str| options(text).resolve(Seed(1)).expect("valid").fault_kinds().expect("known").len();
-        assert_eq!(count("nemesis = [\"all\"]"), 7);
+        assert_eq!(count("nemesis = [\"all\"]"), 9);
         assert_eq!(count("nemesis = [\"all\"]\ntestbed = \"sim\""), 7);
     }
 
@@ -665,7 +665,18 @@ mod tests {
             ("db = \"oracle\"", "--db: there is no `oracle`"),
             ("workload = \"banana\"", "--workload"),
             ("nemesis = [\"earthquake\"]", "--nemesis"),
-            ("nemesis = [\"disk\"]", "--nemesis: `disk` is a fault that only the simulator has so far"),
+            (
+                "nemesis = [\"disk-read-errors\"]\ntestbed = \"sim\"",
+                "--nemesis: `disk-read-errors` is a fault that the simulator does not have",
+            ),
+            (
+                "testbed = \"sim\"\nfaults = [{ at-ms = 1, lasts-ms = 1, kind = \"disk\", target = \"one\", trouble = \"reads-fail\" }]",
+                "--faults: the simulator has no `disk` fault \"reads fail\"",
+            ),
+            (
+                "faults = [{ at-ms = 1, lasts-ms = 1, kind = \"disk\", target = \"one\", trouble = { slow-sync-ms = 3001 } }]",
+                "--faults: `slow-sync-ms` is at most 3000",
+            ),
             (
                 "nemesis = [\"application\"]\ntestbed = \"sim\"",
                 "--nemesis: `application` is a fault that the simulator does not have",

@@ -8,15 +8,18 @@ use std::fmt;
 use std::net::{AddrParseError, IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use labrys_nemesis::try_partition;
+use labrys_nemesis::{Host, try_partition};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 
 use crate::db::find_store_binary;
 use crate::isolation::{Enclosure, IsolationError};
+use crate::runner::disk_program;
 use crate::testbed::LocalHost;
+use crate::testbed::disks::{self, Disks};
 
 /// How a probe came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -124,18 +127,6 @@ pub fn examine(isolation: Result<&Enclosure, &IsolationError>, out: &Path) -> Di
         probes.push(probe(trial.name, trial.purpose, trial.needed, look));
     }
     probes.extend([
-        probe(
-            "fuse",
-            "faults of the disk",
-            false,
-            device("/dev/fuse", "modprobe fuse, or use a kernel that has it"),
-        ),
-        probe(
-            "loop-devices",
-            "power cuts",
-            false,
-            device("/dev/loop-control", "needs root, and the kernel module loop"),
-        ),
         probe("ssh", "nodes on other machines", false, ssh()),
         probe("cgroup-v2", "limits on processor and memory of nodes", false, cgroup_v2()),
         probe("disk-space", "logs, histories and the nodes' data", true, disk_space(out)),
@@ -160,6 +151,7 @@ const TRIALS: &[Trial] = &[
         needed: true,
         look: network_namespaces,
     },
+    Trial { name: "fuse", purpose: "power cuts and faults of the disk", needed: false, look: disk },
     Trial { name: "iptables", purpose: "partitions", needed: true, look: partition },
     Trial {
         name: "iptables-nft",
@@ -277,6 +269,29 @@ fn partition() -> Look {
     Ok(version.trim().to_owned())
 }
 
+/// Mounts a disk as the runner does, writes to it, and takes it away.
+fn disk() -> Look {
+    const MEND: &str = "modprobe fuse, or a kernel that has it (from 4.18 on for ordinary users); in a container /dev/fuse must be there";
+    let failed = |detail: String| missing(detail, MEND);
+    let directory = Path::new("/run/labrys-doctor/node");
+    let here = LocalHost::new(
+        "this machine",
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Path::new("/proc/self/ns/net"),
+        directory,
+    );
+    let host: Arc<dyn Host> = Arc::new(here.map_err(|error| failed(error.to_string()))?);
+    let node = vec![(host, directory.to_owned())];
+    let mut disks = Disks::start(node, &disk_program()).map_err(|error| failed(error.to_string()))?;
+    let written = std::fs::write(disks::mount_point(directory).join("probe"), "x");
+    let stopped = disks.stop();
+    written.map_err(|error| failed(error.to_string()))?;
+    match stopped.first() {
+        None => Ok("mounted a disk that can fail, and wrote a file to it".to_owned()),
+        Some(error) => Err(failed(error.to_string())),
+    }
+}
+
 /// Adds a rule and removes it.
 fn rule(program: &str, rest: &[&str]) -> Look {
     let with = |action: &str| {
@@ -312,13 +327,6 @@ fn time_namespaces() -> Look {
     let mend = "a kernel from 5.6 with CONFIG_TIME_NS, and the program unshare (util-linux)";
     attempt("unshare", &["--time", "--monotonic", "1000", "true"], mend)?;
     Ok("made one with another monotonic clock".to_owned())
-}
-
-fn device(path: &str, mend: &str) -> Look {
-    match std::fs::OpenOptions::new().read(true).write(true).open(path) {
-        Ok(_) => Ok(format!("{path} can be opened")),
-        Err(error) => Err(missing(format!("{path}: {error}"), mend)),
-    }
 }
 
 fn ssh() -> Look {

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
     read_history,
 };
-use labrys_nemesis::{BadRunTag, Family, PlanConfig, Schedule, kinds_without_faults, plan};
+use labrys_nemesis::{BadRunTag, Family, Host, HostError, PlanConfig, Schedule, kinds_without_faults, plan};
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any, nemesis};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
@@ -40,6 +41,7 @@ use crate::memory::half_of_the_memory_bytes;
 use crate::observer::{Observer, ObserverError};
 use crate::progress::{Phase, Progress};
 use crate::run_directory::{RunDirectory, RunDirectoryError};
+use crate::testbed::disks::{self, Disks};
 use crate::testbed::{NetnsTestbed, OBSERVER_ADDRESS, TestbedError};
 
 /// Why there is no verdict.
@@ -51,6 +53,9 @@ pub enum RunError {
     /// The system under test did not come up.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The disks of the nodes could not be mounted.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// A fault could not be applied.
     #[error(transparent)]
     Fault(#[from] FaultError),
@@ -181,6 +186,8 @@ pub async fn run(
 /// The machines and the system on them.
 struct Rig {
     testbed: NetnsTestbed,
+    /// Those that can fail, if that is asked for.
+    disks: Option<Disks>,
     db: Arc<dyn Db>,
 }
 
@@ -188,7 +195,12 @@ impl Rig {
     fn build(config: &TestConfig, enclosure: &Enclosure, directory: &RunDirectory) -> Result<Rig, RunError> {
         let testbed = NetnsTestbed::build(enclosure, config.nodes, &directory.nodes())?;
         let folders = testbed.config().nodes.iter().map(|node| node.directory.clone());
-        let hosts = testbed.hosts().into_iter().zip(folders).collect();
+        let hosts: Vec<(Arc<dyn Host>, PathBuf)> = testbed.hosts().into_iter().zip(folders).collect();
+        let schedule = planned(config)?;
+        let has = |families: &[Family]| {
+            schedule.faults.iter().any(|fault| families.contains(&fault.fault.family()))
+        };
+        let disk_faults = has(&[Family::Disk, Family::PowerCut]);
         // The only system so far; the configuration has been checked for others.
         let options = ReferenceStoreOptions {
             binary: find_store_binary(None)?,
@@ -198,10 +210,12 @@ impl Rig {
             flags: config.store_option.clone(),
             seed: config.seed.fork("store"),
             defects: config.defects()?,
-            clock_faults: planned(config)?.faults.iter().any(|fault| fault.fault.family() == Family::Clock),
+            clock_faults: has(&[Family::Clock]),
+            disk_faults,
         };
+        let disks = disk_faults.then(|| Disks::start(hosts.clone(), &disk_program())).transpose()?;
         let db = ReferenceStore::new(hosts, &options)?.observed_from(IpAddr::V4(OBSERVER_ADDRESS));
-        Ok(Rig { testbed, db: Arc::new(db) })
+        Ok(Rig { testbed, disks, db: Arc::new(db) })
     }
 
     /// Ends the nodes; what went wrong is only told, for the kernel ends them anyway.
@@ -212,19 +226,32 @@ impl Rig {
                 self.db.tear_down(node).await.err().map(|error| format!("tear-down of {name}: {error}")),
             );
         }
+        let unmounted = self.disks.as_mut().map(|disks| tokio::task::block_in_place(|| disks.stop()));
+        warnings.extend(unmounted.unwrap_or_default().iter().map(|error| format!("unmounting: {error}")));
         warnings
     }
 
     /// The nodes' data is worth keeping only where there is something to find in it.
     fn remove_data(&self) {
         for node in &self.testbed.config().nodes {
-            let data = node.directory.join("data");
+            let data = match self.disks {
+                Some(_) => disks::mount_point(&node.directory),
+                None => node.directory.join("data"),
+            };
             if let Err(error) = std::fs::remove_dir_all(&data) {
                 tracing::warn!("{}: {error}", data.display());
             }
         }
     }
 }
+
+/// How the process of a disk is started: this very program, by a name that stays its own whatever becomes of its file.
+pub(crate) fn disk_program() -> Vec<String> {
+    vec![format!("/proc/{}/exe", std::process::id()), DISK_PROCESS.to_owned()]
+}
+
+/// The command of `labrys` that is a disk.
+pub const DISK_PROCESS: &str = "disk-process";
 
 /// Everybody who acts while a test runs, and the recorder of what they do.
 struct Stage {

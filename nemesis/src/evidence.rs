@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::Lost;
 use crate::host::{ProcessIdentity, ProcessState};
 
 /// How messages are got into trouble on real nodes.
@@ -220,6 +221,25 @@ pub enum Effect {
         /// How many.
         operations: u64,
     },
+    /// What the node's disk had not been asked to sync is gone, or is not, though it might be.
+    UnsyncedLost {
+        /// How much.
+        #[serde(flatten)]
+        lost: Lost,
+    },
+    /// Bytes of the node's disk have gone wrong. Not a bite: somebody must read them.
+    DiskRotten {
+        /// Of this file, by its path on the disk.
+        file: String,
+        /// From here on.
+        offset: u64,
+        /// So many.
+        bytes: u64,
+    },
+    /// There was nothing on the node's disk that could go wrong.
+    NothingToRot,
+    /// The process that is the node's disk has died, and what it had mounted was taken away.
+    DiskGone,
 }
 
 impl Effect {
@@ -234,6 +254,7 @@ impl Effect {
             | Effect::ConnectionsReset { packets, .. } => *packets > 0,
             Effect::MessagesTroubled { messages } => *messages > 0,
             Effect::DiskTroubled { operations } => *operations > 0,
+            Effect::UnsyncedLost { lost } => lost.bytes > 0 || lost.names > 0,
             Effect::ProcessStopped { .. }
             | Effect::ProcessKilled { .. }
             | Effect::PowerLost { .. }
@@ -260,6 +281,9 @@ impl Effect {
             | Effect::OrderRefused { .. }
             | Effect::OrderUnseen { .. }
             | Effect::OrderTakenBack { .. }
+            | Effect::DiskRotten { .. }
+            | Effect::NothingToRot
+            | Effect::DiskGone
             | Effect::NoProcess => false,
         }
     }
@@ -377,6 +401,11 @@ impl fmt::Display for Evidence {
         parts.extend(offsets.iter().map(|(node, us)| format!("clock of {node} {:+.1} ms", *us as f64 / 1e3)));
         parts.extend((messages > 0).then(|| format!("{messages} messages in trouble")));
         parts.extend((operations > 0).then(|| format!("{operations} disk operations in trouble")));
+        let lost = sum(|effect| match effect {
+            Effect::UnsyncedLost { lost } => lost.bytes,
+            _ => 0,
+        });
+        parts.extend((lost > 0).then(|| format!("{lost} un-synced bytes lost")));
         formatter
             .write_str(if parts.is_empty() { "no effect seen".to_owned() } else { parts.join(", ") }.as_str())
     }

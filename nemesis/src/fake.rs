@@ -85,6 +85,7 @@ pub(crate) fn daemon_spec() -> DaemonSpec {
         log_file: PathBuf::from("/var/store/log"),
         clock_file: Some(PathBuf::from(CLOCK_FILE)),
         commands: None,
+        disk_file: None,
     }
 }
 

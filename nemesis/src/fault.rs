@@ -87,6 +87,19 @@ pub enum ClockChange {
     Freeze,
 }
 
+/// What a loss of power leaves of what was not synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PowerLoss {
+    /// Nothing.
+    Everything,
+    /// Of each file the first changes, and the first sectors of the next one.
+    Torn,
+    /// Of each file any sectors, and zeros in place of the others: disks write in an order of their own.
+    #[default]
+    Reordered,
+}
+
 /// What becomes of a node's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -99,6 +112,38 @@ pub enum DiskTrouble {
     SyncFails,
     /// One bit of one file is flipped.
     FlipBit,
+    /// Every read fails.
+    ReadsFail,
+    /// Every write fails.
+    WritesFail,
+    /// Every sync fails.
+    SyncsFail,
+    /// The next read fails.
+    NextReadFails,
+    /// The next write fails.
+    NextWriteFails,
+    /// One file is cut short.
+    Truncate,
+    /// A part of one file is what it was before it was written last, zeros if it was nothing.
+    StaleChunk,
+    /// Two parts of one file have changed places.
+    SwapChunks,
+}
+
+impl DiskTrouble {
+    /// Whether it is a matter of bytes that go wrong by themselves, rather than of operations.
+    #[must_use]
+    pub fn is_rot(self) -> bool {
+        use DiskTrouble::{FlipBit, StaleChunk, SwapChunks, Truncate};
+        matches!(self, FlipBit | Truncate | StaleChunk | SwapChunks)
+    }
+
+    /// Whether the simulator cannot have it.
+    #[must_use]
+    pub fn needs_real_nodes(self) -> bool {
+        use DiskTrouble::{NextReadFails, NextWriteFails, ReadsFail};
+        matches!(self, ReadsFail | NextReadFails | NextWriteFails)
+    }
 }
 
 /// What becomes of a node that is a member of the cluster with a vote.
@@ -134,10 +179,13 @@ pub enum Fault {
         /// Whose.
         target: Target,
     },
-    /// Nodes lose power, and with it whatever was not synced; later they are started again.
+    /// Nodes lose power, and with it what was not synced; later they are started again.
     PowerCut {
         /// Which.
         target: Target,
+        /// What is left of it.
+        #[serde(default)]
+        loss: PowerLoss,
     },
     /// Messages from and to nodes get into trouble.
     Network {
@@ -213,6 +261,9 @@ pub enum Resolved {
     PowerCut {
         /// In order.
         nodes: Vec<String>,
+        /// What is left of what was not synced.
+        #[serde(default)]
+        loss: PowerLoss,
     },
     /// Messages from and to these nodes get into trouble.
     Network {
@@ -295,7 +346,7 @@ impl Fault {
             Fault::Partition { shape } => shape.target(),
             Fault::Pause { target }
             | Fault::Kill { target }
-            | Fault::PowerCut { target }
+            | Fault::PowerCut { target, .. }
             | Fault::Network { target, .. }
             | Fault::Clock { target, .. }
             | Fault::Disk { target, .. }
@@ -359,7 +410,7 @@ impl Resolved {
             Resolved::Partition { links, .. } => links.iter().map(|link| link.to.as_str()).collect(),
             Resolved::Pause { nodes }
             | Resolved::Kill { nodes }
-            | Resolved::PowerCut { nodes }
+            | Resolved::PowerCut { nodes, .. }
             | Resolved::Network { nodes, .. }
             | Resolved::Clock { nodes, .. }
             | Resolved::Disk { nodes, .. }
@@ -369,6 +420,15 @@ impl Resolved {
         nodes.sort_unstable();
         nodes.dedup();
         nodes
+    }
+
+    /// The nodes whose disks rot, in order.
+    #[must_use]
+    pub fn rots(&self) -> Vec<&str> {
+        match self {
+            Resolved::Disk { trouble, .. } if trouble.is_rot() => self.nodes(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -417,7 +477,25 @@ impl fmt::Display for DiskTrouble {
             DiskTrouble::Full => formatter.write_str("full"),
             DiskTrouble::SyncFails => formatter.write_str("one sync fails"),
             DiskTrouble::FlipBit => formatter.write_str("one bit flipped"),
+            DiskTrouble::ReadsFail => formatter.write_str("reads fail"),
+            DiskTrouble::WritesFail => formatter.write_str("writes fail"),
+            DiskTrouble::SyncsFail => formatter.write_str("syncs fail"),
+            DiskTrouble::NextReadFails => formatter.write_str("one read fails"),
+            DiskTrouble::NextWriteFails => formatter.write_str("one write fails"),
+            DiskTrouble::Truncate => formatter.write_str("one file cut short"),
+            DiskTrouble::StaleChunk => formatter.write_str("a part of a file as it was before"),
+            DiskTrouble::SwapChunks => formatter.write_str("two parts of a file swapped"),
         }
+    }
+}
+
+impl fmt::Display for PowerLoss {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            PowerLoss::Everything => "all un-synced lost",
+            PowerLoss::Torn => "torn",
+            PowerLoss::Reordered => "reordered",
+        })
     }
 }
 
@@ -436,6 +514,10 @@ impl fmt::Display for Resolved {
             Resolved::Disk { trouble, .. } => write!(formatter, " ({trouble})"),
             Resolved::Application { order, .. } => write!(formatter, " ({order})"),
             Resolved::Membership { change, .. } => write!(formatter, " ({change})"),
+            // The default goes without saying, as before there were others.
+            Resolved::PowerCut { loss, .. } if *loss != PowerLoss::default() => {
+                write!(formatter, " ({loss})")
+            }
             _ => Ok(()),
         }
     }
@@ -448,7 +530,7 @@ impl From<Resolved> for Fault {
             Resolved::Partition { links, .. } => Fault::Partition { shape: PartitionShape::Links(links) },
             Resolved::Pause { nodes } => Fault::Pause { target: Target::Named(nodes) },
             Resolved::Kill { nodes } => Fault::Kill { target: Target::Named(nodes) },
-            Resolved::PowerCut { nodes } => Fault::PowerCut { target: Target::Named(nodes) },
+            Resolved::PowerCut { nodes, loss } => Fault::PowerCut { target: Target::Named(nodes), loss },
             Resolved::Network { nodes, trouble } => Fault::Network { target: Target::Named(nodes), trouble },
             Resolved::Clock { nodes, change } => Fault::Clock { target: Target::Named(nodes), change },
             Resolved::Disk { nodes, trouble } => Fault::Disk { target: Target::Named(nodes), trouble },

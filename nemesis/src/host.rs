@@ -108,6 +108,10 @@ pub struct DaemonSpec {
     /// How it is given orders, if it takes any: what application and membership faults need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commands: Option<Commands>,
+    /// Where the disk under its folder takes orders from, if one is mounted there ([`crate::start_disk`]): what disk faults and power cuts
+    /// need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_file: Option<PathBuf>,
 }
 
 /// A machine on which one node of the system under test runs.

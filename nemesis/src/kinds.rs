@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::commands::OrderName;
-use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, MembershipChange, PartitionShape, Target};
+use crate::fault::{
+    ClockChange, DiskTrouble, Fault, LinkTrouble, MembershipChange, PartitionShape, PowerLoss, Target,
+};
 use crate::sequences::{self, Part, Window};
 
 /// Which injector carries a fault out.
@@ -202,18 +204,43 @@ const TABLE: &[Row] = &[
     },
     Row {
         name: "power-cut",
-        summary: "lose power and what was not synced, any targets (simulator only)",
+        summary: "lose power and what was not synced, any targets",
         generate: any_power_cut,
     },
     Row {
         name: "power-cut-one",
-        summary: "one random node loses power (simulator only)",
-        generate: |_, _| Some(Fault::PowerCut { target: Target::One }),
+        summary: "one random node loses power",
+        generate: |_, _| power_cut(Target::One, PowerLoss::Reordered),
     },
     Row {
         name: "power-cut-all",
-        summary: "every node loses power (simulator only)",
-        generate: |_, _| Some(Fault::PowerCut { target: Target::All }),
+        summary: "every node loses power",
+        generate: |_, _| power_cut(Target::All, PowerLoss::Reordered),
+    },
+    Row {
+        name: "power-cut-minority",
+        summary: "a random minority loses power at once",
+        generate: |_, _| power_cut(Target::Minority, PowerLoss::Reordered),
+    },
+    Row {
+        name: "power-cut-majority",
+        summary: "a random majority loses power at once",
+        generate: |_, _| power_cut(Target::Majority, PowerLoss::Reordered),
+    },
+    Row {
+        name: "power-cut-leader",
+        summary: "the leader loses power",
+        generate: |_, _| power_cut(Target::Leader, PowerLoss::Reordered),
+    },
+    Row {
+        name: "power-cut-torn",
+        summary: "lose power, and of what was not synced all but the beginning, any targets",
+        generate: |rng, nodes| power_cut(targets(nodes).choose(rng)?.clone(), PowerLoss::Torn),
+    },
+    Row {
+        name: "power-cut-plain",
+        summary: "lose power, and all that was not synced, any targets",
+        generate: |rng, nodes| power_cut(targets(nodes).choose(rng)?.clone(), PowerLoss::Everything),
     },
     Row { name: "network", summary: "messages late, lost, doubled, overtaken", generate: any_network },
     Row {
@@ -292,11 +319,58 @@ const TABLE: &[Row] = &[
         summary: "the leader's clock runs at half its speed or less, which no lease bears",
         generate: clock_skew,
     },
-    Row { name: "disk", summary: "disks slow, full, failing a sync (simulator only)", generate: any_disk },
+    Row { name: "disk", summary: "disks slow, full, failing a sync", generate: any_disk },
+    Row {
+        name: "disk-slow",
+        summary: "syncs 5 to 300 ms slower",
+        generate: |rng, nodes| {
+            let slow_ms = rng.random_range(5..=300);
+            disk(targets(nodes).choose(rng)?.clone(), DiskTrouble::SlowSyncMs(slow_ms))
+        },
+    },
+    Row {
+        name: "disk-full",
+        summary: "no space left on a minority's disks",
+        generate: |_, nodes| disk(few(nodes), DiskTrouble::Full),
+    },
+    Row {
+        name: "disk-sync-fails",
+        summary: "one sync of each of a minority's disks fails, and those after it pretend",
+        generate: |_, nodes| disk(few(nodes), DiskTrouble::SyncFails),
+    },
+    Row {
+        name: "disk-errors",
+        summary: "writes or syncs of a minority's disks fail",
+        generate: |rng, nodes| {
+            let trouble = *[DiskTrouble::WritesFail, DiskTrouble::SyncsFail].choose(rng)?;
+            disk(few(nodes), trouble)
+        },
+    },
+    Row {
+        name: "disk-read-errors",
+        summary: "reads of a minority's disks fail, one or all (not in the simulator)",
+        generate: |rng, nodes| {
+            let trouble = *[DiskTrouble::ReadsFail, DiskTrouble::NextReadFails].choose(rng)?;
+            disk(few(nodes), trouble)
+        },
+    },
     Row {
         name: "disk-rot",
-        summary: "a bit of one node's disk is flipped (simulator only)",
+        summary: "a bit of one node's disk is flipped; never a majority's in one run",
         generate: |_, _| Some(Fault::Disk { target: Target::One, trouble: DiskTrouble::FlipBit }),
+    },
+    Row {
+        name: "disk-decay",
+        summary: "bits flipped, chunks stale or swapped on one node's disk; never a majority's in one run",
+        generate: |rng, _| {
+            let troubles = [DiskTrouble::FlipBit, DiskTrouble::StaleChunk, DiskTrouble::SwapChunks];
+            disk(Target::One, *troubles.choose(rng)?)
+        },
+    },
+    Row {
+        name: "disk-truncate",
+        summary: "a file of one node cut short, which nobody need bear; never a majority's in one run",
+        generate: |_, _| disk(Target::One, DiskTrouble::Truncate),
     },
     Row {
         name: "application",
@@ -393,16 +467,11 @@ impl FaultKind {
         Family::ALL.into_iter().find(|family| self.name().starts_with(&family.to_string()))
     }
 
-    /// Whether only the simulator can have it.
-    #[must_use]
-    pub fn needs_simulator(self) -> bool {
-        matches!(self.family(), Some(Family::PowerCut | Family::Disk))
-    }
-
     /// Whether the simulator cannot have it.
     #[must_use]
     pub fn needs_real_nodes(self) -> bool {
-        matches!(self.family(), Some(Family::Application | Family::Membership))
+        self.name() == "disk-read-errors"
+            || matches!(self.family(), Some(Family::Application | Family::Membership))
     }
 
     /// What this kind does in a window: one fault that lasts as long, or a sequence of faults. Empty if there can be none (`none`
@@ -527,7 +596,7 @@ fn any_kill(rng: &mut Rng, nodes: usize) -> Option<Fault> {
 }
 
 fn any_power_cut(rng: &mut Rng, nodes: usize) -> Option<Fault> {
-    targets(nodes).choose(rng).map(|target| Fault::PowerCut { target: target.clone() })
+    power_cut(targets(nodes).choose(rng)?.clone(), PowerLoss::Reordered)
 }
 
 fn any_network(rng: &mut Rng, nodes: usize) -> Option<Fault> {
@@ -583,13 +652,26 @@ fn clock_skew(rng: &mut Rng, _: usize) -> Option<Fault> {
 
 /// At most a minority: a correct store ends a node whose disk fails, and needs the others.
 fn any_disk(rng: &mut Rng, nodes: usize) -> Option<Fault> {
-    let target = if nodes < 3 { Target::One } else { Target::Minority };
+    let target = few(nodes);
     let trouble = match rng.random_range(0..3) {
         0 => DiskTrouble::SlowSyncMs(rng.random_range(5..=300)),
         1 => DiskTrouble::Full,
         _ => DiskTrouble::SyncFails,
     };
     Some(Fault::Disk { target, trouble })
+}
+
+/// A minority, where there is one.
+fn few(nodes: usize) -> Target {
+    if nodes < 3 { Target::One } else { Target::Minority }
+}
+
+fn disk(target: Target, trouble: DiskTrouble) -> Option<Fault> {
+    Some(Fault::Disk { target, trouble })
+}
+
+fn power_cut(target: Target, loss: PowerLoss) -> Option<Fault> {
+    Some(Fault::PowerCut { target, loss })
 }
 
 fn any_membership(rng: &mut Rng, nodes: usize) -> Option<Fault> {

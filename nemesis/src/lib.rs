@@ -16,6 +16,7 @@
 
 mod client;
 mod commands;
+mod disk;
 mod engine;
 mod evidence;
 #[cfg(test)]
@@ -41,11 +42,15 @@ mod target;
 
 pub use client::{ClientError, NemesisClient};
 pub use commands::{CommandLine, Commands, Look, MembershipCommands, Order, OrderName};
+pub use disk::{
+    DiskAct, DiskAnswer, DiskDeed, DiskError, DiskFailure, DiskOrder, Lost, MetTrouble, errors_file,
+    run_disk, start_disk, stop_disk,
+};
 pub use engine::Engine;
 pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
 pub use fault::{
-    CLIENTS, ClockChange, DiskTrouble, Fault, Link, LinkTrouble, MembershipChange, PartitionShape, Resolved,
-    Schedule, Scheduled, Target,
+    CLIENTS, ClockChange, DiskTrouble, Fault, Link, LinkTrouble, MembershipChange, PartitionShape, PowerLoss,
+    Resolved, Schedule, Scheduled, Target,
 };
 pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};

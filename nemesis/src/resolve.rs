@@ -24,6 +24,8 @@ pub struct View {
     pub leaders: Vec<String>,
     /// The names of the user's own commands.
     pub commands: Vec<String>,
+    /// Those whose disks have rotted in this run, by faults before this one.
+    pub rotten: Vec<String>,
 }
 
 /// Decides whom a fault hits.
@@ -46,6 +48,8 @@ pub struct View {
 ///   exactly a majority on both sides (7, 11, 15 … nodes), to one more.
 /// - [`OrderName::AnyCommand`] is one of the user's commands, and stays itself, which nobody understands, where there is none.
 /// - A single node has no links: nothing is cut.
+/// - Rot keeps a quorum of good copies: over the whole run it hits a minority at most (one node, where there is none), unless nodes are
+///   named or a majority or all are asked for. Whoever would be one too many is spared, and those that rot already rot further instead.
 #[must_use]
 pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
     match fault {
@@ -63,13 +67,15 @@ pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
         }
         Fault::Pause { target } => Resolved::Pause { nodes: hit(target, view, rng) },
         Fault::Kill { target } => Resolved::Kill { nodes: hit(target, view, rng) },
-        Fault::PowerCut { target } => Resolved::PowerCut { nodes: hit(target, view, rng) },
+        Fault::PowerCut { target, loss } => Resolved::PowerCut { nodes: hit(target, view, rng), loss: *loss },
         Fault::Network { target, trouble } => {
             Resolved::Network { nodes: hit(target, view, rng), trouble: *trouble }
         }
         Fault::Clock { target, change } => Resolved::Clock { nodes: hit(target, view, rng), change: *change },
         Fault::Disk { target, trouble } => {
-            Resolved::Disk { nodes: hit(target, view, rng), trouble: *trouble }
+            let hit = hit(target, view, rng);
+            let nodes = if trouble.is_rot() { spare_a_quorum(target, hit, view) } else { hit };
+            Resolved::Disk { nodes, trouble: *trouble }
         }
         Fault::Membership { target, change } => {
             Resolved::Membership { nodes: hit(target, view, rng), change: *change }
@@ -89,6 +95,27 @@ pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
 /// The names of the nodes that are hit.
 fn hit(target: &Target, view: &View, rng: &mut Rng) -> Vec<String> {
     names(&targets(target, view, rng), &view.nodes)
+}
+
+/// Of the nodes that are to rot, those that may: see [`resolve`]. After TigerBeetle's fault atlas, which keeps for each block a replica
+/// that has it intact; here the block is the whole disk.
+fn spare_a_quorum(target: &Target, hit: Vec<String>, view: &View) -> Vec<String> {
+    if matches!(target, Target::Named(_) | Target::Majority | Target::All) {
+        return hit;
+    }
+    let mut rotten: BTreeSet<&String> = view.rotten.iter().filter(|node| view.nodes.contains(node)).collect();
+    let most = largest_minority(view.nodes.len());
+    let mut nodes = Vec::new();
+    for node in &hit {
+        if rotten.contains(node) || rotten.len() < most {
+            rotten.insert(node);
+            nodes.push(node.clone());
+        }
+    }
+    if nodes.is_empty() && matches!(target, Target::One | Target::Minority) {
+        nodes.extend(rotten.into_iter().take(hit.len()).cloned());
+    }
+    nodes
 }
 
 /// Positions of nodes in the view, in its order.
@@ -392,6 +419,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fault::DiskTrouble;
 
     const SIZES: [usize; 9] = [1, 2, 3, 4, 5, 6, 7, 8, 11];
 
@@ -678,6 +706,29 @@ mod tests {
         {
             assert!(nodes_of(target.parse().unwrap(), &nobody, 1).is_empty());
         }
+    }
+
+    #[test]
+    fn rot_never_gets_at_a_majority_in_one_run_unless_that_was_asked_for() {
+        let rot = |target: Target, view: &View, seed: u64| {
+            let fault = Fault::Disk { target, trouble: DiskTrouble::FlipBit };
+            let resolved = resolve(&fault, view, &mut Seed(seed).rng());
+            resolved.rots().into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        for target in [Target::One, Target::Minority, Target::Leader, Target::Followers] {
+            let mut view = view(5, &["n3"]);
+            let mut rotten = BTreeSet::new();
+            for seed in 0..50 {
+                rotten.extend(rot(target.clone(), &view, seed));
+                view.rotten = rotten.iter().cloned().collect();
+                assert!(rotten.len() <= 2, "{target:?} {rotten:?}");
+                assert!(target == Target::Leader || !rot(target.clone(), &view, seed).is_empty());
+            }
+            assert_eq!(rotten.len(), if target == Target::Leader { 1 } else { 2 }, "{target:?}");
+        }
+        assert_eq!(rot(Target::All, &view(3, &[]), 1).len(), 3);
+        let slow = Fault::Disk { target: Target::Followers, trouble: DiskTrouble::SlowSyncMs(5) };
+        assert_eq!(resolve(&slow, &view(3, &["n1"]), &mut Seed(1).rng()).nodes().len(), 2);
     }
 
     #[test]

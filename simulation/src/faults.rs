@@ -9,7 +9,7 @@ use labrys_harness::faults::{Action, describe};
 use labrys_history::{Draft, EventKind, Process as Actor, Value};
 use labrys_nemesis::{
     CLIENTS, ClockChange, DiskTrouble, Effect, Evidence, FaultReport, InjectedFault, Link, Observation,
-    ProcessIdentity, Resolved, Schedule, Scheduled, View, resolve,
+    PowerLoss, ProcessIdentity, Resolved, Schedule, Scheduled, View, resolve,
 };
 use labrys_seed::{Rng, Seed};
 use labrys_store::disk::FailureKind;
@@ -34,6 +34,9 @@ pub(crate) struct Nemesis {
 /// The longest time until a fault strikes, and until the nemesis knows it.
 const STRIKES_WITHIN_NS: u64 = 5_000_000;
 const KNOWS_AFTER_NS: u64 = 6_000_000;
+
+/// The unit in which files go wrong.
+const CHUNK_BYTES: usize = 64;
 
 impl Nemesis {
     pub fn new(schedule: &Schedule, seed: Seed) -> Nemesis {
@@ -66,6 +69,21 @@ impl Nemesis {
             }
             _ => false,
         })
+    }
+
+    /// The nodes whose disks have rotted so far.
+    fn rotten(&self) -> Vec<String> {
+        let faults = self.active.values().chain(&self.finished);
+        let nodes: BTreeSet<&str> = faults.flat_map(|fault| fault.resolved.rots()).collect();
+        nodes.into_iter().map(str::to_owned).collect()
+    }
+
+    /// What a loss of power leaves.
+    fn power_loss(&self, id: u64) -> PowerLoss {
+        match self.active.get(&id).map(|fault| &fault.resolved) {
+            Some(Resolved::PowerCut { loss, .. }) => *loss,
+            _ => PowerLoss::default(),
+        }
     }
 
     /// A process ended by itself; `is_fault`: as a fault wanted.
@@ -124,7 +142,8 @@ impl World {
     fn apply(&mut self, id: u64) {
         let Some(planned) = self.nemesis.planned.get(&id).cloned() else { return };
         let nodes = self.nodes.iter().map(|node| node.name.clone()).collect();
-        let view = View { nodes, leaders: self.leaders(), commands: Vec::new() };
+        let view =
+            View { nodes, leaders: self.leaders(), commands: Vec::new(), rotten: self.nemesis.rotten() };
         let resolved = resolve(&planned.fault, &view, &mut self.nemesis.rng);
         let injected = InjectedFault {
             id,
@@ -219,7 +238,8 @@ impl World {
             }
             Strike::Kill | Strike::PowerCut => {
                 machine.down_by.insert(id);
-                self.kill(node, strike == Strike::PowerCut);
+                let power = (strike == Strike::PowerCut).then(|| self.nemesis.power_loss(id));
+                self.kill(node, power);
             }
         }
         self.nemesis.note(id, &name, effect);
@@ -241,12 +261,18 @@ impl World {
         let machine = &mut self.nodes[node];
         match trouble {
             DiskTrouble::SlowSyncMs(ms) => machine.slow_sync_ns = ms.saturating_mul(1_000_000),
-            DiskTrouble::Full => {
-                machine.is_full = true;
-                machine.disk.fail_appends(FailureKind::NoSpace);
-                return;
+            DiskTrouble::Full | DiskTrouble::WritesFail | DiskTrouble::SyncsFail => {
+                machine.failing.insert(id, trouble);
+                return machine.fail_as_told();
             }
             DiskTrouble::SyncFails => return machine.disk.fail_next_sync(FailureKind::InputOutput),
+            // Refused with the configuration.
+            DiskTrouble::ReadsFail | DiskTrouble::NextReadFails | DiskTrouble::NextWriteFails => return,
+            DiskTrouble::Truncate | DiskTrouble::StaleChunk | DiskTrouble::SwapChunks => {
+                if !self.rot(node, trouble) {
+                    return;
+                }
+            }
             DiskTrouble::FlipBit => {
                 let files = machine.disk.files();
                 let files: Vec<_> = files.into_iter().filter(|(_, length)| *length > 0).collect();
@@ -259,8 +285,37 @@ impl World {
                 self.oracles.rots(node);
             }
         }
-        let name = machine.name.clone();
+        let name = self.nodes[node].name.clone();
         self.nemesis.note(id, &name, Effect::DiskTroubled { operations: 1 });
+    }
+
+    /// Makes a part of a file go wrong; whether there was one that could.
+    fn rot(&mut self, node: usize, trouble: DiskTrouble) -> bool {
+        let files = self.nodes[node].disk.files();
+        let large: Vec<_> = files.into_iter().filter(|(_, length)| *length >= 2 * CHUNK_BYTES).collect();
+        if large.is_empty() {
+            return false;
+        }
+        let (name, length) = &large[self.rng.random_range(0..large.len())];
+        let chunks = length / CHUNK_BYTES;
+        let (one, other) = (self.rng.random_range(0..chunks), self.rng.random_range(0..chunks));
+        self.oracles.rots(node);
+        self.nodes[node].disk.rot(name, |bytes| {
+            let at = |chunk: usize| chunk * CHUNK_BYTES..(chunk + 1) * CHUNK_BYTES;
+            if bytes.len() < (one.max(other) + 1) * CHUNK_BYTES {
+                return;
+            }
+            match trouble {
+                DiskTrouble::Truncate => bytes.truncate(one * CHUNK_BYTES),
+                // Files are only appended to: before it was written a chunk was nothing.
+                DiskTrouble::StaleChunk => bytes[at(one)].fill(0),
+                _ => {
+                    let (first, second) = (bytes[at(one)].to_vec(), bytes[at(other)].to_vec());
+                    bytes[at(one)].copy_from_slice(&second);
+                    bytes[at(other)].copy_from_slice(&first);
+                }
+            }
+        })
     }
 
     fn undo(&mut self, id: u64) {
@@ -319,12 +374,11 @@ impl World {
             Resolved::Disk { trouble, .. } => {
                 match trouble {
                     DiskTrouble::SlowSyncMs(_) => machine.slow_sync_ns = 0,
-                    DiskTrouble::Full => {
-                        machine.is_full = false;
-                        machine.disk.mend();
+                    trouble if trouble.is_rot() => {}
+                    _ => {
+                        machine.failing.remove(&id);
+                        machine.fail_as_told();
                     }
-                    DiskTrouble::SyncFails => machine.disk.mend(),
-                    DiskTrouble::FlipBit => {}
                 }
                 self.start_if_down(node);
             }

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use labrys_nemesis::DiskTrouble;
 use labrys_store::client::logic::RequestId;
 use labrys_store::disk::{FailureKind, SimulatedDisk};
 use labrys_store::raft::{LogIndex, NodeId, PersistBatch, Sequence, Token};
@@ -38,7 +39,7 @@ pub struct SimulatedNode {
     /// How much longer a sync takes.
     pub slow_sync_ns: u64,
     /// Its disk has no space left.
-    pub is_full: bool,
+    pub failing: BTreeMap<u64, DiskTrouble>,
 }
 
 /// Who waits for an answer.
@@ -107,7 +108,7 @@ impl SimulatedNode {
             stopped_by: BTreeSet::new(),
             down_by: BTreeSet::new(),
             slow_sync_ns: 0,
-            is_full: false,
+            failing: BTreeMap::new(),
         }
     }
 
@@ -117,6 +118,19 @@ impl SimulatedNode {
         NodeId(self.options.id)
     }
 
+    /// Makes the disk fail as the faults on it want, and no otherwise. One sync that is to fail is no lasting matter.
+    pub fn fail_as_told(&self) {
+        self.disk.mend();
+        for trouble in self.failing.values() {
+            match trouble {
+                DiskTrouble::Full => self.disk.fail_appends(FailureKind::NoSpace),
+                DiskTrouble::WritesFail => self.disk.fail_appends(FailureKind::InputOutput),
+                DiskTrouble::SyncsFail => self.disk.fail_syncs(FailureKind::InputOutput),
+                _ => {}
+            }
+        }
+    }
+
     /// Starts a process on what is on disk.
     ///
     /// # Errors
@@ -124,9 +138,7 @@ impl SimulatedNode {
     pub fn start(&mut self, world_ns: u64) -> Result<(), Death> {
         self.lives += 1;
         self.disk.start_process();
-        if self.is_full {
-            self.disk.fail_appends(FailureKind::NoSpace);
-        }
+        self.fail_as_told();
         let options = ServerOptions { incarnation: self.lives, ..self.options.clone() };
         let (log, snapshots) = (Box::new(self.disk.clone()), Box::new(self.disk.clone()));
         let restored = quietly(|| restore(log, snapshots, &options))?;

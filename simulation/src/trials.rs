@@ -119,7 +119,7 @@ impl World {
 
     fn leave_dead(&mut self, node: usize) {
         self.nodes[node].down_by.insert(TRIAL_FAULT);
-        self.kill(node, false);
+        self.kill(node, None);
     }
 
     fn revive(&mut self, node: usize) {

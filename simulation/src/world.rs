@@ -12,11 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use labrys_harness::config::TestConfig;
 use labrys_harness::db::Observation;
 use labrys_history::{Draft, Event as Recorded};
-use labrys_nemesis::Schedule;
+use labrys_nemesis::{PowerLoss, Schedule};
 use labrys_seed::{Rng, Seed};
 use labrys_store::client::AttemptError;
 use labrys_store::client::logic::{Attempt, AttemptBody, Reply, RequestId, Success, Written};
 use labrys_store::client::refusals::{from_not_leader, from_refusal};
+use labrys_store::disk::SimulatedDisk;
 use labrys_store::machine::Command;
 use labrys_store::raft::{Message, NodeId, Role};
 use labrys_store::server::answers::{Answered, Declined, is_swap, translate};
@@ -582,17 +583,22 @@ impl World {
     }
 
     /// The process on a node is ended; those who waited for it learn that their connection is gone.
-    pub(crate) fn kill(&mut self, node: usize, loses_power: bool) {
+    pub(crate) fn kill(&mut self, node: usize, power: Option<PowerLoss>) {
         let (rng, is_exact) = (&mut self.rng, self.is_exact);
         let mut choose = |limit: u64| if is_exact { 0 } else { rng.random_range(0..=limit) };
         let askers = self.nodes[node].kill(&mut choose);
-        if loses_power {
+        if let Some(loss) = power {
             // Of what was on its way, everything or nothing as often as a part: with equal chances for every length, a write that has
             // its length but not all its blocks would hardly ever be seen.
-            self.nodes[node].disk.lose_power(&mut |limit| match choose(3) {
-                0 => 0,
-                1 => limit,
-                _ => choose(limit),
+            self.nodes[node].disk.lose_power(&mut |limit| match loss {
+                PowerLoss::Everything => 0,
+                // The disk asks so of each block of a prefix, of which 0 is a hole.
+                PowerLoss::Torn if limit == SimulatedDisk::HOLE_LIMIT => limit,
+                PowerLoss::Torn | PowerLoss::Reordered => match choose(3) {
+                    0 => 0,
+                    1 => limit,
+                    _ => choose(limit),
+                },
             });
         }
         self.held.remove(&node);
@@ -624,7 +630,7 @@ impl World {
         self.record(exit.draft());
         self.trace.mark(self.now_ns, node, "dies");
         self.nemesis.saw_death(node, is_fault);
-        self.kill(node, false);
+        self.kill(node, None);
         self.deaths.push((node, death));
     }
 

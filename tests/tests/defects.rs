@@ -13,7 +13,7 @@ const BUDGET_S: f64 = 60.0;
 const SEEDS: u64 = 3;
 
 /// Those with a campaign, by name.
-const DEFECTS: [&str; 10] = [
+const DEFECTS: [&str; 17] = [
     "vote-not-persisted",
     "election-no-log-check",
     "async-replication-ack",
@@ -24,6 +24,13 @@ const DEFECTS: [&str; 10] = [
     "cas-evaluated-at-propose",
     "lease-read-clock-skew",
     "dedup-expiry-clock",
+    "follower-acks-before-fsync",
+    "leader-acks-before-fsync",
+    "no-dir-fsync",
+    "torn-tail-ignored",
+    "mid-log-corruption-truncates",
+    "disk-full-swallowed",
+    "fsync-failure-retry",
 ];
 
 #[test]
@@ -47,7 +54,7 @@ fn a_table_of_runs_that_failed_is_no_table() {
     let args = ["defects", "--seeds", "1", "--clean-runs", "1", "--json", "--markdown", "defects.md"];
     let mut command = labrys(folder.path(), &args);
     let finished = finish(command.env("LABRYS_STORE_BINARY", "/nowhere/labrys-store")).expect_code(255);
-    assert!(finished.stderr.contains("11 of the runs ended without a verdict"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("18 of the runs ended without a verdict"), "{}", finished.stderr);
     assert_eq!(fs::read_to_string(&file).unwrap(), document, "what was known stays");
     let table: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(table["false_alarms"], 0, "a run without a verdict raises no alarm");

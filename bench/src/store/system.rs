@@ -197,6 +197,7 @@ fn store_specs(
         seed: Seed(1),
         defects: Defects::default(),
         clock_faults: false,
+        disk_faults: false,
     };
     let places = hosts.iter().map(|host| (Arc::clone(host), folder(host))).collect();
     let store = ReferenceStore::new(places, &store_options)?;
@@ -253,5 +254,6 @@ fn etcd_spec(
         log_file: folder.join("etcd.log"),
         clock_file: None,
         commands: None,
+        disk_file: None,
     }
 }

@@ -6,6 +6,7 @@ pub mod check;
 pub mod convert;
 pub mod defects;
 mod defects_in_simulator;
+pub mod disk_process;
 pub mod doctor;
 pub mod explore;
 mod generated_part;

@@ -2,11 +2,14 @@
 //!
 //! Blocking, as hosts are; a [`super::Db`] calls it from a thread that may block.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use labrys_nemesis::{DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
+use labrys_nemesis::{
+    DaemonSpec, DiskError, Host, HostError, ProcessIdentity, ProcessState, Signal, errors_file,
+};
 
 use super::{DbError, logs};
 use crate::testbed::lifecycle::{self, DaemonExit};
@@ -40,6 +43,7 @@ pub type EnvironmentsFault = fn(exit_code: i32) -> Option<&'static str>;
 pub struct Processes {
     nodes: Vec<NodePlace>,
     environments_fault: EnvironmentsFault,
+    ends_by_its_disk: fn(exit_code: i32) -> bool,
 }
 
 /// Why the environment is to blame for a death by this signal: a program does not send it to itself when it fails. Out of
@@ -59,7 +63,14 @@ impl Processes {
     /// Those of `nodes`, all of one system, whose exit statuses `environments_fault` knows.
     #[must_use]
     pub fn new(nodes: Vec<NodePlace>, environments_fault: EnvironmentsFault) -> Processes {
-        Processes { nodes, environments_fault }
+        Processes { nodes, environments_fault, ends_by_its_disk: |_| false }
+    }
+
+    /// The same; an end with an exit status that `ends_by_its_disk` knows was intended, if that very process had met trouble that the
+    /// nemesis made on its disk.
+    #[must_use]
+    pub fn ending_by_disks(self, ends_by_its_disk: fn(exit_code: i32) -> bool) -> Processes {
+        Processes { ends_by_its_disk, ..self }
     }
 
     /// The nodes, by position.
@@ -175,7 +186,50 @@ impl Processes {
     /// If the host's notes cannot be read.
     pub fn exits(&self, node: usize) -> Result<Vec<DaemonExit>, DbError> {
         let NodePlace { host, directory, .. } = &self.nodes[node];
-        Ok(lifecycle::exits(host.as_ref(), directory)?)
+        let mut exits = lifecycle::exits(host.as_ref(), directory)?;
+        if exits.iter().any(|exit| self.may_be_its_disks(exit)) {
+            let met = self.those_that_met_trouble(node)?;
+            for exit in &mut exits {
+                exit.expected |= self.may_be_its_disks(exit) && met.contains(&exit.process.pid);
+            }
+        }
+        Ok(exits)
+    }
+
+    fn may_be_its_disks(&self, exit: &DaemonExit) -> bool {
+        !exit.expected && exit.exit_code.is_some_and(self.ends_by_its_disk)
+    }
+
+    /// The processes to which the disk of `node` has given errors or bytes that had gone wrong, because the nemesis told it to.
+    fn those_that_met_trouble(&self, node: usize) -> Result<BTreeSet<i32>, DbError> {
+        let NodePlace { host, spec, .. } = &self.nodes[node];
+        let Some(order_file) = &spec.disk_file else { return Ok(BTreeSet::new()) };
+        let text = match host.read_file(&errors_file(order_file)) {
+            Err(HostError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Vec::new()
+            }
+            read => read?,
+        };
+        let errors = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+        Ok(errors.map(|error: DiskError| error.pid).collect())
+    }
+
+    /// Starts those that have ended because of their disks, after the disks were mended: a daemon may take a while to end of what it met.
+    ///
+    /// # Errors
+    /// If a host cannot tell how its daemon ended, or cannot start it.
+    pub fn start_those_ended_by_disks(&self) -> Result<(), DbError> {
+        for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].spec.disk_file.is_some()) {
+            let Some(daemon) = self.nodes[node].host.daemon()? else { continue };
+            let exits = self.exits(node)?;
+            let own = |exit: &&DaemonExit| {
+                exit.process == daemon && exit.exit_code.is_some_and(self.ends_by_its_disk)
+            };
+            if exits.iter().find(own).is_some_and(|exit| exit.expected) {
+                self.start(node)?;
+            }
+        }
+        Ok(())
     }
 
     /// The whole log; empty if there is none yet.

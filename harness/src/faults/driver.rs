@@ -1,6 +1,6 @@
 //! [`FaultDriver`]: carries out the operations of the nemesis thread through the nemesis process, and writes `schedule.jsonl`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, ErrorKind};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -150,6 +150,8 @@ struct State {
     rng: Rng,
     /// The faults that are, or may be, applied.
     injected: BTreeMap<u64, InjectedFault>,
+    /// The nodes whose disks have rotted, also if that was mended.
+    rotten: BTreeSet<String>,
     failure: Option<FaultError>,
     /// What could not be undone when it was to be.
     mishaps: Vec<String>,
@@ -226,6 +228,7 @@ impl FaultDriver {
             writer: ScheduleWriter::open(schedule_file)?,
             rng: seed.fork("fault-targets").rng(),
             injected: BTreeMap::new(),
+            rotten: BTreeSet::new(),
             failure: None,
             mishaps: Vec::new(),
         };
@@ -269,8 +272,11 @@ impl FaultDriver {
                     nodes: self.nodes.to_vec(),
                     leaders: (self.leaders)(),
                     commands: self.commands.to_vec(),
+                    rotten: state.rotten.iter().cloned().collect(),
                 };
-                resolve(&planned.fault, &view, &mut state.rng)
+                let resolved = resolve(&planned.fault, &view, &mut state.rng);
+                state.rotten.extend(resolved.rots().into_iter().map(str::to_owned));
+                resolved
             }
         };
         let outcome = match action {

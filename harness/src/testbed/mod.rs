@@ -3,11 +3,13 @@
 //! - [`ip`]: the one place that calls the `ip` tool.
 //! - [`NetnsTestbed`]: one network namespace per node, joined by a bridge, inside the isolation.
 //! - [`LocalHost`]: the [`labrys_nemesis::Host`] of such a node.
+//! - [`disks`]: disks under its nodes that can lose power, fill up, fail and rot.
 //! - [`lifecycle`]: what a host notes of its daemon: starts, intended signals, ends.
 //! - [`TestbedIdentity`]: by which a later process tells whether a testbed still exists.
 //!
 //! What it is not: it knows no database and applies no fault.
 
+pub mod disks;
 pub mod ip;
 pub mod lifecycle;
 

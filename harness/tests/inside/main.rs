@@ -5,6 +5,7 @@
 mod application;
 mod clients;
 mod clock;
+mod disk;
 mod isolation;
 mod membership;
 mod nemesis;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         for cases in [
             store::CASES,
             clock::CASES,
+            disk::CASES,
             network::CASES,
             clients::CASES,
             application::CASES,

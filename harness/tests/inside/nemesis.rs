@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use labrys_harness::db::{Db, ReferenceStore, set_up_and_start, wait_until_recovered};
 use labrys_harness::isolation::Enclosure;
+use labrys_harness::testbed::disks::Disks;
 use labrys_harness::testbed::{NetnsTestbedConfig, hosts_from};
 use labrys_nemesis::{NemesisClient, Patience, ServeConfig, hold_packets, outlive_the_terminal, serve};
 use labrys_store::raft::Defects;
 use serde::{Deserialize, Serialize};
 
 use super::scenario::{Body, FLAG, text};
-use super::store::{cluster, runtime};
+use super::store::{cluster_on, runtime};
 
 pub const BODIES: &[Body] = &[("nemesis", serve_faults), ("packets", packets)];
 
@@ -34,14 +35,30 @@ pub struct Stage {
     pub db: ReferenceStore,
     pub setting: Setting,
     pub runtime: tokio::runtime::Runtime,
+    /// Those that can fail, if there are any.
+    pub disks: Option<Disks>,
 }
 
 pub type NemesisOverSocket = NemesisClient<BufReader<UnixStream>, UnixStream>;
 
 impl Stage {
     pub fn set(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
+        Stage::set_with(enclosure, arguments, None)
+    }
+
+    /// The same, on disks that can fail.
+    pub fn set_on_disks(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
+        Stage::set_with(enclosure, arguments, Some(&again_as("disk")))
+    }
+
+    fn set_with(
+        enclosure: &Enclosure,
+        arguments: &[String],
+        disk_program: Option<&[String]>,
+    ) -> Result<Stage, String> {
         let folder = Path::new(arguments.first().ok_or("no folder")?);
-        let (db, testbed) = cluster(enclosure, &folder.to_string_lossy(), 3, Defects::NONE, true)?;
+        let place = folder.to_string_lossy();
+        let (db, testbed, disks) = cluster_on(enclosure, &place, 3, Defects::NONE, (true, disk_program))?;
         let runtime = runtime()?;
         runtime.block_on(set_up_and_start(&db, WITHIN)).map_err(text)?;
         let names = db.node_names();
@@ -50,20 +67,21 @@ impl Stage {
             journal: folder.join("journal.jsonl"),
             testbed: serde_json::Value::Null,
             daemons: names.into_iter().enumerate().map(|(node, name)| (name, db.daemon_spec(node))).collect(),
-            packet_program: vec![
-                format!("/proc/{}/exe", std::process::id()),
-                FLAG.to_owned(),
-                "packets".to_owned(),
-            ],
+            packet_program: again_as("packets"),
             patience: Patience::default(),
         };
         let setting = Setting { testbed, serve, ready_file: folder.join("ready") };
-        Ok(Stage { db, setting, runtime })
+        Ok(Stage { db, setting, runtime, disks })
     }
 
     pub fn recovers(&self) -> Result<(), String> {
         self.runtime.block_on(wait_until_recovered(&self.db, WITHIN)).map_err(text).map(drop)
     }
+}
+
+/// How this program is started to do something else.
+fn again_as(scenario: &str) -> Vec<String> {
+    vec![format!("/proc/{}/exe", std::process::id()), FLAG.to_owned(), scenario.to_owned()]
 }
 
 /// A nemesis that ends when the client is dropped: a process of its own.

@@ -84,6 +84,7 @@ fn inside(enclosure: &Enclosure, arguments: &[String]) -> ExitCode {
         super::store::BODIES,
         super::application::BODIES,
         super::clock::BODIES,
+        super::disk::BODIES,
         super::membership::BODIES,
         super::network::BODIES,
         super::nemesis::BODIES,

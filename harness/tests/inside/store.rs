@@ -10,6 +10,7 @@ use labrys_harness::db::{
     set_up_and_start, wait_until_ready, wait_until_recovered,
 };
 use labrys_harness::isolation::Enclosure;
+use labrys_harness::testbed::disks::Disks;
 use labrys_harness::testbed::{NetnsTestbed, NetnsTestbedConfig};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects};
@@ -56,9 +57,21 @@ pub fn cluster(
     defects: Defects,
     clock_faults: bool,
 ) -> Result<(ReferenceStore, NetnsTestbedConfig), String> {
+    cluster_on(enclosure, folder, count, defects, (clock_faults, None)).map(|(db, config, _)| (db, config))
+}
+
+/// The same, with disks that can fail if it is said how their processes are started.
+pub fn cluster_on(
+    enclosure: &Enclosure,
+    folder: &str,
+    count: usize,
+    defects: Defects,
+    (clock_faults, disk_program): (bool, Option<&[String]>),
+) -> Result<(ReferenceStore, NetnsTestbedConfig, Option<Disks>), String> {
     let testbed = NetnsTestbed::build(enclosure, count, &Path::new(folder).join("nodes")).map_err(text)?;
     let folders = testbed.config().nodes.iter().map(|node| node.directory.clone());
-    let hosts = testbed.hosts().into_iter().zip(folders).collect();
+    let hosts: Vec<_> = testbed.hosts().into_iter().zip(folders).collect();
+    let disks = disk_program.map(|program| Disks::start(hosts.clone(), program)).transpose().map_err(text)?;
     let binary = find_store_binary(None).map_err(text)?;
     let options = ReferenceStoreOptions {
         flags: Vec::new(),
@@ -69,8 +82,9 @@ pub fn cluster(
         seed: Seed(7),
         defects,
         clock_faults,
+        disk_faults: disks.is_some(),
     };
-    Ok((ReferenceStore::new(hosts, &options).map_err(text)?, testbed.config().clone()))
+    Ok((ReferenceStore::new(hosts, &options).map_err(text)?, testbed.config().clone(), disks))
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, String> {

@@ -8,7 +8,7 @@
 //!
 //! A daemon counts as started when it is seen alive once; whether it becomes ready is for the harness to observe.
 
-use super::{InjectError, Injector, Scope, StepReport, living_daemon, signal_unless_gone};
+use super::{InjectError, Injector, Scope, StepReport, disk, living_daemon, signal_unless_gone};
 use crate::evidence::{Effect, NodeFailure, Step};
 use crate::fault::Resolved;
 use crate::host::{Host, ProcessIdentity, ProcessState, Signal};
@@ -29,10 +29,7 @@ impl Injector for Kill {
 
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Apply, |_, host| {
-            let Some((process, _)) = living_daemon(host)? else { return Ok(vec![Effect::NoProcess]) };
-            if !signal_unless_gone(host, process, Signal::Kill)? {
-                return Ok(vec![Effect::NoProcess]);
-            }
+            let Some(process) = send_kill(host)? else { return Ok(vec![Effect::NoProcess]) };
             wait_until_gone(scope, host, process)?;
             Ok(vec![Effect::ProcessKilled { process }])
         })
@@ -49,23 +46,13 @@ impl Injector for Kill {
     }
 
     fn undo(&self, scope: &Scope<'_>) -> StepReport {
-        scope.on_each_node(Step::Undo, |node, host| {
-            if is_held_down(scope, node) {
-                return Ok(vec![Effect::StillKilled]);
-            }
-            if let Some((process, _)) = living_daemon(host)? {
-                return Ok(vec![Effect::AlreadyRunning { process }]);
-            }
-            let Some(specification) = scope.daemons.get(node) else {
-                return Err(InjectError::Unexpected(NO_SPECIFICATION.to_owned()));
-            };
-            Ok(vec![Effect::Restarted { process: host.start_daemon(specification)? }])
-        })
+        scope.on_each_node(Step::Undo, |node, host| start_again(scope, node, host))
     }
 
     fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::VerifyUndone, |node, host| {
-            if !is_held_down(scope, node) && living_daemon(host)?.is_none() {
+            if !is_held_down(scope, node) && !disk::is_troubled(scope, node) && living_daemon(host)?.is_none()
+            {
                 let detail = "the daemon died right after it was started".to_owned();
                 return Err(InjectError::Unexpected(detail));
             }
@@ -76,13 +63,43 @@ impl Injector for Kill {
 
 const NO_SPECIFICATION: &str = "it is not known how to start its daemon";
 
-/// Whether another fault has killed the node, and will start it.
+/// Whether another fault goes on to hold the node down.
 pub(super) fn is_held_down(scope: &Scope<'_>, node: &str) -> bool {
-    let holds =
-        |resolved: &Resolved| matches!(resolved, Resolved::Kill { nodes } if nodes.iter().any(|n| n == node));
+    let holds = |resolved: &Resolved| match resolved {
+        Resolved::Kill { nodes } | Resolved::PowerCut { nodes, .. } => nodes.iter().any(|n| n == node),
+        _ => false,
+    };
     scope.others.iter().any(|(resolved, _)| holds(resolved))
 }
 
+/// Sends SIGKILL to the daemon; `None`: it was dead already.
+pub(super) fn send_kill(host: &dyn Host) -> Result<Option<ProcessIdentity>, InjectError> {
+    let Some((process, _)) = living_daemon(host)? else { return Ok(None) };
+    if !signal_unless_gone(host, process, Signal::Kill)? {
+        return Ok(None);
+    }
+    Ok(Some(process))
+}
+
+/// Starts the daemon, unless it lives or another fault holds the node.
+pub(super) fn start_again(
+    scope: &Scope<'_>,
+    node: &str,
+    host: &dyn Host,
+) -> Result<Vec<Effect>, InjectError> {
+    if is_held_down(scope, node) {
+        return Ok(vec![Effect::StillKilled]);
+    }
+    if let Some((process, _)) = living_daemon(host)? {
+        return Ok(vec![Effect::AlreadyRunning { process }]);
+    }
+    let Some(specification) = scope.daemons.get(node) else {
+        return Err(InjectError::Unexpected(NO_SPECIFICATION.to_owned()));
+    };
+    Ok(vec![Effect::Restarted { process: host.start_daemon(specification)? }])
+}
+
+/// Sees that a process is gone.
 pub(super) fn wait_until_gone(
     scope: &Scope<'_>,
     host: &dyn Host,

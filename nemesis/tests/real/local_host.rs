@@ -137,5 +137,6 @@ pub fn idle_daemon(folder: &Path) -> DaemonSpec {
         log_file: folder.join("log"),
         clock_file: None,
         commands: None,
+        disk_file: None,
     }
 }

@@ -6,6 +6,7 @@ use labrys_checker::Budget;
 use labrys_checker::verdict::Validity;
 use labrys_harness::config::TestConfig;
 use labrys_history::EventKind;
+use labrys_nemesis::PowerLoss;
 use labrys_nemesis::Schedule;
 use labrys_store::raft::{Change, NodeId, Role, Token};
 use labrys_store::server::{ClientRequest, ReplicaInput};
@@ -310,7 +311,7 @@ impl Stage {
         self.resume(node);
         self.begin(node, label);
         self.world.nodes[node].down_by.insert(SCRIPT);
-        self.world.kill(node, loses_power);
+        self.world.kill(node, loses_power.then(PowerLoss::default));
     }
 
     fn restart(&mut self, node: usize) {

@@ -246,7 +246,7 @@ fn target_of(fault: &Fault) -> Option<&Target> {
         Fault::Partition { .. } => None,
         Fault::Pause { target }
         | Fault::Kill { target }
-        | Fault::PowerCut { target }
+        | Fault::PowerCut { target, .. }
         | Fault::Network { target, .. }
         | Fault::Clock { target, .. }
         | Fault::Disk { target, .. }
@@ -262,7 +262,7 @@ fn aimed(scheduled: &Scheduled, aim: Target) -> Scheduled {
         Fault::Partition { .. } => {}
         Fault::Pause { target }
         | Fault::Kill { target }
-        | Fault::PowerCut { target }
+        | Fault::PowerCut { target, .. }
         | Fault::Network { target, .. }
         | Fault::Clock { target, .. }
         | Fault::Disk { target, .. }

@@ -99,6 +99,7 @@ impl Bench {
             log_file: self.setup.directory.join("sleep.log"),
             clock_file: None,
             commands: None,
+            disk_file: None,
         }
     }
 

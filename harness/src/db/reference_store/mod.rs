@@ -23,6 +23,7 @@ use labrys_store::raft::{Defect, Defects};
 use tokio::task::JoinSet;
 
 use super::{Db, DbError, NodePlace, Observation, Processes, Readiness, logs};
+use crate::testbed::disks;
 use watcher::Watcher;
 
 /// The name in `--db`.
@@ -56,6 +57,8 @@ pub struct ReferenceStoreOptions {
     pub defects: Defects,
     /// Whether the nodes take orders for their clocks, which clock faults need.
     pub clock_faults: bool,
+    /// Whether the nodes' data is on disks that can fail ([`crate::testbed::disks`]), which disk faults and power cuts need.
+    pub disk_faults: bool,
 }
 
 /// Finds the program `labrys-store`: the one given, else the one that the environment names, else the one beside this
@@ -115,9 +118,10 @@ impl ReferenceStore {
             .collect();
         let places = hosts.into_iter().enumerate().map(|(node, (host, directory))| {
             let spec = daemon_spec(node, &directory, &addresses, options);
-            NodePlace { host, data_directory: data_directory(&directory), directory, spec }
+            NodePlace { host, data_directory: data_directory(&directory, options), directory, spec }
         });
-        let processes = Arc::new(Processes::new(places.collect(), environments_fault));
+        let processes =
+            Arc::new(Processes::new(places.collect(), environments_fault).ending_by_disks(ends_by_its_disk));
         Ok(ReferenceStore {
             processes,
             addresses,
@@ -230,8 +234,15 @@ fn environments_fault(exit_code: i32) -> Option<&'static str> {
     .find_map(|(exit, why)| is(exit).then_some(why))
 }
 
-fn data_directory(directory: &Path) -> PathBuf {
-    directory.join("data")
+/// Whether an exit status may be that of a node which rightly does not go on with a disk in trouble: also with a damaged log.
+fn ends_by_its_disk(exit_code: i32) -> bool {
+    [Exit::DataDir, Exit::Corrupt, Exit::DiskFull, Exit::DiskFailed]
+        .iter()
+        .any(|exit| exit_code == *exit as i32)
+}
+
+fn data_directory(directory: &Path, options: &ReferenceStoreOptions) -> PathBuf {
+    if options.disk_faults { disks::mount_point(directory).join("data") } else { directory.join("data") }
 }
 
 fn daemon_spec(
@@ -249,7 +260,7 @@ fn daemon_spec(
         "--listen".to_owned(),
         address.clone(),
         "--data-dir".to_owned(),
-        data_directory(directory).to_string_lossy().into_owned(),
+        data_directory(directory, options).to_string_lossy().into_owned(),
         "--election-timeout-ms".to_owned(),
         election_timeout_ms.to_string(),
         "--heartbeat-interval-ms".to_owned(),
@@ -277,7 +288,8 @@ fn daemon_spec(
     let env =
         permissions.into_iter().flatten().map(|variable| (variable.to_owned(), "1".to_owned())).collect();
     let joiner = [as_member("{id}", &format!("{{id}}={address}")), vec!["--join".to_owned()], common.clone()];
-    let membership = orders::membership(options, address, joiner.concat(), data_directory(directory));
+    let membership =
+        orders::membership(options, address, joiner.concat(), data_directory(directory, options));
     DaemonSpec {
         program: options.binary.clone(),
         args: [as_member(&(node + 1).to_string(), &peers.join(",")), common].concat(),
@@ -286,6 +298,7 @@ fn daemon_spec(
         log_file: directory.join("labrys-store.log"),
         clock_file,
         commands: Some(orders::commands(options, address, membership)),
+        disk_file: options.disk_faults.then(|| disks::order_file(directory)),
     }
 }
 
@@ -346,6 +359,7 @@ impl Db for ReferenceStore {
     }
 
     async fn recovery(&self) -> Result<Readiness, DbError> {
+        self.blocking(Processes::start_those_ended_by_disks).await?;
         self.refuse_dead().await?;
         Ok(agreement::is_whole(&self.ask_all(None).await))
     }

@@ -158,7 +158,7 @@ fn tear(file: &FileContent, choose: PowerLoss<'_>) -> Vec<u8> {
         let unsynced = &file.volatile[common..];
         let kept = usize::try_from(choose(unsynced.len() as u64)).unwrap_or(0);
         for block in unsynced[..kept].chunks(BLOCK_BYTES) {
-            match choose(3) {
+            match choose(SimulatedDisk::HOLE_LIMIT) {
                 0 => left.extend(std::iter::repeat_n(0, block.len())),
                 _ => left.extend_from_slice(block),
             }
@@ -168,6 +168,9 @@ fn tear(file: &FileContent, choose: PowerLoss<'_>) -> Vec<u8> {
 }
 
 impl SimulatedDisk {
+    /// What is asked of each block that may survive a loss of power, and of nothing else unless by chance: 0 loses it.
+    pub const HOLE_LIMIT: u64 = 3;
+
     /// An empty disk.
     #[must_use]
     pub fn new() -> SimulatedDisk {
@@ -257,6 +260,20 @@ impl SimulatedDisk {
             }
         }
         found
+    }
+
+    /// Makes the bytes of a file go wrong, durably, as `rot` says. False if there is no such file.
+    #[must_use]
+    pub fn rot(&self, name: &str, mut rot: impl FnMut(&mut Vec<u8>)) -> bool {
+        let mut state = self.state();
+        let Some(file) = state.volatile_names.get(name).copied().and_then(|id| state.files.get_mut(&id))
+        else {
+            return false;
+        };
+        rot(&mut file.volatile);
+        rot(&mut file.durable);
+        file.agreed = 0;
+        true
     }
 
     /// How many times a file was synced.

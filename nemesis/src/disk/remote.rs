@@ -1,0 +1,154 @@
+//! The process that is a disk, at arm's length: started and stopped on a host, and given orders, all by files and commands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::order::{DiskAct, DiskAnswer, DiskOrder, answer_file, beside, log_file};
+use crate::host::{Host, HostError};
+use crate::poll::Patience;
+
+/// A disk on a host, by the file with its orders.
+pub(crate) struct Remote<'a> {
+    pub host: &'a dyn Host,
+    pub order_file: PathBuf,
+}
+
+/// Mounts a disk over `directory` of a host, which is made if it is not there, and waits until it is. It takes orders from `order_file`
+/// and lives as long as that. `program` is how its process is started; the file is added to it.
+///
+/// # Errors
+/// It could not be mounted; the message has what its process said.
+pub fn start_disk(
+    host: &dyn Host,
+    program: &[String],
+    order_file: &Path,
+    directory: &Path,
+    patience: Patience,
+) -> Result<(), HostError> {
+    let disk = Remote { host, order_file: order_file.to_owned() };
+    let (path, log) = (directory.to_string_lossy(), log_file(order_file));
+    host.run("mkdir", &["-p", "--", &path])?;
+    host.run("rm", &["-f", "--", &answer_file(order_file).to_string_lossy()])?;
+    disk.write(&DiskOrder { directory: directory.to_owned(), serial: 1, acts: BTreeMap::new() })?;
+    // In the background, apart from the shell's session, and holding none of its pipes.
+    let script = "log=\"$1\"; shift; setsid \"$@\" </dev/null >\"$log\" 2>&1 &";
+    let (log_text, file) = (log.to_string_lossy(), order_file.to_string_lossy());
+    let mut arguments = vec!["-c", script, "sh", &log_text];
+    arguments.extend(program.iter().map(String::as_str));
+    arguments.push(&file);
+    host.run("sh", &arguments)?;
+    let begun = patience.wait_for(|| {
+        if disk.answer()?.is_some_and(|answer| answer.serial == 1) {
+            return Ok::<_, HostError>(Some(Ok(())));
+        }
+        let said = disk.said()?;
+        Ok((!said.is_empty()).then_some(Err(said)))
+    })?;
+    let why = match begun {
+        Some(Ok(())) => return Ok(()),
+        Some(Err(said)) => said,
+        None => format!("it has not begun within {} ms", patience.settle_ms),
+    };
+    host.run("rm", &["-f", "--", &file])?;
+    Err(failed(host, "mount a disk that can fail", why))
+}
+
+/// Unmounts a disk, also one whose process has died. What programs saw on it is in the folder.
+///
+/// # Errors
+/// It is still mounted.
+pub fn stop_disk(
+    host: &dyn Host,
+    order_file: &Path,
+    directory: &Path,
+    patience: Patience,
+) -> Result<(), HostError> {
+    let disk = Remote { host, order_file: order_file.to_owned() };
+    let is_alive = disk.is_alive()?;
+    host.run("rm", &["-f", "--", &order_file.to_string_lossy()])?;
+    if is_alive {
+        patience.wait_for(|| Ok::<_, HostError>((!disk.is_alive()?).then_some(())))?;
+    }
+    disk.detach(directory)?;
+    host.run("rm", &["-f", "--", &answer_file(order_file).to_string_lossy()])?;
+    Ok(())
+}
+
+fn failed(host: &dyn Host, command: &str, detail: String) -> HostError {
+    HostError::Command { host: host.name().to_owned(), command: command.to_owned(), detail }
+}
+
+impl Remote<'_> {
+    /// What it is told; `None`: there is no such disk.
+    pub fn order(&self) -> Result<Option<DiskOrder>, HostError> {
+        self.read(&self.order_file)
+    }
+
+    /// What it has answered.
+    pub fn answer(&self) -> Result<Option<DiskAnswer>, HostError> {
+        self.read(&answer_file(&self.order_file))
+    }
+
+    /// Changes its orders, and waits until they are carried out: what it answers. `None` if there is no such disk, or it has died.
+    pub fn tell(
+        &self,
+        patience: Patience,
+        change: impl FnOnce(&mut BTreeMap<u64, DiskAct>),
+    ) -> Result<Option<DiskAnswer>, HostError> {
+        let Some(mut order) = self.order()? else { return Ok(None) };
+        change(&mut order.acts);
+        order.serial += 1;
+        self.write(&order)?;
+        let answer = patience.wait_for(|| {
+            if let Some(answer) = self.answer()?.filter(|answer| answer.serial == order.serial) {
+                return Ok(Some(Some(answer)));
+            }
+            Ok::<_, HostError>((!self.is_alive()?).then_some(None))
+        })?;
+        answer.ok_or_else(|| {
+            let why = format!("it has not carried out its orders within {} ms", patience.settle_ms);
+            failed(self.host, "give orders to its disk", why)
+        })
+    }
+
+    /// Whether its process is there.
+    pub fn is_alive(&self) -> Result<bool, HostError> {
+        let Some(answer) = self.answer()? else { return Ok(false) };
+        // A process that nobody waits for any more is a zombie, and dead.
+        let script = "s=$(cat /proc/\"$1\"/stat 2>/dev/null) || exit 0; case \"${s##*) }\" in Z*|X*) ;; *) echo yes;; esac";
+        let output = self.host.run("sh", &["-c", script, "sh", &answer.pid.to_string()])?;
+        Ok(output.stdout.trim() == "yes")
+    }
+
+    /// Takes away what is mounted over a folder, whatever has become of the process behind it.
+    pub fn detach(&self, directory: &Path) -> Result<(), HostError> {
+        let script = "grep -q ' labrys-disk ' /proc/self/mountinfo || exit 0; cut -d' ' -f5 /proc/self/mountinfo | while read -r m; do [ \"$(printf '%b' \"$m\")\" = \"$1\" ] && umount -l -- \"$1\"; done; exit 0";
+        self.host.run("sh", &["-c", script, "sh", &directory.to_string_lossy()])?;
+        Ok(())
+    }
+
+    fn said(&self) -> Result<String, HostError> {
+        let script = "[ ! -e \"$1\" ] || cat \"$1\"";
+        let said =
+            self.host.run("sh", &["-c", script, "sh", &log_file(&self.order_file).to_string_lossy()])?;
+        Ok(said.stdout.trim().to_owned())
+    }
+
+    fn write(&self, order: &DiskOrder) -> Result<(), HostError> {
+        let draft = beside(&self.order_file, ".draft");
+        let text = serde_json::to_vec(order)
+            .map_err(|error| failed(self.host, "give orders to its disk", error.to_string()))?;
+        self.host.write_file(&draft, &text)?;
+        self.host.run("mv", &["-f", "--", &draft.to_string_lossy(), &self.order_file.to_string_lossy()])?;
+        Ok(())
+    }
+
+    /// The content of a file, if it is there and makes sense.
+    fn read<T: for<'de> serde::Deserialize<'de>>(&self, file: &Path) -> Result<Option<T>, HostError> {
+        match self.host.read_file(file) {
+            Ok(content) => Ok(serde_json::from_slice(&content).ok()),
+            Err(HostError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Loss of power: the daemon is sent SIGKILL, and its disk forgets what was not synced, but for what the fault says survives; it is
+//! started again, on what is left, when the fault ends.
+//!
+//! In this order, on each node by itself: the daemon says nothing any more after the disk has forgotten something. What it was waiting for
+//! in the kernel, a sync that had begun, is void and is let go of, so that it can die; and a disk without power does nothing until the
+//! fault ends. Nodes are without power as they are killed ([`super::kill`]): whoever ends last starts the daemon.
+//!
+//! A node whose daemon was dead already loses what its page cache still held, which is a bite if there was anything.
+
+use super::kill::{is_held_down, send_kill, start_again, wait_until_gone};
+use super::{InjectError, Injector, Scope, StepReport, disk, living_daemon};
+use crate::disk::{DiskAct, DiskDeed};
+use crate::evidence::{Effect, NodeFailure, Step};
+use crate::fault::{PowerLoss, Resolved};
+
+pub(super) struct PowerCut;
+
+impl Injector for PowerCut {
+    fn objections(&self, scope: &Scope<'_>) -> Vec<NodeFailure> {
+        disk::objections(scope)
+    }
+
+    fn apply(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Apply, |node, host| {
+            let remote = disk::remote(scope, node, host)?;
+            let killed = send_kill(host)?;
+            let act = DiskAct::PowerCut { loss: loss(scope), seed: disk::seed(scope, node) };
+            let answer = remote.tell(scope.patience, |acts| {
+                acts.insert(scope.fault_id, act);
+            })?;
+            if let Some(process) = killed {
+                wait_until_gone(scope, host, process)?;
+            }
+            let answer = answer.ok_or_else(|| InjectError::Unexpected(disk::GONE.to_owned()))?;
+            let lost = match answer.deeds.get(&scope.fault_id) {
+                Some(DiskDeed::PowerLost(lost)) => *lost,
+                Some(DiskDeed::Failed(why)) => return Err(InjectError::Unexpected(why.clone())),
+                _ => return Err(InjectError::Unexpected("its disk has lost no power".to_owned())),
+            };
+            let power = killed.map_or(Effect::NoProcess, |process| Effect::PowerLost { process });
+            Ok(vec![power, Effect::UnsyncedLost { lost }])
+        })
+    }
+
+    fn verify(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Verify, |_, host| match living_daemon(host)? {
+            None => Ok(Vec::new()),
+            Some((process, _)) => {
+                let detail = format!("somebody has started the daemon again, as process {}", process.pid);
+                Err(InjectError::Unexpected(detail))
+            }
+        })
+    }
+
+    fn undo(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Undo, |node, host| {
+            disk::remote(scope, node, host)?.tell(scope.patience, |acts| {
+                acts.remove(&scope.fault_id);
+            })?;
+            start_again(scope, node, host)
+        })
+    }
+
+    fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::VerifyUndone, |node, host| {
+            if !is_held_down(scope, node) && !disk::is_troubled(scope, node) && living_daemon(host)?.is_none()
+            {
+                let detail = "the daemon died right after it was started".to_owned();
+                return Err(InjectError::Unexpected(detail));
+            }
+            Ok(Vec::new())
+        })
+    }
+}
+
+fn loss(scope: &Scope<'_>) -> PowerLoss {
+    match scope.resolved {
+        Resolved::PowerCut { loss, .. } => *loss,
+        _ => PowerLoss::default(),
+    }
+}

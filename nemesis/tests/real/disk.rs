@@ -1,0 +1,383 @@
+//! Disks that lose power, fill up, fail and rot, seen by a program that reads and writes files on them.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use labrys_nemesis::{
+    DaemonSpec, DiskTrouble, Effect, FaultReport, Host, NemesisClient, Patience, PowerLoss, ProcessState,
+    Resolved, ServeConfig, Signal, read_journal, run_disk, serve, start_disk, stop_disk,
+};
+
+use crate::local_host::{LocalHost, idle_daemon};
+use crate::namespaces::{inside_namespaces, wait_for};
+
+/// Set in the process that is a disk: this program again, which would run a test.
+const IS_A_DISK: &str = "LABRYS_TEST_IS_A_DISK";
+
+const ENOSPC: i32 = 28;
+const EIO: i32 = 5;
+
+/// A node with a disk that can fail, and a nemesis.
+struct Stage {
+    host: LocalHost,
+    folder: PathBuf,
+    nemesis: Box<dyn FnMut(u64, Option<Resolved>) -> FaultReport>,
+}
+
+impl Stage {
+    fn order_file(&self) -> PathBuf {
+        self.host.folder.join("disk.json")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn apply(&mut self, id: u64, trouble: DiskTrouble) -> FaultReport {
+        (self.nemesis)(id, Some(Resolved::Disk { nodes: vec!["n1".to_owned()], trouble }))
+    }
+
+    fn cut_power(&mut self, id: u64, loss: PowerLoss) -> FaultReport {
+        (self.nemesis)(id, Some(Resolved::PowerCut { nodes: vec!["n1".to_owned()], loss }))
+    }
+
+    fn undo(&mut self, id: u64) -> FaultReport {
+        (self.nemesis)(id, None)
+    }
+
+    /// The process that is the disk.
+    fn disk_pid(&self) -> i32 {
+        let text = std::fs::read(self.host.folder.join("disk.json.answer")).unwrap();
+        let answer: labrys_nemesis::DiskAnswer = serde_json::from_slice(&text).unwrap();
+        answer.pid
+    }
+}
+
+/// Runs `body`, the test called `name`, on a node with a disk inside namespaces; nothing is left of the disk afterwards.
+fn on_a_disk(name: &str, body: impl FnOnce(&mut Stage)) {
+    if std::env::var_os(IS_A_DISK).is_some() {
+        let orders = std::env::args().next_back().unwrap();
+        return run_disk(Path::new(&orders)).unwrap();
+    }
+    inside_namespaces(name, || {
+        let folder = tempfile::tempdir().unwrap();
+        let host = LocalHost {
+            name: "n1".to_owned(),
+            address: std::net::IpAddr::from([127, 0, 0, 1]),
+            namespace_of: None,
+            folder: folder.path().join("n1"),
+        };
+        let (order_file, mount) = (host.folder.join("disk.json"), host.folder.join("disk"));
+        let patience = Patience { settle_ms: 2_000, ..Patience::default() };
+        start_disk(&host, &disk_program(name), &order_file, &mount, patience).unwrap();
+        let spec = DaemonSpec { disk_file: Some(order_file.clone()), ..idle_daemon(&host.folder) };
+        host.start_daemon(&spec).unwrap();
+        with_nemesis(folder.path(), &host, spec, |nemesis| {
+            let mut stage = Stage { host: host.clone(), folder: mount.clone(), nemesis };
+            body(&mut stage);
+        });
+        stop_disk(&host, &order_file, &mount, patience).unwrap();
+        assert!(!mounts().contains("labrys-disk"), "{}", mounts());
+        let left: Vec<_> =
+            std::fs::read_dir(&host.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name == "disk.json" || name == "disk.json.answer"), "{left:?}");
+        let orders = order_file.to_str().unwrap().to_owned();
+        wait_for("the process of the disk to be gone", || (!is_running(&orders)).then_some(()));
+        if let Some(process) = host.daemon().unwrap() {
+            host.signal(process, Signal::Kill).unwrap();
+        }
+    });
+}
+
+/// How this program is started to be a disk; what it is given last is the file with the orders. What a test prints goes nowhere.
+fn disk_program(test: &str) -> Vec<String> {
+    let program = std::env::current_exe().unwrap();
+    let command =
+        format!("{IS_A_DISK}=1 exec '{}' {test} --exact --nocapture \"$0\" >/dev/null", program.display());
+    ["sh".to_owned(), "-c".to_owned(), command].into()
+}
+
+fn mounts() -> String {
+    std::fs::read_to_string("/proc/self/mountinfo").unwrap()
+}
+
+/// Whether a process has this among its arguments.
+fn is_running(argument: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().any(|entry| {
+        let line = std::fs::read(entry.unwrap().path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).split('\0').any(|word| word == argument)
+    })
+}
+
+fn with_nemesis(
+    folder: &Path,
+    host: &LocalHost,
+    spec: DaemonSpec,
+    body: impl FnOnce(Box<dyn FnMut(u64, Option<Resolved>) -> FaultReport>),
+) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let journal = folder.join("journal.jsonl");
+    let config = ServeConfig {
+        run_tag: "real-test".parse().unwrap(),
+        journal: journal.clone(),
+        testbed: serde_json::Value::Null,
+        daemons: [("n1".to_owned(), spec)].into(),
+        packet_program: Vec::new(),
+        // A daemon that does nothing neither ends of what it met nor goes on: that is not waited for.
+        patience: Patience { settle_ms: 400, ..Patience::default() },
+    };
+    let hosts: Vec<Arc<dyn Host>> = vec![Arc::new(host.clone())];
+    let nemesis = std::thread::spawn(move || serve(config, hosts, theirs.try_clone().unwrap(), theirs));
+    let mut client = NemesisClient::new(std::io::BufReader::new(ours.try_clone().unwrap()), ours);
+    body(Box::new(move |fault_id, resolved| match resolved {
+        Some(resolved) => client.apply(fault_id, resolved).unwrap(),
+        None => client.undo(fault_id).unwrap(),
+    }));
+    nemesis.join().unwrap().unwrap();
+    assert!(read_journal(&journal).unwrap().outstanding.is_empty());
+}
+
+fn effects(report: &FaultReport) -> Vec<&Effect> {
+    report.evidence.details.iter().map(|seen| &seen.effect).collect()
+}
+
+/// How many operations the disk says went otherwise.
+fn troubled(report: &FaultReport) -> u64 {
+    effects(report)
+        .into_iter()
+        .map(|effect| if let Effect::DiskTroubled { operations } = effect { *operations } else { 0 })
+        .sum()
+}
+
+fn write_durably(path: &Path, content: &[u8]) -> File {
+    let mut file = File::create(path).unwrap();
+    file.write_all(content).unwrap();
+    file.sync_all().unwrap();
+    File::open(path.parent().unwrap()).unwrap().sync_all().unwrap();
+    file
+}
+
+fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
+    result.unwrap_err().raw_os_error().unwrap()
+}
+
+#[test]
+fn a_loss_of_power_takes_what_was_not_synced_and_the_process_and_nothing_else() {
+    on_a_disk("disk::a_loss_of_power_takes_what_was_not_synced_and_the_process_and_nothing_else", |stage| {
+        let mut log = write_durably(&stage.path("log"), b"synced");
+        write_durably(&stage.path("old-name"), b"moved");
+        log.write_all(b" and not").unwrap();
+        std::fs::rename(stage.path("old-name"), stage.path("new-name")).unwrap();
+        let new = File::create(stage.path("unnamed")).unwrap();
+        new.write_all_at(b"synced, but its name is not", 0).unwrap();
+        new.sync_all().unwrap();
+        assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"synced and not");
+        drop((log, new));
+
+        let before = stage.host.daemon().unwrap().unwrap();
+        let report = stage.cut_power(0, PowerLoss::Everything);
+        assert!(report.evidence.bit);
+        assert!(effects(&report).contains(&&Effect::PowerLost { process: before }));
+        let lost = effects(&report).into_iter().find_map(|effect| match effect {
+            Effect::UnsyncedLost { lost } => Some((lost.files, lost.bytes, lost.names)),
+            _ => None,
+        });
+        assert_eq!(lost, Some((1, 8, 2)));
+        assert_eq!(stage.host.process_state(before).unwrap(), ProcessState::Gone);
+        assert_eq!(errno(std::fs::read(stage.path("log"))), EIO, "the power is off");
+        assert_eq!(errno(File::create(stage.path("later"))), EIO);
+
+        let report = stage.undo(0);
+        let process = stage.host.daemon().unwrap().unwrap();
+        assert!(process != before && effects(&report).contains(&&Effect::Restarted { process }));
+        assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"synced");
+        assert_eq!(std::fs::read(stage.path("old-name")).unwrap(), b"moved");
+        assert!(!stage.path("new-name").exists() && !stage.path("unnamed").exists());
+        write_durably(&stage.path("log"), b"it works again");
+    });
+}
+
+#[test]
+fn what_was_not_synced_survives_torn_at_a_sector() {
+    on_a_disk("disk::what_was_not_synced_survives_torn_at_a_sector", |stage| {
+        let sectors: Vec<u8> = (1..=100).flat_map(|number| [number; 512]).collect();
+        let mut lengths = Vec::new();
+        for id in 0..4 {
+            let log = write_durably(&stage.path("log"), b"");
+            log.write_all_at(&sectors, 0).unwrap();
+            stage.cut_power(id, PowerLoss::Torn);
+            stage.undo(id);
+            let left = std::fs::read(stage.path("log")).unwrap();
+            assert!(left.len() % 512 == 0 && sectors.starts_with(&left), "{} bytes", left.len());
+            lengths.push(left.len());
+        }
+        assert!(lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
+    });
+}
+
+#[test]
+fn a_full_disk_takes_part_of_a_write_and_no_more_until_there_is_space() {
+    on_a_disk("disk::a_full_disk_takes_part_of_a_write_and_no_more_until_there_is_space", |stage| {
+        let mut log = write_durably(&stage.path("log"), &[1; 100]);
+        stage.apply(0, DiskTrouble::Full);
+        assert_eq!(log.write(&[2; 50]).unwrap(), 25);
+        assert_eq!(errno(log.write_all(&[2; 50])), ENOSPC);
+        assert_eq!(errno(File::create(stage.path("new"))), ENOSPC);
+        log.write_all_at(&[3; 10], 0).unwrap();
+        assert_eq!(nix::sys::statvfs::statvfs(&stage.folder).unwrap().blocks_available(), 0);
+        assert_eq!(troubled(&stage.undo(0)), 3);
+        log.write_all(&[2; 50]).unwrap();
+        assert_eq!(std::fs::metadata(stage.path("log")).unwrap().len(), 175);
+    });
+}
+
+#[test]
+fn reads_writes_and_syncs_fail_all_or_the_next_one() {
+    on_a_disk("disk::reads_writes_and_syncs_fail_all_or_the_next_one", |stage| {
+        let log = write_durably(&stage.path("log"), &[1; 100]);
+        let path = stage.path("log");
+        let read = || std::fs::read(&path).map(drop);
+        let write = || log.write_all_at(&[2; 10], 0);
+        let sync = || log.sync_all();
+        let operations: [(&dyn Fn() -> std::io::Result<()>, DiskTrouble, bool); 5] = [
+            (&read, DiskTrouble::ReadsFail, false),
+            (&write, DiskTrouble::WritesFail, false),
+            (&sync, DiskTrouble::SyncsFail, false),
+            (&read, DiskTrouble::NextReadFails, true),
+            (&write, DiskTrouble::NextWriteFails, true),
+        ];
+        for (id, (operation, trouble, is_once)) in (0..).zip(operations) {
+            operation().unwrap();
+            assert!(!stage.apply(id, trouble).evidence.bit, "nobody has met it yet");
+            assert_eq!(errno(operation()), EIO, "{trouble}");
+            let again = operation();
+            assert_eq!(again.is_ok(), is_once, "{trouble}: {again:?}");
+            let report = stage.undo(id);
+            assert!(report.evidence.bit);
+            assert!(troubled(&report) >= if is_once { 1 } else { 2 }, "{trouble}: {report:?}");
+            operation().unwrap();
+        }
+    });
+}
+
+#[test]
+fn after_a_sync_that_failed_another_one_pretends() {
+    on_a_disk("disk::after_a_sync_that_failed_another_one_pretends", |stage| {
+        let mut log = write_durably(&stage.path("log"), b"durable");
+        stage.apply(0, DiskTrouble::SyncFails);
+        log.write_all(b", lost").unwrap();
+        assert_eq!(errno(log.sync_data()), EIO);
+        log.sync_data().unwrap();
+        log.write_all(b", kept").unwrap();
+        log.sync_data().unwrap();
+        assert_eq!(troubled(&stage.undo(0)), 1);
+        assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"durable, lost, kept");
+        stage.cut_power(1, PowerLoss::Reordered);
+        stage.undo(1);
+        assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"durable\0\0\0\0\0\0, kept");
+    });
+}
+
+#[test]
+fn a_slow_sync_is_waited_for_and_void_when_the_power_goes() {
+    on_a_disk("disk::a_slow_sync_is_waited_for_and_void_when_the_power_goes", |stage| {
+        let mut log = write_durably(&stage.path("log"), b"durable");
+        log.write_all(b" and not").unwrap();
+        // Longer than any wait of this test.
+        stage.apply(0, DiskTrouble::SlowSyncMs(600_000));
+        let syncing = std::thread::spawn(move || log.sync_data());
+        let errors = || stage.host.folder.join("disk.json.answer");
+        assert!(errors().exists());
+        assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"durable and not", "others go on meanwhile");
+        assert!(!syncing.is_finished());
+        stage.cut_power(1, PowerLoss::Everything);
+        // It may not have begun before: then there was no power for it.
+        assert_eq!(errno(syncing.join().unwrap()), EIO);
+        stage.undo(1);
+        stage.undo(0);
+        assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"durable");
+        File::open(stage.path("log")).unwrap().sync_all().unwrap();
+    });
+}
+
+#[test]
+fn bytes_go_wrong_where_they_were_durable_and_are_right_again_afterwards() {
+    on_a_disk("disk::bytes_go_wrong_where_they_were_durable_and_are_right_again_afterwards", |stage| {
+        let path = stage.path("log");
+        let log = write_durably(&path, &[]);
+        for number in 1..=20_u8 {
+            log.write_all_at(&[number; 600], u64::from(number - 1) * 600).unwrap();
+            log.sync_data().unwrap();
+        }
+        drop(log);
+        let right = std::fs::read(&path).unwrap();
+        let last_sync = 19 * 600;
+        let troubles =
+            [DiskTrouble::FlipBit, DiskTrouble::StaleChunk, DiskTrouble::SwapChunks, DiskTrouble::Truncate];
+        for (id, trouble) in (0..).zip(troubles) {
+            let report = stage.apply(id, trouble);
+            assert!(!report.evidence.bit, "nobody has read it");
+            let rotten = effects(&report)
+                .into_iter()
+                .any(|effect| matches!(effect, Effect::DiskRotten { file, .. } if file == "log"));
+            assert!(rotten, "{trouble}: {report:?}");
+            let wrong = std::fs::read(&path).unwrap();
+            let differing: Vec<usize> = (0..wrong.len()).filter(|at| wrong[*at] != right[*at]).collect();
+            match trouble {
+                DiskTrouble::FlipBit => assert_eq!(differing.len(), 1),
+                DiskTrouble::Truncate => assert!(differing.is_empty() && wrong.len() < last_sync),
+                DiskTrouble::StaleChunk => assert!(differing.iter().all(|at| wrong[*at] == 0)),
+                _ => assert!(differing.len() > 100, "{}", differing.len()),
+            }
+            assert!(
+                trouble == DiskTrouble::Truncate || (!differing.is_empty() && wrong.len() == right.len())
+            );
+            assert!(differing.iter().all(|at| *at < last_sync), "what the last sync wrote is spared");
+            let report = stage.undo(id);
+            assert!(troubled(&report) > 0 && report.evidence.bit, "{trouble}: it was read");
+            assert!(std::fs::read(&path).unwrap() == right, "{trouble}");
+        }
+        stage.apply(9, DiskTrouble::FlipBit);
+        let report = stage.undo(9);
+        assert_eq!((troubled(&report), report.evidence.bit), (0, false));
+    });
+}
+
+#[test]
+fn what_has_gone_wrong_and_was_written_over_is_left_alone() {
+    on_a_disk("disk::what_has_gone_wrong_and_was_written_over_is_left_alone", |stage| {
+        let path = stage.path("log");
+        write_durably(&path, &[7; 4096]);
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(&[8; 10]).unwrap();
+        File::open(&path).unwrap().sync_all().unwrap();
+        stage.apply(0, DiskTrouble::FlipBit);
+        assert_eq!(std::fs::read(&path).unwrap().iter().filter(|byte| **byte != 7).count(), 11);
+        write_durably(&path, &[9; 4096]);
+        stage.undo(0);
+        assert!(std::fs::read(&path).unwrap() == [9; 4096]);
+    });
+}
+
+#[test]
+fn a_disk_whose_process_was_killed_is_taken_away_and_the_node_goes_on_without() {
+    on_a_disk("disk::a_disk_whose_process_was_killed_is_taken_away_and_the_node_goes_on_without", |stage| {
+        write_durably(&stage.path("log"), b"what was seen");
+        stage.apply(0, DiskTrouble::Full);
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(stage.disk_pid()),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .unwrap();
+        wait_for("the mount to be dead", || std::fs::read(stage.path("log")).err());
+        assert!(mounts().contains("labrys-disk"));
+        let report = stage.undo(0);
+        assert!(effects(&report).contains(&&Effect::DiskGone), "{report:?}");
+        assert!(!mounts().contains("labrys-disk"));
+        assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"what was seen");
+        File::create(stage.path("new")).unwrap();
+        assert!(stage.order_file().exists());
+    });
+}
