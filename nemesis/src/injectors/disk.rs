@@ -77,12 +77,7 @@ impl Injector for Disk {
                         wait_until_it_ends_or_goes_on(scope, host, &disk, &answer)?;
                     }
                 }
-                None => {
-                    if let Some(order) = disk.order()? {
-                        disk.detach(&order.directory)?;
-                    }
-                    effects.push(Effect::DiskGone);
-                }
+                None => effects.push(take_away(&disk)?),
             }
             effects.extend(start_again(scope, node, host)?);
             Ok(effects)
@@ -123,6 +118,14 @@ fn wait_until_it_ends_or_goes_on(
         Ok(answer.is_none_or(|answer| answer.syncs > since.syncs).then_some(()))
     })?;
     Ok(())
+}
+
+/// Takes away what is mounted by a disk whose process has died.
+pub(super) fn take_away(disk: &Remote<'_>) -> Result<Effect, InjectError> {
+    if let Some(order) = disk.order()? {
+        disk.detach(&order.directory)?;
+    }
+    Ok(Effect::DiskGone)
 }
 
 /// Why these nodes' disks cannot do anything, if they cannot.

@@ -54,10 +54,16 @@ impl Injector for PowerCut {
 
     fn undo(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Undo, |node, host| {
-            disk::remote(scope, node, host)?.tell(scope.patience, |acts| {
+            let disk = disk::remote(scope, node, host)?;
+            let answer = disk.tell(scope.patience, |acts| {
                 acts.remove(&scope.fault_id);
             })?;
-            start_again(scope, node, host)
+            let mut effects = Vec::new();
+            if answer.is_none() {
+                effects.push(disk::take_away(&disk)?);
+            }
+            effects.extend(start_again(scope, node, host)?);
+            Ok(effects)
         })
     }
 

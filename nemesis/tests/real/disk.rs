@@ -381,3 +381,23 @@ fn a_disk_whose_process_was_killed_is_taken_away_and_the_node_goes_on_without() 
         assert!(stage.order_file().exists());
     });
 }
+
+#[test]
+fn a_node_without_power_whose_disk_was_killed_is_started_on_what_is_there() {
+    on_a_disk("disk::a_node_without_power_whose_disk_was_killed_is_started_on_what_is_there", |stage| {
+        let mut log = write_durably(&stage.path("log"), b"durable");
+        log.write_all(b" and not").unwrap();
+        drop(log);
+        stage.cut_power(0, PowerLoss::Everything);
+        let disk = nix::unistd::Pid::from_raw(stage.disk_pid());
+        nix::sys::signal::kill(disk, nix::sys::signal::Signal::SIGKILL).unwrap();
+        wait_for("the mount to be dead", || {
+            std::fs::metadata(stage.path("log")).err().filter(|error| error.raw_os_error() != Some(EIO))
+        });
+        let report = stage.undo(0);
+        let process = stage.host.daemon().unwrap().unwrap();
+        assert!(effects(&report).contains(&&Effect::DiskGone), "{report:?}");
+        assert!(effects(&report).contains(&&Effect::Restarted { process }));
+        assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"durable");
+    });
+}
