@@ -160,6 +160,9 @@ fn write_durably(path: &Path, content: &[u8]) -> File {
     file
 }
 
+/// What a program does with a file.
+type Operation<'a> = &'a dyn Fn() -> std::io::Result<()>;
+
 fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
     result.unwrap_err().raw_os_error().unwrap()
 }
@@ -242,7 +245,7 @@ fn reads_writes_and_syncs_fail_all_or_the_next_one() {
         let read = || std::fs::read(&path).map(drop);
         let write = || log.write_all_at(&[2; 10], 0);
         let sync = || log.sync_all();
-        let operations: [(&dyn Fn() -> std::io::Result<()>, DiskTrouble, bool); 5] = [
+        let operations: [(Operation, DiskTrouble, bool); 5] = [
             (&read, DiskTrouble::ReadsFail, false),
             (&write, DiskTrouble::WritesFail, false),
             (&sync, DiskTrouble::SyncsFail, false),
