@@ -121,6 +121,7 @@ fn in_words(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
         toml::Value::Array(elements) if elements.is_empty() => "none".to_owned(),
+        toml::Value::Table(fields) if fields.is_empty() => "none".to_owned(),
         toml::Value::Array(elements) => elements.iter().map(in_words).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }

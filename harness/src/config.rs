@@ -5,7 +5,7 @@
 //! over the defaults. [`TestConfig`] is complete: written to the run directory, and itself a valid campaign file, so that
 //! `labrys test RUN_DIR/test.toml` runs the same test again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,6 +18,8 @@ use labrys_store::raft::{Defect, Defects, ReadMode};
 use labrys_workloads::workload::WORKLOADS;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::testbed::Inventory;
 
 /// A configuration that cannot be run.
 #[derive(Debug, Error)]
@@ -162,7 +164,11 @@ macro_rules! options {
             /// The complete configuration, checked. `fresh_seed` is used if none was given.
             pub fn resolve(self, fresh_seed: Seed) -> Result<TestConfig, ConfigError> {
                 let key_count_was_given = self.key_count.is_some();
+                let nodes_was_given = self.nodes.is_some();
                 let mut config = TestConfig { $($field: self.$field.unwrap_or_else(|| $default(fresh_seed)),)+ };
+                if !nodes_was_given && !config.hosts.machines.is_empty() {
+                    config.nodes = config.hosts.machines.len();
+                }
                 if !key_count_was_given {
                     // Nobody asked for more keys than there are threads to work on them.
                     config.key_count = config.key_count.min(config.threads());
@@ -200,7 +206,7 @@ options! {
     [value_name = "N"] key_count: usize = |_| 5;
     /// Number of operations on a key before a new one takes its place
     [value_name = "N"] ops_per_key: u64 = |_| 500;
-    /// Where the nodes run: netns (network namespaces on this machine) or sim (the simulator)
+    /// Where the nodes run: netns (network namespaces on this machine), ssh (other machines: --hosts) or sim (the simulator)
     [value_name = "NAME"] testbed: String = |_| NETNS.to_owned();
     /// System under test
     [value_name = "NAME"] db: String = |_| "labrys-store".to_owned();
@@ -233,6 +239,8 @@ options! {
     fail_fast: bool = |_| false;
     /// A bug of the reference store to switch on (repeatable): tests the harness
     [value_name = "NAME"] defect: Vec<String> = |_| Vec::new();
+    /// With --testbed ssh: the machines, as docs/ssh.md says; the first one is the first node
+    [value_name = "HOSTS.TOML"] hosts: Inventory = |_| Inventory::default();
     /// Instead of planned faults those of this file: a run's schedule.jsonl, or TOML with `faults = [...]`
     [value_name = "FILE", value_parser = read_faults]
     faults: FaultList = |_| FaultList::default();
@@ -301,11 +309,18 @@ impl TestOptions {
 /// The testbed of network namespaces on this machine.
 pub const NETNS: &str = "netns";
 
+/// The testbed of machines that are reached by ssh.
+pub const SSH: &str = "ssh";
+
 /// The testbed that simulates everything.
 pub const SIMULATOR: &str = "sim";
 
 /// The testbeds that `--testbed` can name.
-pub const TESTBEDS: &[&str] = &[NETNS, SIMULATOR];
+pub const TESTBEDS: &[&str] = &[NETNS, SSH, SIMULATOR];
+
+/// Why not all kinds of faults are on the testbed of machines.
+const NOT_BY_AGENTS: &str =
+    "the agent of a machine acts on that machine alone, and the network of this one is not ours";
 
 /// Most nodes that a testbed is built for: their addresses share one /24.
 const MOST_NODES: usize = 99;
@@ -374,6 +389,15 @@ impl TestConfig {
                     let problem = format!("`{kind}` is a fault that the simulator does not have");
                     return Err(invalid("--nemesis", problem));
                 }
+                if self.testbed == SSH && !kind.is_for_agents() {
+                    if name == "all" {
+                        continue;
+                    }
+                    return Err(invalid(
+                        "--nemesis",
+                        format!("`{kind}` cannot be on the testbed ssh: {NOT_BY_AGENTS}"),
+                    ));
+                }
                 if !kinds.contains(&kind) {
                     kinds.push(kind);
                 }
@@ -431,6 +455,7 @@ impl TestConfig {
         }
         one_of("--db", &self.db, DATABASES)?;
         one_of("--testbed", &self.testbed, TESTBEDS)?;
+        self.check_hosts()?;
         let workloads: Vec<&str> = WORKLOADS.iter().map(|entry| entry.name).collect();
         one_of("--workload", &self.workload, &workloads)?;
         self.store_option.iter().try_for_each(|option| check_store_option(option))?;
@@ -470,6 +495,29 @@ impl TestConfig {
         })
     }
 
+    /// Machines are for the testbed that has them, and that one needs them.
+    fn check_hosts(&self) -> Result<(), ConfigError> {
+        let count = self.hosts.machines.len();
+        check(count == 0 || self.testbed == SSH, "--hosts", || {
+            format!("machines are for --testbed ssh, not for `{}`", self.testbed)
+        })?;
+        check(count > 0 || self.testbed != SSH, "--testbed", || {
+            "ssh needs to know the machines: add --hosts hosts.toml".to_owned()
+        })?;
+        self.hosts.check().map_err(|problem| invalid("--hosts", problem))?;
+        check(count == 0 || count >= self.nodes, "--nodes", || {
+            format!("{} nodes need as many machines, and --hosts has {count}", self.nodes)
+        })
+    }
+
+    /// The names of the nodes, in order.
+    #[must_use]
+    pub fn node_names(&self) -> Vec<String> {
+        let machines = self.hosts.machines.iter().map(|machine| machine.name.clone());
+        let numbered = (1..=self.nodes).map(|number| format!("n{number}"));
+        if self.testbed == SSH { machines.take(self.nodes).collect() } else { numbered.collect() }
+    }
+
     /// Explicit faults must be such as the testbed has, on nodes that there are.
     fn check_faults(&self) -> Result<(), ConfigError> {
         for family in self.faults.families() {
@@ -490,6 +538,14 @@ impl TestConfig {
                 || format!("`slow-sync-ms` is at most {LONGEST_SYNC_MS}: a slower disk is a dead one"),
             )?;
         }
+        let not_for_agents = self.faults.0.iter().any(|timed| match &timed.fault {
+            Fault::Partition { shape } => shape.is_of_clients(),
+            Fault::Membership { .. } => true,
+            _ => false,
+        });
+        check(self.testbed != SSH || !not_for_agents, "--faults", || {
+            format!("links of clients and members cannot be changed on the testbed ssh: {NOT_BY_AGENTS}")
+        })?;
         // The run lasts until its last fault is undone.
         let latest = self.time_limit.saturating_add(self.recovery_timeout);
         let ends = self.faults.0.iter().map(|timed| timed.at_ms.saturating_add(timed.lasts_ms)).max();
@@ -500,13 +556,15 @@ impl TestConfig {
                 humantime::format_duration(self.time_limit)
             )
         })?;
-        let known: BTreeSet<String> = (1..=self.nodes).map(|number| format!("n{number}")).collect();
-        let unknown = self.faults.named_nodes().into_iter().find(|name| !known.contains(*name));
+        let known = self.node_names();
+        let unknown =
+            self.faults.named_nodes().into_iter().find(|name| !known.iter().any(|node| node == name));
         check(unknown.is_none(), "--faults", || {
             let name = unknown.unwrap_or_default();
             format!(
-                "there is no node `{name}` in a cluster of {}: n1 to n{}, or a word such as leader (docs/faults.md has them)",
-                self.nodes, self.nodes
+                "there is no node `{name}` in a cluster of {}: {}, or a word such as leader (docs/faults.md has them)",
+                self.nodes,
+                known.join(", ")
             )
         })?;
         check(self.faults.largest_number() <= self.nodes, "--faults", || {
@@ -691,7 +749,7 @@ mod tests {
                 "faults = [{ at-ms = 1, lasts-ms = 1, kind = \"application\", target = \"all\", order = { command = \"x\" } }]",
                 "--faults: there is no command `x`",
             ),
-            ("testbed = \"moon\"", "--testbed: there is no `moon`; known: netns, sim"),
+            ("testbed = \"moon\"", "--testbed: there is no `moon`; known: netns, ssh, sim"),
             ("defect = [\"bad-luck\"]", "--defect"),
         ] {
             let problem = problem(text);
@@ -716,6 +774,25 @@ mod tests {
             let problem = problem(&format!("faults = [{{ at-ms = 5, lasts-ms = 10, {fault} }}]"));
             assert!(problem.contains(expected), "{fault}: {problem}");
         }
+    }
+
+    const TWO_MACHINES: &str = "testbed = \"ssh\"\nhosts = { hosts = [{ name = \"a\", address = \"10.0.0.1\" }, { name = \"b\", address = \"10.0.0.2\" }] }\n";
+
+    #[test]
+    fn machines_are_the_nodes_and_a_run_records_them() {
+        let config = options(TWO_MACHINES).resolve(Seed(1)).expect("valid");
+        assert_eq!((config.nodes, config.node_names()), (2, vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(options(&config.to_toml()).resolve(Seed(0)).expect("valid"), config);
+        for (more, expected) in [
+            ("nodes = 3", "--nodes: 3 nodes need as many machines, and --hosts has 2"),
+            ("nemesis = [\"partition-client-links\"]", "cannot be on the testbed ssh"),
+            ("nemesis = [\"membership\"]", "cannot be on the testbed ssh"),
+        ] {
+            let problem = problem(&format!("{more}\n{TWO_MACHINES}"));
+            assert!(problem.contains(expected), "{more}: {problem}");
+        }
+        assert!(problem("testbed = \"ssh\"").contains("add --hosts hosts.toml"));
+        assert!(problem(&TWO_MACHINES.replace("\"ssh\"", "\"netns\"")).contains("are for --testbed ssh"));
     }
 
     #[test]

@@ -7,8 +7,6 @@
 //! What it is not: it prints nothing and draws nothing.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +17,9 @@ use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
     read_history,
 };
-use labrys_nemesis::{BadRunTag, Family, Host, HostError, PlanConfig, Schedule, kinds_without_faults, plan};
+use labrys_nemesis::{
+    BadRunTag, Family, HostError, JournalError, PlanConfig, RunTag, Schedule, kinds_without_faults, plan,
+};
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any, nemesis};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
@@ -31,7 +31,7 @@ use crate::db::{
     wait_until_recovered,
 };
 use crate::fail_fast::{self, FailFast};
-use crate::faults::{FaultDriver, FaultError, FaultFiles, NemesisSetup, PlannedFaults};
+use crate::faults::{FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup, PlannedFaults};
 use crate::interpreter::{
     Counters, Equipment, EventSink, Interpreter, InterpreterConfig, InterpreterError, NemesisDriver,
     NoNemesis, Stop,
@@ -41,8 +41,8 @@ use crate::memory::half_of_the_memory_bytes;
 use crate::observer::{Observer, ObserverError};
 use crate::progress::{Phase, Progress};
 use crate::run_directory::{RunDirectory, RunDirectoryError};
-use crate::testbed::disks::{self, Disks};
-use crate::testbed::{NetnsTestbed, OBSERVER_ADDRESS, TestbedError};
+use crate::testbed::disks::Disks;
+use crate::testbed::{Testbed, TestbedError};
 
 /// Why there is no verdict.
 #[derive(Debug, Error)]
@@ -86,6 +86,9 @@ pub enum RunError {
     /// A node was ended by its environment, and nothing worse was found. What it would have done is not known.
     #[error("{0}")]
     NodeEndedByEnvironment(String),
+    /// The journal of the faults could not be made.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The run's tag is malformed: a bug of this module.
     #[error(transparent)]
     Tag(#[from] BadRunTag),
@@ -115,13 +118,35 @@ pub struct RunOutcome {
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
-/// Runs one test. `stop` ends it early and in an orderly way: it is judged on what it saw.
+/// Runs one test. `stop` ends it early and in an orderly way: it is judged on what it saw. The testbed of network namespaces needs the
+/// isolation, others do not.
 ///
 /// # Errors
 /// Whatever keeps it from a verdict.
 pub async fn run(
     config: &TestConfig,
-    enclosure: &Enclosure,
+    enclosure: Option<&Enclosure>,
+    directory: &RunDirectory,
+    progress: watch::Sender<Progress>,
+    stop: &Stop,
+) -> Result<RunOutcome, RunError> {
+    tracing::info!("{}", Phase::SettingUp);
+    progress.send_modify(|progress| progress.phase = Phase::SettingUp);
+    let mut rig = tokio::task::block_in_place(|| Rig::build(config, enclosure, directory))?;
+    let ran = run_on(&mut rig, config, directory, progress, stop).await;
+    let was_valid = ran.as_ref().is_ok_and(|outcome| outcome.verdict.validity == Validity::Valid);
+    let problems = tokio::task::block_in_place(|| rig.testbed.leave(directory, was_valid));
+    problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+    ran.map(|outcome| {
+        let warnings = outcome.warnings.into_iter().chain(problems).collect();
+        RunOutcome { warnings, ..outcome }
+    })
+}
+
+/// From the first start of the nodes to the verdict.
+async fn run_on(
+    rig: &mut Rig,
+    config: &TestConfig,
     directory: &RunDirectory,
     progress: watch::Sender<Progress>,
     stop: &Stop,
@@ -134,11 +159,9 @@ pub async fn run(
     };
     let mut warnings = unplanned_faults(config)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    enter(Phase::SettingUp);
-    let mut rig = Rig::build(config, enclosure, directory)?;
     enter(Phase::Starting);
     set_up_and_start(&*rig.db, config.recovery_timeout).await?;
-    let mut stage = Stage::set(config, directory, &rig, stop)?;
+    let mut stage = Stage::set(config, directory, rig, stop)?;
     enter(Phase::Running);
     let teller =
         tokio::spawn(tell(progress.clone(), stage.counters(), Arc::clone(&rig.db), stage.faults.clone()));
@@ -177,25 +200,27 @@ pub async fn run(
         // A violation stays one whatever became of the faults.
         error => warnings.extend(error.map(|error| error.to_string())),
     }
-    if verdict.validity == Validity::Valid {
-        rig.remove_data();
-    }
     Ok(RunOutcome { verdict, recovery: recovery.ok(), stopped_early, warnings })
 }
 
 /// The machines and the system on them.
 struct Rig {
-    testbed: NetnsTestbed,
+    testbed: Testbed,
+    run_tag: RunTag,
     /// Those that can fail, if that is asked for.
     disks: Option<Disks>,
     db: Arc<dyn Db>,
 }
 
 impl Rig {
-    fn build(config: &TestConfig, enclosure: &Enclosure, directory: &RunDirectory) -> Result<Rig, RunError> {
-        let testbed = NetnsTestbed::build(enclosure, config.nodes, &directory.nodes())?;
-        let folders = testbed.config().nodes.iter().map(|node| node.directory.clone());
-        let hosts: Vec<(Arc<dyn Host>, PathBuf)> = testbed.hosts().into_iter().zip(folders).collect();
+    fn build(
+        config: &TestConfig,
+        enclosure: Option<&Enclosure>,
+        directory: &RunDirectory,
+    ) -> Result<Rig, RunError> {
+        let run_tag: RunTag = format!("{:x}", config.seed.0).parse()?;
+        let store = find_store_binary(None)?;
+        let testbed = Testbed::build(config, enclosure, directory, &run_tag, &store)?;
         let schedule = planned(config)?;
         let has = |families: &[Family]| {
             schedule.faults.iter().any(|fault| families.contains(&fault.fault.family()))
@@ -203,7 +228,7 @@ impl Rig {
         let disk_faults = has(&[Family::Disk, Family::PowerCut]);
         // The only system so far; the configuration has been checked for others.
         let options = ReferenceStoreOptions {
-            binary: find_store_binary(None)?,
+            binary: testbed.store(store),
             election_timeout: config.election_timeout,
             pre_vote: config.pre_vote,
             check_quorum: config.check_quorum,
@@ -213,9 +238,13 @@ impl Rig {
             clock_faults: has(&[Family::Clock]),
             disk_faults,
         };
-        let disks = disk_faults.then(|| Disks::start(hosts.clone(), &disk_program())).transpose()?;
-        let db = ReferenceStore::new(hosts, &options)?.observed_from(IpAddr::V4(OBSERVER_ADDRESS));
-        Ok(Rig { testbed, disks, db: Arc::new(db) })
+        let disk_program = testbed.disk_program();
+        let disks = disk_faults.then(|| Disks::start(testbed.hosts(), &disk_program)).transpose()?;
+        let mut db = ReferenceStore::new(testbed.hosts(), &options)?;
+        if let Some(address) = testbed.observer_address() {
+            db = db.observed_from(address);
+        }
+        Ok(Rig { testbed, run_tag, disks, db: Arc::new(db) })
     }
 
     /// Ends the nodes; what went wrong is only told, for the kernel ends them anyway.
@@ -229,19 +258,6 @@ impl Rig {
         let unmounted = self.disks.as_mut().map(|disks| tokio::task::block_in_place(|| disks.stop()));
         warnings.extend(unmounted.unwrap_or_default().iter().map(|error| format!("unmounting: {error}")));
         warnings
-    }
-
-    /// The nodes' data is worth keeping only where there is something to find in it.
-    fn remove_data(&self) {
-        for node in &self.testbed.config().nodes {
-            let data = match self.disks {
-                Some(_) => disks::mount_point(&node.directory),
-                None => node.directory.join("data"),
-            };
-            if let Err(error) = std::fs::remove_dir_all(&data) {
-                tracing::warn!("{}: {error}", data.display());
-            }
-        }
     }
 }
 
@@ -468,16 +484,6 @@ fn start_nemesis(
     if schedule.faults.is_empty() {
         return Ok(None);
     }
-    let setup = NemesisSetup {
-        run_tag: format!("{:x}", config.seed.0).parse()?,
-        journal: directory.nemesis_journal(),
-        testbed: rig.testbed.config().clone(),
-    };
-    let files = FaultFiles {
-        setup: directory.nemesis_setup(),
-        log: directory.nemesis_log(),
-        schedule: directory.schedule(),
-    };
     let db = Arc::clone(&rig.db);
     let clock: Arc<dyn Clock> = Arc::new(clock);
     let seed = config.seed.fork("nemesis");
@@ -485,14 +491,33 @@ fn start_nemesis(
     let hosts = rig.testbed.hosts();
     let daemons = daemons.map(|(node, name)| {
         let mut daemon = rig.db.daemon_spec(node);
-        let address = hosts[node].address().to_string();
+        let address = hosts[node].0.address().to_string();
         let known = daemon.commands.get_or_insert_default();
         known.orders.extend(config.commands.of_node(&name, &address));
         (name, daemon)
     });
     let daemons: BTreeMap<_, _> = daemons.collect();
-    let driver =
-        FaultDriver::start(&setup, &files, daemons, schedule, Arc::new(move || db.primaries()), clock, seed)?;
+    let leaders: Leaders = Arc::new(move || db.primaries());
+    let driver = match &rig.testbed {
+        Testbed::Netns(testbed) => {
+            let setup = NemesisSetup {
+                run_tag: rig.run_tag.clone(),
+                journal: directory.nemesis_journal(),
+                testbed: testbed.config().clone(),
+            };
+            let files = FaultFiles {
+                setup: directory.nemesis_setup(),
+                log: directory.nemesis_log(),
+                schedule: directory.schedule(),
+            };
+            FaultDriver::start(&setup, &files, daemons, schedule, leaders, clock, seed)?
+        }
+        Testbed::Ssh(testbed) => {
+            let fleet = testbed.fleet(&rig.run_tag, &directory.nemesis_journal())?;
+            let schedule_file = directory.schedule();
+            FaultDriver::with_fleet(fleet, &schedule_file, daemons, schedule, leaders, clock, seed)?
+        }
+    };
     Ok(Some(driver.with_commands(config.commands.own_names())))
 }
 

@@ -474,6 +474,18 @@ impl FaultKind {
             || matches!(self.family(), Some(Family::Application | Family::Membership))
     }
 
+    /// Whether it cuts links between clients and nodes, which needs a network that the clients share with nobody else.
+    #[must_use]
+    pub fn is_of_clients(self) -> bool {
+        self.name().starts_with("partition-client-")
+    }
+
+    /// Whether agents, each of which acts on its own node alone, can carry it out.
+    #[must_use]
+    pub fn is_for_agents(self) -> bool {
+        !self.is_of_clients() && self.family() != Some(Family::Membership)
+    }
+
     /// What this kind does in a window: one fault that lasts as long, or a sequence of faults. Empty if there can be none (`none`
     /// itself; a partition of a single node; the followers of a single node).
     #[must_use]

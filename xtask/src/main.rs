@@ -34,8 +34,14 @@ const REQUIRED: &[Package] = &[
 ];
 
 /// What the project's own tests use in addition; they skip, visibly, what they cannot have.
-const FOR_TESTS: &[Package] =
-    &[Package { name: "chromium", program: "chromium", need: "looking at the report in a real browser" }];
+const FOR_TESTS: &[Package] = &[
+    Package { name: "chromium", program: "chromium", need: "looking at the report in a real browser" },
+    Package { name: "openssh-client", program: "ssh", need: "tests of nodes on other machines" },
+];
+
+/// The same, but a service: where installing it would start it, that is for the user to decide.
+const SERVICES_FOR_TESTS: &[Package] =
+    &[Package { name: "openssh-server", program: "sshd", need: "tests of nodes on other machines" }];
 
 fn main() -> ExitCode {
     match run() {
@@ -130,8 +136,25 @@ fn succeed(command: &mut Command) -> Result<()> {
 /// Installs what is missing. What only tests need is not worth failing for.
 fn setup(for_tests: bool) -> Result<()> {
     install(REQUIRED)?;
-    if for_tests && let Err(error) = install(FOR_TESTS) {
-        eprintln!("xtask: {error:#}; the tests that need it will say that they are skipped");
+    let skipped =
+        |error| eprintln!("xtask: {error:#}; the tests that need it will say that they are skipped");
+    if for_tests {
+        install(FOR_TESTS).unwrap_or_else(skipped);
+        install_services().unwrap_or_else(skipped);
+    }
+    Ok(())
+}
+
+fn install_services() -> Result<()> {
+    // Where systemd runs, a service is started as soon as it is installed; in a container it is not.
+    if !Path::new("/run/systemd/system").exists() {
+        return install(SERVICES_FOR_TESTS);
+    }
+    let missing = SERVICES_FOR_TESTS.iter().find(|package| !on_path(package.program));
+    if let Some(Package { name, program, need }) = missing {
+        bail!(
+            "`{program}` is missing ({need}), and not installed, as that would start it here: sudo apt-get install {name}"
+        );
     }
     Ok(())
 }

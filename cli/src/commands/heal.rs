@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use labrys_harness::run_directory::RunDirectory;
-use labrys_harness::testbed::{Liveness, NetnsTestbedConfig};
+use labrys_harness::testbed::{Liveness, NetnsTestbedConfig, SshTestbedConfig, heal_machines};
 use labrys_nemesis::read_journal;
 
 use crate::exit::{Failure, Outcome};
@@ -20,9 +20,10 @@ Examples:
   labrys heal labrys-runs/latest
   labrys heal --end labrys-runs/latest     also if it is still under way
 
-Faults on the default testbed live in namespaces that die with the run: there is usually nothing left to undo, and this
+On other machines (--testbed ssh) it undoes what the agents have left, each from its own journal, ends what they had started, and
+says what is there after all. Faults on the default testbed live in namespaces that die with the run: there is usually nothing left to undo, and this
 command says so after looking. Exit codes: 0 nothing is left, 254 this is no run directory,
-255 the run still exists (--end ends it), or could not be ended.";
+255 the run still exists (--end ends it), could not be ended, or a machine is not clean or not reached.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -47,6 +48,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
         eprintln!("{}: no fault was ever applied", journal.display());
         return Ok(0);
     };
+    if let Some(machines) = run.testbed.get("ssh") {
+        let machines: SshTestbedConfig = serde_json::from_value(machines.clone())
+            .with_context(|| format!("{}: the description of the machines", journal.display()))
+            .map_err(Failure::environment)?;
+        return heal_all(&machines, arguments.end);
+    }
     let testbed: NetnsTestbedConfig = serde_json::from_value(run.testbed)
         .with_context(|| format!("{}: the description of the testbed", journal.display()))
         .map_err(Failure::environment)?;
@@ -68,6 +75,34 @@ pub fn run(arguments: &Arguments) -> Outcome {
         )));
     }
     end(&testbed).map_err(Failure::environment)
+}
+
+/// Heals the machines of a run; a line for each.
+fn heal_all(machines: &SshTestbedConfig, force: bool) -> Outcome {
+    let mut unclean = Vec::new();
+    for (node, healed) in heal_machines(machines, force).map_err(Failure::environment)? {
+        match healed {
+            Ok(ending) if ending.left.is_empty() => {
+                let list = |what: &str, all: &[String]| match all {
+                    [] => String::new(),
+                    _ => format!("; {what}: {}", all.join(", ")),
+                };
+                eprintln!("{node}: clean{}{}", list("undone", &ending.undone), list("ended", &ending.ended));
+            }
+            Ok(ending) => {
+                eprintln!("{node}: not clean: {}", ending.left.join("; "));
+                unclean.push(node);
+            }
+            Err(problem) => {
+                eprintln!("{problem}");
+                unclean.push(node);
+            }
+        }
+    }
+    if unclean.is_empty() {
+        return Ok(0);
+    }
+    Err(Failure::environment(anyhow!("not clean, or not known to be: {}", unclean.join(", "))))
 }
 
 /// Ends the testbed, and looks until it is gone.

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use labrys_checker::verdict::{Evidence, Validity, Verdict};
-use labrys_harness::config::{ConfigError, TestConfig, TestOptions};
+use labrys_harness::config::{ConfigError, SSH, TestConfig, TestOptions};
 use labrys_harness::interpreter::Stop;
 use labrys_harness::isolation::{self, Enclosure, Entered, IsolationOptions};
 use labrys_harness::progress::Progress;
@@ -34,6 +34,7 @@ Examples:
   labrys test --read-mode local                     reads that may be stale: must be found invalid
   labrys test --defect local-leader-read            switch a bug of the store on
   labrys test --time-limit 1h --fail-fast           stop at the first violation
+  labrys test --testbed ssh --hosts hosts.toml      nodes on other machines: docs/ssh.md
   labrys test --testbed sim --nemesis all           the same in the simulator: see labrys sim
   labrys test --store-option snapshot-entries=50    a flag of the reference store
   labrys test --faults labrys-runs/latest/schedule.jsonl   the faults of another run again, real or simulated
@@ -90,6 +91,10 @@ pub fn run(arguments: Arguments) -> Outcome {
     if config.is_simulated() {
         return super::sim::run_one(&config, json);
     }
+    if config.testbed == SSH {
+        // The machines are not in here, and what ends with the isolation is on them.
+        return run_and_tell(&config, None, json);
+    }
     // Not the same arguments again: what they name may be readable but once (a pipe), and no seed would be the same.
     let mut inside: Vec<OsString> = vec!["test".into(), "--resolved".into(), config.to_toml().into()];
     inside.extend(json.then(|| "--json".into()));
@@ -100,7 +105,7 @@ pub fn run(arguments: Arguments) -> Outcome {
             }
             Ok(exit_code)
         }
-        Entered::Inside(enclosure) => inside_the_isolation(&config, &enclosure, json),
+        Entered::Inside(enclosure) => run_and_tell(&config, Some(&enclosure), json),
     }
 }
 
@@ -119,7 +124,7 @@ pub fn fresh_seed() -> Seed {
     Seed(Seed(now.as_nanos() as u64).fork("fresh").0 >> 32)
 }
 
-fn inside_the_isolation(config: &TestConfig, enclosure: &Enclosure, json: bool) -> Outcome {
+fn run_and_tell(config: &TestConfig, enclosure: Option<&Enclosure>, json: bool) -> Outcome {
     let directory = RunDirectory::create(&config.out, &config.name, SystemTime::now(), config.seed)
         .and_then(|directory| directory.write_config(config).map(|()| directory))
         .map_err(Failure::environment)?;
@@ -130,8 +135,8 @@ fn inside_the_isolation(config: &TestConfig, enclosure: &Enclosure, json: bool) 
     }
     // On a worker of the runtime: from the main thread every hand-over to a worker would be a system call (the interpreter
     // is five times slower there, see PERFORMANCE.md beside it).
-    let (run_config, run_enclosure, run_directory) = (config.clone(), enclosure.clone(), directory.clone());
-    let run = async move { watched(&run_config, &run_enclosure, &run_directory).await };
+    let (run_config, run_enclosure, run_directory) = (config.clone(), enclosure.cloned(), directory.clone());
+    let run = async move { watched(&run_config, run_enclosure.as_ref(), &run_directory).await };
     let runtime = crate::runtime()?;
     let outcome = runtime.block_on(async { tokio::spawn(run).await });
     // What still blocks (a nemesis that hangs, an abandoned client) ends with the process, and is not waited for.
@@ -165,7 +170,7 @@ fn start_log(directory: &RunDirectory) -> Result<(), Failure> {
 /// The run, with progress shown, and ended early by a signal.
 async fn watched(
     config: &TestConfig,
-    enclosure: &Enclosure,
+    enclosure: Option<&Enclosure>,
     directory: &RunDirectory,
 ) -> Result<RunOutcome, labrys_harness::runner::RunError> {
     let (sender, receiver) = watch::channel(Progress::default());

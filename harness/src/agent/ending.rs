@@ -1,7 +1,7 @@
 //! How a machine is made clean: daemon ended, faults undone, leftovers ended, and a look at what is there after all.
 //!
-//! The daemon goes first. What a fault has done to it (it is dead, its clock is wrong) needs no undoing then; that would mean to
-//! start what is about to be ended, which a full disk forbids. Nothing here depends on being able to write a file.
+//! The daemon goes first. What a fault has done to it (it is dead, its clock is wrong, its disk fails) needs no undoing then; that would
+//! mean to start or mend what is about to be ended, which a full disk forbids. A disk that can fail is a process and a mount, and goes with these. Nothing here depends on being able to write a file.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -32,7 +32,7 @@ pub(super) fn clear(engine: &mut Engine, host: &LocalHost, run_tag: &RunTag) -> 
     let undone = engine.status().active.iter().map(|fault| fault.resolved.to_string()).collect();
     let mut ending = Ending { undone, ..Ending::default() };
     ending.ended.extend(end_daemon(host));
-    engine.settle(&[Family::Kill, Family::Clock]);
+    engine.settle(&[Family::Kill, Family::Clock, Family::Disk, Family::PowerCut]);
     if let Err(failure) = engine.undo_all() {
         ending.left.push(failure.to_string());
     }

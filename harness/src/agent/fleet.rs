@@ -1,5 +1,5 @@
-//! [`Fleet`]: the agents of all nodes as one nemesis. A fault goes to the agents of the nodes that it is done to, all at once; what they
-//! say is put together.
+//! [`Fleet`]: the agents of all nodes as one nemesis. A fault goes to all agents at once, each of which does what is to be done on its own
+//! node, if anything is (links in trouble are a matter of both their ends); what they say is put together.
 //!
 //! It keeps a journal on this machine as well: which machines the run has, and what may be applied on them, for `labrys heal` and for
 //! people. What an agent needs to undo is in its own.
@@ -19,12 +19,19 @@ use super::protocol::{Answer, Work};
 pub struct Fleet {
     agents: BTreeMap<String, AgentConnection>,
     journal: Journal,
-    /// On which agents a fault is, or may be.
+    /// On which nodes a fault is known to its agent, or may be.
     applied: BTreeMap<u64, BTreeSet<String>>,
 }
 
 /// What an agent says to a request about faults.
-type Said = Result<Reply, Failure>;
+type Said = Result<Reply, Refusal>;
+
+/// Or does not say.
+struct Refusal {
+    failure: Failure,
+    /// A fault that was to be applied may be on its node.
+    may_be_there: bool,
+}
 
 impl Fleet {
     /// These agents, with a journal that says how to reach them again.
@@ -47,15 +54,12 @@ impl Fleet {
     /// # Errors
     /// As of a nemesis process.
     pub fn apply(&mut self, fault_id: u64, resolved: &Resolved) -> Result<FaultReport, ClientError> {
-        let nodes: BTreeSet<String> = resolved.nodes().into_iter().map(str::to_owned).collect();
-        let strangers: Vec<&String> = nodes.iter().filter(|node| !self.agents.contains_key(*node)).collect();
-        if !strangers.is_empty() {
-            return Err(refused(format!("fault {fault_id} ({resolved}): there is no node {strangers:?}")));
-        }
         self.journal(&Entry::Intent { fault_id, resolved: resolved.clone() })?;
-        self.applied.insert(fault_id, nodes.clone());
-        let said =
-            self.ask(&nodes, Step::Apply, &RequestBody::Apply { fault_id, resolved: resolved.clone() });
+        let all = self.all();
+        let said = self.ask(&all, Step::Apply, &RequestBody::Apply { fault_id, resolved: resolved.clone() });
+        let has_it = |said: &Said| said.as_ref().map_or_else(|refusal| refusal.may_be_there, |_| true);
+        let on_nodes = said.iter().filter(|(_, said)| has_it(said)).map(|(node, _)| node.clone());
+        self.applied.insert(fault_id, on_nodes.collect());
         let (report, failures) = gather(fault_id, said);
         if failures.is_empty() {
             self.journal(&Entry::Applied { fault_id, evidence: report.evidence.clone() })?;
@@ -101,10 +105,10 @@ impl Fleet {
     /// # Errors
     /// As of a nemesis process: what could be undone is.
     pub fn undo_all(&mut self) -> Result<Vec<FaultReport>, ClientError> {
-        let nodes: BTreeSet<String> = self.agents.keys().cloned().collect();
-        let said = self.ask(&nodes, Step::Undo, &RequestBody::UndoAll);
+        let said = self.ask(&self.all(), Step::Undo, &RequestBody::UndoAll);
         let mut reports: BTreeMap<u64, FaultReport> = BTreeMap::new();
-        let mut left_behind = BTreeSet::new();
+        // All that is applied, if an agent cannot say what of it is on its node.
+        let mut left_behind: BTreeSet<u64> = BTreeSet::new();
         let mut failures = Vec::new();
         for (node, said) in said {
             let faults = match said {
@@ -113,9 +117,13 @@ impl Fleet {
                     failures.push(format!("{node}: it answered {other:?}"));
                     Vec::new()
                 }
-                Err(failure) => {
+                Err(Refusal { failure, .. }) => {
                     let on_node = self.applied.iter().filter(|(_, nodes)| nodes.contains(&node));
-                    left_behind.extend(on_node.map(|(id, _)| *id));
+                    left_behind.extend(
+                        on_node
+                            .map(|(id, _)| *id)
+                            .filter(|id| failure.left_behind.is_empty() || failure.left_behind.contains(id)),
+                    );
                     failures.push(format!("{node}: {failure}"));
                     failure.faults
                 }
@@ -147,27 +155,32 @@ impl Fleet {
     /// # Errors
     /// As of a nemesis process.
     pub fn set_daemons(&mut self, daemons: BTreeMap<String, DaemonSpec>) -> Result<(), ClientError> {
-        let nodes: BTreeSet<String> = self.agents.keys().cloned().collect();
-        let said = self.ask(&nodes, Step::Apply, &RequestBody::SetDaemons { daemons });
+        let said = self.ask(&self.all(), Step::Apply, &RequestBody::SetDaemons { daemons });
         let failed = said.into_iter().find_map(|(node, said)| Some((node, said.err()?)));
-        failed.map_or(Ok(()), |(node, failure)| Err(refused(format!("{node}: {failure}"))))
+        failed.map_or(Ok(()), |(node, refusal)| Err(refused(format!("{node}: {}", refusal.failure))))
     }
 
     fn journal(&mut self, entry: &Entry) -> Result<(), ClientError> {
         self.journal.append(entry).map_err(|error| refused(format!("it could not be journalled: {error}")))
     }
 
+    fn all(&self) -> BTreeSet<String> {
+        self.agents.keys().cloned().collect()
+    }
+
     /// All at once; the answers in the order of the nodes.
     fn ask(&self, nodes: &BTreeSet<String>, step: Step, request: &RequestBody) -> Vec<(String, Said)> {
-        let agents = self.agents.iter().filter(|(node, _)| nodes.contains(*node));
         std::thread::scope(|threads| {
-            let asking: Vec<_> = agents
+            let asking: Vec<_> = self
+                .agents
+                .iter()
+                .filter(|(node, _)| nodes.contains(*node))
                 .map(|(node, agent)| {
                     let ask = move || said(node, step, agent.call(Work::Nemesis(request.clone())));
                     (node.clone(), threads.spawn(ask))
                 })
                 .collect();
-            let panicked = || Err(plain("the asking thread panicked".to_owned()));
+            let panicked = || Err(unknown("the asking thread panicked".to_owned()));
             asking
                 .into_iter()
                 .map(|(node, asked)| (node, asked.join().unwrap_or_else(|_| panicked())))
@@ -179,15 +192,25 @@ impl Fleet {
 fn said(node: &str, step: Step, answer: Result<Answer, super::connection::NoAnswer>) -> Said {
     match answer {
         Ok(Answer::Nemesis(reply)) => Ok(reply),
-        Ok(Answer::Failure(failure)) => Err(failure),
-        Ok(other) => Err(plain(format!("it answered {other:?}"))),
+        Ok(Answer::Failure(failure)) => {
+            let may_be_there = !failure.left_behind.is_empty();
+            Err(Refusal { failure, may_be_there })
+        }
+        Ok(other) => Err(unknown(format!("it answered {other:?}"))),
         Err(no_answer) => {
             let detail = no_answer.to_string();
             let failure = NodeFailure { node: node.to_owned(), step, detail: detail.clone() };
             let faults = vec![FaultReport { failures: vec![failure], ..FaultReport::default() }];
-            Err(Failure { message: detail, faults, left_behind: Vec::new() })
+            Err(Refusal {
+                failure: Failure { message: detail, faults, left_behind: Vec::new() },
+                may_be_there: true,
+            })
         }
     }
+}
+
+fn unknown(message: String) -> Refusal {
+    Refusal { failure: plain(message), may_be_there: true }
 }
 
 fn plain(message: String) -> Failure {
@@ -206,7 +229,7 @@ fn gather(fault_id: u64, said: Vec<(String, Said)>) -> (FaultReport, Vec<String>
         match said {
             Ok(Reply::Applied(one) | Reply::Undone(one)) => merge(&mut report, one),
             Ok(other) => failures.push(format!("{node}: it answered {other:?}")),
-            Err(failure) => {
+            Err(Refusal { failure, .. }) => {
                 failures.push(format!("{node}: {}", failure.message));
                 failure.faults.into_iter().for_each(|one| merge(&mut report, one));
             }

@@ -168,7 +168,12 @@ impl Agent {
                     Err(reason) => FromAgent::Refused { reason },
                 };
                 let is_welcome = matches!(reply, FromAgent::Welcome { .. });
-                if say(stream, &reply).is_err() || !is_welcome {
+                let was_said = say(stream, &reply).is_ok();
+                if !is_welcome && lock(&self.premises).is_none() {
+                    // Of no use to anybody.
+                    self.end("it has refused the first hello", false);
+                }
+                if !(was_said && is_welcome) {
                     return;
                 }
                 self.take_over(number, stream);
@@ -197,6 +202,7 @@ impl Agent {
         }
         let mut link = lock(&self.link);
         if link.number == number {
+            tracing::info!(number, "the connection is gone");
             link.stream = None;
         }
     }
@@ -205,6 +211,7 @@ impl Agent {
     fn take_over(&self, number: u64, stream: &UnixStream) {
         let mut link = lock(&self.link);
         if number > link.number {
+            tracing::info!(number, "a connection");
             *link = Link { number, stream: stream.try_clone().ok() };
             *lock(&self.heard) = Instant::now();
         }

@@ -1,25 +1,24 @@
 //! [`FaultDriver`]: carries out the operations of the nemesis thread through the nemesis process, and writes `schedule.jsonl`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, ErrorKind};
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use labrys_history::{Clock, Draft, EventKind, Process, Value};
 use labrys_nemesis::{
-    ClientError, DaemonSpec, FaultReport, InjectedFault, NemesisClient, RecordError, Resolved, RunTag,
-    Schedule, ScheduleWriter, Scheduled, View, resolve,
+    ClientError, DaemonSpec, FaultReport, InjectedFault, RecordError, Resolved, RunTag, Schedule,
+    ScheduleWriter, Scheduled, View, resolve,
 };
 use labrys_seed::{Rng, Seed};
 use labrys_workloads::Op;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::pipe::Patient;
+use super::link::{ENDS_WITHIN, FaultLink, NemesisProcess};
 use super::plan::{Action, operation};
+use crate::agent::Fleet;
 use crate::interpreter::{EventSink, NemesisDriver};
 use crate::testbed::NetnsTestbedConfig;
 
@@ -61,14 +60,6 @@ pub enum FaultError {
     History(#[from] labrys_history::RecordError),
 }
 
-/// How long the nemesis may take for anything it is asked. It gives up by itself long before, whatever a host does; and the
-/// interpreter, which waits for us, a little later.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(50);
-
-/// How long the nemesis may take to end once its input has.
-const ENDS_WITHIN: Duration = Duration::from_secs(30);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-
 /// What is applied now, in words, by fault.
 #[derive(Clone, Debug, Default)]
 pub struct ActiveFaults(Arc<Mutex<BTreeMap<u64, String>>>);
@@ -78,54 +69,6 @@ impl ActiveFaults {
     #[must_use]
     pub fn in_words(&self) -> Vec<String> {
         lock(&self.0).values().cloned().collect()
-    }
-}
-
-/// The connection to a nemesis process.
-type Connection = NemesisClient<BufReader<Patient<ChildStdout>>, Patient<ChildStdin>>;
-
-/// A running nemesis process.
-struct NemesisProcess {
-    child: Child,
-    client: Connection,
-}
-
-impl NemesisProcess {
-    /// `labrys nemesis-process --setup FILE`: this very binary, so that no other version can be met.
-    fn start(setup_file: &std::path::Path, log: std::fs::File) -> Result<NemesisProcess, FaultError> {
-        let program = PathBuf::from("/proc/self/exe");
-        let mut command = Command::new(&program);
-        command.args(["nemesis-process", "--setup"]).arg(setup_file).stderr(log);
-        let spawned = NemesisProcess::spawn(&mut command, ANSWERS_WITHIN);
-        spawned.map_err(|source| FaultError::Start { program, source })
-    }
-
-    fn spawn(command: &mut Command, answers_within: Duration) -> std::io::Result<NemesisProcess> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            unreachable!("both were asked to be pipes")
-        };
-        let output = BufReader::new(Patient::new(output, answers_within)?);
-        Ok(NemesisProcess { child, client: NemesisClient::new(output, Patient::new(input, answers_within)?) })
-    }
-
-    /// Closes its input, and waits until it has undone what is left and ended; ends it by force if that takes too long.
-    fn finish(self, within: Duration) -> std::io::Result<ExitStatus> {
-        let NemesisProcess { mut child, client } = self;
-        drop(client);
-        let deadline = Instant::now() + within;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            if Instant::now() >= deadline {
-                child.kill()?;
-                child.wait()?;
-                let detail = format!("it had not ended after {:.1} s, and was killed", within.as_secs_f64());
-                return Err(std::io::Error::new(ErrorKind::TimedOut, detail));
-            }
-            std::thread::sleep(BETWEEN_LOOKS);
-        }
     }
 }
 
@@ -145,7 +88,7 @@ pub type Leaders = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 struct State {
     /// `None` once it has been finished.
-    process: Option<NemesisProcess>,
+    nemesis: Option<Box<dyn FaultLink>>,
     writer: ScheduleWriter,
     rng: Rng,
     /// The faults that are, or may be, applied.
@@ -161,16 +104,15 @@ impl State {
     /// Asks the nemesis. One that does not answer is ended: what it would say later could be taken for another answer.
     fn ask<T>(
         &mut self,
-        question: impl FnOnce(&mut Connection) -> Result<T, ClientError>,
+        question: impl FnOnce(&mut dyn FaultLink) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let Some(process) = &mut self.process else { return Err(ClientError::Ended) };
-        let answer = question(&mut process.client);
+        let Some(nemesis) = &mut self.nemesis else { return Err(ClientError::Ended) };
+        let answer = question(nemesis.as_mut());
         if let Err(ClientError::Connection(error)) = &answer
             && error.kind() == ErrorKind::TimedOut
-            && let Some(mut process) = self.process.take()
+            && let Some(nemesis) = self.nemesis.take()
         {
-            // If even that fails, it ends with the isolation.
-            let _ = process.child.kill().and_then(|()| process.child.wait());
+            nemesis.abandon();
         }
         answer
     }
@@ -208,14 +150,31 @@ impl FaultDriver {
         std::fs::write(&files.setup, text).map_err(failed)?;
         let log = std::fs::File::create(&files.log).map_err(failed)?;
         let mut process = NemesisProcess::start(&files.setup, log)?;
-        let told = process.client.set_daemons(daemons);
-        told.map_err(|source| FaultError::Nemesis { what: "take its set-up".to_owned(), source })?;
+        process.set_daemons(daemons).map_err(untold)?;
         let nodes = setup.testbed.nodes.iter().map(|node| node.name.clone()).collect();
-        FaultDriver::over(process, &files.schedule, nodes, schedule, leaders, clock, seed)
+        FaultDriver::over(Box::new(process), &files.schedule, nodes, schedule, leaders, clock, seed)
+    }
+
+    /// The same with agents in place of a process: the nodes are those that `daemons` has.
+    ///
+    /// # Errors
+    /// If an agent does not answer.
+    pub fn with_fleet(
+        mut fleet: Fleet,
+        schedule_file: &std::path::Path,
+        daemons: BTreeMap<String, DaemonSpec>,
+        schedule: &Schedule,
+        leaders: Leaders,
+        clock: Arc<dyn Clock>,
+        seed: Seed,
+    ) -> Result<FaultDriver, FaultError> {
+        let nodes = daemons.keys().cloned().collect();
+        fleet.set_daemons(daemons).map_err(untold)?;
+        FaultDriver::over(Box::new(fleet), schedule_file, nodes, schedule, leaders, clock, seed)
     }
 
     fn over(
-        process: NemesisProcess,
+        nemesis: Box<dyn FaultLink>,
         schedule_file: &std::path::Path,
         nodes: Vec<String>,
         schedule: &Schedule,
@@ -224,7 +183,7 @@ impl FaultDriver {
         seed: Seed,
     ) -> Result<FaultDriver, FaultError> {
         let state = State {
-            process: Some(process),
+            nemesis: Some(nemesis),
             writer: ScheduleWriter::open(schedule_file)?,
             rng: seed.fork("fault-targets").rng(),
             injected: BTreeMap::new(),
@@ -304,7 +263,7 @@ impl FaultDriver {
         resolved: &Resolved,
     ) -> Result<FaultReport, FaultError> {
         lock(&self.active.0).insert(planned.id, resolved.to_string());
-        let answer = state.ask(|client| client.apply(planned.id, resolved.clone()));
+        let answer = state.ask(|nemesis| nemesis.apply(planned.id, resolved));
         let applied_at_ms = answer.is_ok().then(|| self.now_ms());
         let report = answer.as_ref().ok().cloned().unwrap_or_default();
         let injected = InjectedFault {
@@ -325,7 +284,7 @@ impl FaultDriver {
     fn undo(&self, state: &mut State, id: u64) -> Result<FaultReport, FaultError> {
         let Some(injected) = state.injected.get(&id) else { return Ok(FaultReport::default()) };
         let what = format!("undo `{}`", injected.resolved);
-        match state.ask(|client| client.undo(id)) {
+        match state.ask(|nemesis| nemesis.undo(id)) {
             Ok(report) => {
                 self.ended(state, id, Ok(Some(&report)))?;
                 Ok(report)
@@ -382,7 +341,7 @@ impl FaultDriver {
         for (op, _) in &outstanding {
             history.record(nemesis_event(op, op.value.clone(), None))?;
         }
-        let answer = state.ask(Connection::undo_all);
+        let answer = state.ask(|nemesis| nemesis.undo_all());
         for (id, (op, resolved)) in ids.into_iter().zip(&outstanding) {
             let end = end_of(id, &answer);
             let value = describe(id, Action::Undo, resolved, end.as_ref().ok().copied().flatten());
@@ -406,24 +365,25 @@ impl FaultDriver {
         lock(&self.state).failure.take()
     }
 
-    /// Ends the nemesis process by closing its input, and waits for it.
+    /// Ends the nemesis: a process by closing its input, which is waited for.
     ///
     /// # Errors
     /// If it did not end well.
     pub fn finish(&self) -> Result<(), FaultError> {
-        let Some(process) = lock(&self.state).process.take() else { return Ok(()) };
-        let failed =
-            |source| FaultError::Nemesis { what: "end".to_owned(), source: ClientError::Connection(source) };
-        let status = process.finish(ENDS_WITHIN).map_err(failed)?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(failed(std::io::Error::other(format!("it ended with {status}; its log says more"))))
+        let Some(nemesis) = lock(&self.state).nemesis.take() else { return Ok(()) };
+        nemesis.finish(ENDS_WITHIN).map_err(|source| FaultError::Nemesis {
+            what: "end".to_owned(),
+            source: ClientError::Connection(source),
+        })
     }
 
     fn now_ms(&self) -> u64 {
         self.clock.now_ns() / 1_000_000
     }
+}
+
+fn untold(source: ClientError) -> FaultError {
+    FaultError::Nemesis { what: "take its set-up".to_owned(), source }
 }
 
 #[async_trait]
@@ -479,6 +439,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
     use labrys_history::{Event, MonotonicClock};
     use labrys_nemesis::{Evidence, Failure, Fault, Outcome, Reply, Response, Target, read_schedule};
 
@@ -509,7 +472,7 @@ mod tests {
                 Scheduled { id: 0, at_ms: 1, duration_ms: 1, fault: Fault::Pause { target: Target::One } };
             let clock = Arc::new(MonotonicClock::start());
             let driver = FaultDriver::over(
-                process,
+                Box::new(process),
                 &folder.path().join("schedule.jsonl"),
                 vec!["n1".to_owned()],
                 &Schedule { faults: vec![fault] },
@@ -601,14 +564,5 @@ mod tests {
         let error = bench.driver.heal(&bench.sink).expect_err("it is gone").to_string();
         assert!(error.contains("has ended"), "{error}");
         bench.driver.finish().expect("there is nothing left to end");
-    }
-
-    #[test]
-    fn a_nemesis_that_does_not_end_is_killed() {
-        let mut command = Command::new("sleep");
-        command.arg("1000");
-        let process = NemesisProcess::spawn(&mut command, ANSWERS_WITHIN).expect("sleep");
-        let error = process.finish(Duration::from_millis(20)).expect_err("it sleeps");
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 }

@@ -5,6 +5,7 @@
 //! to nodes when its `apply` is carried out.
 
 mod driver;
+mod link;
 mod pipe;
 mod plan;
 

@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use labrys_nemesis::{Host, HostError, Patience, start_disk, stop_disk};
 
+/// Its name in a node's folder.
+pub const DISK_FOLDER: &str = "disk";
+
 /// Over which folder of a node's the disk is mounted.
 #[must_use]
 pub fn mount_point(directory: &Path) -> PathBuf {
-    directory.join("disk")
+    directory.join(DISK_FOLDER)
 }
 
 /// Where the disk of a node takes orders from.

@@ -1,7 +1,9 @@
 //! Testbeds: the machines on which the nodes of a test run.
 //!
 //! - [`ip`]: the one place that calls the `ip` tool.
+//! - [`Testbed`]: whichever of them a configuration names.
 //! - [`NetnsTestbed`]: one network namespace per node, joined by a bridge, inside the isolation.
+//! - [`SshTestbed`]: machines that are reached by ssh, with an agent on each ([`crate::agent`]).
 //! - [`LocalHost`]: the [`labrys_nemesis::Host`] of such a node.
 //! - [`disks`]: disks under its nodes that can lose power, fill up, fail and rot.
 //! - [`lifecycle`]: what a host notes of its daemon: starts, intended signals, ends.
@@ -13,10 +15,14 @@ pub mod disks;
 pub mod ip;
 pub mod lifecycle;
 
+mod choice;
 mod identity;
 mod local_host;
 mod netns;
+mod ssh;
 
+pub use choice::Testbed;
 pub use identity::{Holder, Liveness, TestbedIdentity};
 pub use local_host::LocalHost;
 pub use netns::{NetnsNode, NetnsTestbed, NetnsTestbedConfig, OBSERVER_ADDRESS, TestbedError, hosts_from};
+pub use ssh::{Inventory, Login, Machine, SshNode, SshTestbed, SshTestbedConfig, heal_machines};

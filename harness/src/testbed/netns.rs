@@ -75,6 +75,9 @@ pub enum TestbedError {
         /// What the last try ended with.
         detail: String,
     },
+    /// Machines that cannot be used, with what is wrong with each.
+    #[error("{}", .0.join("\n"))]
+    Machines(Vec<String>),
     /// The configuration is of another testbed.
     #[error("this configuration is of another testbed than the one around this process: {detail}")]
     AnotherTestbed {

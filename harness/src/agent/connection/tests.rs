@@ -192,10 +192,17 @@ fn faults_go_through_the_fleet_to_the_agent_whose_node_they_are_done_to() {
     assert_ne!(second, first);
     let reports = fleet.undo_all().expect("undone");
     assert_eq!(reports.iter().map(|report| report.fault_id).collect::<Vec<_>>(), [1]);
-    let stranger = fleet.apply(3, &Resolved::Pause { nodes: vec!["n2".to_owned()] }).expect_err("no agent");
-    assert!(stranger.to_string().contains("n2"), "{stranger}");
+    let elsewhere =
+        fleet.apply(3, &Resolved::Pause { nodes: vec!["n2".to_owned()] }).expect("nothing to do here");
+    assert_eq!(elsewhere.evidence.details, []);
+    let stranger =
+        fleet.apply(4, &Resolved::Pause { nodes: vec!["n9".to_owned()] }).expect_err("no such node");
+    assert!(stranger.to_string().contains("there is no such node"), "{stranger}");
     let journal = read_journal(&bench.folder.path().join("journal.jsonl")).expect("a journal");
-    assert_eq!((journal.outstanding.len(), journal.undone), (0, vec![2, 1]));
+    assert_eq!(
+        (journal.outstanding.into_keys().collect::<Vec<_>>(), journal.undone),
+        (vec![3], vec![2, 1, 4])
+    );
     bench.finish();
 }
 

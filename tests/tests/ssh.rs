@@ -1,0 +1,315 @@
+//! The testbed `ssh` against five real `sshd`s, each in namespaces that play a machine: a whole campaign, and every way in which it can be
+//! cut short, after which `labrys heal` leaves every machine clean.
+//!
+//! Needs root, for the namespaces, and `sshd` (`cargo xtask setup` installs openssh-server where nothing would start it).
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use labrys_tests::{Finished, binary, eventually, finish, run_directory, whole_machine};
+
+const SSHD: &str = "/usr/sbin/sshd";
+const COUNT: usize = 5;
+
+/// Why there are no machines here.
+fn refusal() -> Option<&'static str> {
+    use std::os::unix::fs::MetadataExt;
+    if !Path::new(SSHD).is_file() {
+        return Some("/usr/sbin/sshd is missing: sudo apt-get install openssh-server");
+    }
+    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    (!is_root).then_some("only root can make machines out of namespaces")
+}
+
+/// Five machines and the one that reaches them; all end when this is dropped.
+struct Machines {
+    folder: tempfile::TempDir,
+    keeper: Child,
+    /// The first process of the namespaces, by its number here.
+    inside: String,
+}
+
+impl Machines {
+    fn start() -> Machines {
+        let folder = tempfile::Builder::new().prefix("labrys-ssh").tempdir().unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ssh_machines/machines.sh");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh"]);
+        command.arg(script).arg(folder.path()).arg(COUNT.to_string()).arg(SSHD);
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        let mut keeper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "the machines did not come up");
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", keeper.id())).unwrap();
+        let machines = Machines { inside: children.trim().to_owned(), folder, keeper };
+        machines.write_inventory();
+        // What is sent five times is to be small.
+        for program in ["labrys", "labrys-store"] {
+            let copy = machines.path(program);
+            let stripped = Command::new("strip").arg("-o").args([&copy, &binary(program)]).status();
+            if !stripped.is_ok_and(|status| status.success()) {
+                fs::copy(binary(program), copy).unwrap();
+            }
+        }
+        machines
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The folder of Labrys on each machine.
+    fn directory(&self) -> String {
+        self.path("machine").display().to_string()
+    }
+
+    fn write_inventory(&self) {
+        let mut text = format!(
+            "user = \"root\"\nkey = \"user\"\nknown-hosts = \"known_hosts\"\ndirectory = \"{}\"\n",
+            self.directory()
+        );
+        for number in 1..=COUNT {
+            text.push_str(&format!("[[hosts]]\nname = \"n{number}\"\naddress = \"10.9.0.{number}\"\n"));
+        }
+        fs::write(self.path("hosts.toml"), text).unwrap();
+    }
+
+    /// A command on the machine that reaches the others.
+    fn inside(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.inside, "--mount", "--net", "--pid", "--", "env", "-C"]);
+        command.arg(self.folder.path()).arg(program).args(args).stdin(Stdio::null());
+        command.env("LABRYS_STORE_BINARY", self.path("labrys-store")).env("HOME", self.folder.path());
+        command
+    }
+
+    fn labrys(&self, args: &[&str]) -> Command {
+        self.inside(&self.path("labrys").display().to_string(), args)
+    }
+
+    /// What a script prints on a machine.
+    fn on(&self, number: usize, script: &str) -> Finished {
+        let key = self.path("user").display().to_string();
+        let known = format!("UserKnownHostsFile={}", self.path("known_hosts").display());
+        let target = format!("root@10.9.0.{number}");
+        finish(&mut self.inside("ssh", &["-n", "-i", &key, "-o", &known, &target, script]))
+    }
+
+    /// Whatever of Labrys there is on the machines but its programs and folders: processes, rules, mounts.
+    fn traces(&self) -> String {
+        let script = format!(
+            "iptables-save | grep LABRYS; ip6tables-save | grep LABRYS; grep '{0}/' /proc/mounts; \
+             for p in /proc/[0-9]*; do readlink $p/exe | grep '^{0}' && cat $p/status | grep State; done 2>/dev/null",
+            self.directory()
+        );
+        (1..=COUNT).map(|number| self.on(number, &script).stdout).collect()
+    }
+
+    fn assert_clean(&self, case: &str) {
+        assert_eq!(self.traces(), "", "left behind: {case}");
+    }
+
+    /// A run with faults of every kind that stay, once they all are there.
+    fn run_with_faults(&self, case: &str) -> Run {
+        fs::write(self.path("faults.toml"), FAULTS).unwrap();
+        let out = self.path(case);
+        let mut command = self.labrys(&["test", "--testbed", "ssh", "--hosts", "hosts.toml", "--rate", "50"]);
+        command.args(["--time-limit", "60s", "--faults", "faults.toml", "--out"]).arg(&out);
+        let told = self.path(&format!("{case}.stderr"));
+        let supervisor =
+            command.stdout(Stdio::null()).stderr(fs::File::create(&told).unwrap()).spawn().unwrap();
+        let directory = out.join("latest");
+        eventually(60, &format!("the faults are there: {case}"), || {
+            let journal = fs::read_to_string(directory.join("nemesis-journal.jsonl")).unwrap_or_default();
+            let applied = journal.matches("\"entry\":\"applied\"").count();
+            if applied == 4 {
+                return Ok(());
+            }
+            Err(format!("{applied} of them; {}", fs::read_to_string(&told).unwrap()))
+        });
+        Run { supervisor, directory }
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
+/// One of each kind, on nodes of their own, from the second second on.
+const FAULTS: &str = "faults = [
+  { at-ms = 1000, lasts-ms = 60000, kind = \"partition\", shape = { links = [{ from = \"n1\", to = \"n2\" }] } },
+  { at-ms = 1100, lasts-ms = 60000, kind = \"pause\", target = { named = [\"n3\"] } },
+  { at-ms = 1200, lasts-ms = 60000, kind = \"kill\", target = { named = [\"n4\"] } },
+  { at-ms = 1300, lasts-ms = 60000, kind = \"clock\", target = { named = [\"n5\"] }, change = { drift-percent = 50 } },
+]
+";
+
+/// A run under way; killed when dropped.
+struct Run {
+    supervisor: Child,
+    directory: PathBuf,
+}
+
+impl Run {
+    /// Kills the harness itself, which `nsenter` has started.
+    fn kill(&mut self) {
+        let pid = self.supervisor.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let killed = Command::new("kill").arg("-KILL").args(children.split_ascii_whitespace()).status();
+        assert!(killed.unwrap().success());
+        self.supervisor.wait().unwrap();
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+    }
+}
+
+/// The machines, unless there can be none, which is told.
+fn machines() -> Option<Machines> {
+    if let Some(reason) = refusal() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    Some(Machines::start())
+}
+
+#[test]
+fn a_campaign_on_five_machines_by_one_command_survives_lost_connections_and_leaves_logs_and_nothing_else() {
+    let _machine = whole_machine();
+    let Some(machines) = machines() else { return };
+    let args = [
+        "test",
+        "--testbed",
+        "ssh",
+        "--hosts",
+        "hosts.toml",
+        "--nemesis",
+        "partition,pause,kill,clock",
+        "--nemesis-interval",
+        "3s",
+        "--time-limit",
+        "15s",
+        "--rate",
+        "200",
+        "--seed",
+        "7",
+        "--json",
+    ];
+    let campaign = machines.labrys(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let history = machines.path("labrys-runs/latest/history.jsonl");
+    eventually(60, "clients are at work", || {
+        let count = fs::read_to_string(&history).unwrap_or_default().lines().count();
+        if count > 200 { Ok(()) } else { Err(count) }
+    });
+    // Every connection breaks once; the agents wait for the next.
+    let broken = finish(&mut machines.inside("pkill", &["-KILL", "-x", "ssh"]));
+    assert_eq!(broken.code, Some(0), "{broken:?}");
+    let finished: Finished = campaign.wait_with_output().unwrap().into();
+    let finished = finished.expect_code(0);
+    let run = run_directory(&finished);
+    let schedule = fs::read_to_string(run.join("schedule.jsonl")).unwrap();
+    for kind in ["partition", "pause", "kill", "clock"] {
+        let has_bitten = |line: &str| {
+            line.contains("\"bit\":true") && line.contains(&format!("\"resolved\":{{\"kind\":\"{kind}\""))
+        };
+        assert!(schedule.lines().any(has_bitten), "no {kind} that bit in\n{schedule}");
+    }
+    for number in 1..=COUNT {
+        let node = run.join(format!("nodes/n{number}"));
+        for file in ["labrys-store.log", "lifecycle.jsonl", "journal.jsonl", "agent.log"] {
+            let length = fs::metadata(node.join(file)).map(|metadata| metadata.len()).unwrap_or(0);
+            assert!(length > 0, "{file} of n{number} was not collected");
+        }
+        assert!(!node.join("data").exists(), "data of a valid run");
+    }
+    let log = fs::read_to_string(run.join("labrys.log")).unwrap();
+    assert_eq!(log.matches("the connection was made again").count(), COUNT, "{log}");
+    machines.assert_clean("a whole campaign");
+    let folders = machines.on(1, &format!("ls {0} {0}/runs", machines.directory()));
+    assert!(folders.stdout.contains("bin") && !folders.stdout.contains("n1"), "{folders:?}");
+    assert!(!folders.stdout.contains("-7"), "the run's folder is still there: {folders:?}");
+    let healed = finish(&mut machines.labrys(&["heal", "labrys-runs/latest"])).expect_code(0);
+    assert_eq!(healed.stderr.matches(": clean").count(), COUNT, "{healed:?}");
+}
+
+#[test]
+fn after_whatever_cuts_a_run_short_heal_leaves_every_machine_clean() {
+    let _machine = whole_machine();
+    let Some(machines) = machines() else { return };
+    let heal = |run: &Run, case: &str| {
+        let directory = run.directory.display().to_string();
+        let healed = finish(&mut machines.labrys(&["heal", &directory]));
+        assert_eq!(healed.code, Some(0), "{case}: {healed:?}");
+        machines.assert_clean(case);
+        let again = finish(&mut machines.labrys(&["heal", &directory])).expect_code(0);
+        assert!(!again.stderr.contains("undone"), "{case}: healing again finds nothing: {again:?}");
+    };
+
+    let case = "harness-killed";
+    let mut run = machines.run_with_faults(case);
+    let traces = machines.traces();
+    for trace in ["LABRYS-", "T (stopped)"] {
+        assert!(traces.contains(trace), "no {trace} while the faults are there: {traces}");
+    }
+    let directory = run.directory.display().to_string();
+    let refused = finish(&mut machines.labrys(&["heal", &directory])).expect_code(255);
+    assert!(refused.stderr.contains("still under way"), "{refused:?}");
+    run.kill();
+    heal(&run, case);
+
+    let case = "agents-killed";
+    let mut run = machines.run_with_faults(case);
+    run.kill();
+    for number in 1..=COUNT {
+        let killed = machines.on(number, "pkill -KILL -f 'agent serve'");
+        assert_eq!(killed.code, Some(0), "n{number}: {killed:?}");
+    }
+    assert!(machines.traces().contains("T (stopped)"), "nobody is there who could have healed");
+    heal(&run, case);
+
+    let case = "disk-full";
+    let mut run = machines.run_with_faults(case);
+    for number in 1..=COUNT {
+        let filled = machines.on(number, &format!("cat /dev/zero > {}/filling", machines.directory()));
+        assert!(filled.stderr.contains("No space left"), "n{number}: {filled:?}");
+    }
+    run.kill();
+    heal(&run, case);
+    for number in 1..=COUNT {
+        machines.on(number, &format!("rm {}/filling", machines.directory()));
+    }
+
+    let case = "connection-cut";
+    let mut run = machines.run_with_faults(case);
+    let switch = |state: &str| {
+        for number in 1..=COUNT {
+            let link = format!("to-vm{number}");
+            finish(&mut machines.inside("ip", &["link", "set", &link, state])).expect_code(0);
+        }
+    };
+    switch("down");
+    // Nobody can reach the machines: it is their agents who heal. Seen from inside, by the namespaces themselves.
+    eventually(60, "the agents have healed and gone", || {
+        let agents = finish(&mut machines.inside("pgrep", &["-f", "agent serve"])).stdout;
+        if agents.is_empty() { Ok(()) } else { Err(agents) }
+    });
+    switch("up");
+    eventually(60, "the run has ended", || match run.supervisor.try_wait().unwrap() {
+        Some(status) if status.code() == Some(255) => Ok(()),
+        other => Err(other),
+    });
+    let told = fs::read_to_string(machines.path("connection-cut.stderr")).unwrap();
+    assert!(told.contains("it had heard nothing for 10.0 s"), "{told}");
+    machines.assert_clean("the agents have healed by themselves");
+    heal(&run, case);
+}
