@@ -11,11 +11,12 @@
 //! - `names`: the same for the names in directories;
 //! - `volume`: both, over a folder; `rot`: its bytes go wrong by themselves;
 //! - `troubles`: which operations fail or are slow, and who met that;
-//! - `mount`: the file system; `process`: the process that mounts it and takes orders; `remote`: that process from afar.
+//! - `device`: what the disk does; `mount`: the file system; `process`: the process that mounts it and takes orders; `remote`: that process from afar.
 //!
 //! What is kept after the process has died: what programs saw, as if only they had died. What it cannot do: hard links, symbolic links
 //! and special files are refused, so that every file has one name; changes of modes and times are durable at once.
 
+mod device;
 mod mount;
 mod names;
 mod order;

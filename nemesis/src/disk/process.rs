@@ -14,7 +14,8 @@ use labrys_seed::Seed;
 use nix::mount::{MntFlags, umount2};
 use thiserror::Error;
 
-use super::mount::{Disk, Mounted, Shared, lock};
+use super::device::Disk;
+use super::mount::{Mounted, Shared, lock};
 use super::order::{DiskAct, DiskAnswer, DiskDeed, DiskOrder, answer_file, beside, errors_file};
 use super::rot;
 use super::troubles::Troubles;
