@@ -86,23 +86,23 @@ impl Diagnosis {
 }
 
 /// What a look at something gave: a detail if it works, or how it is lacking.
-type Look = Result<String, Lack>;
+pub(crate) type Look = Result<String, Lack>;
 
-struct Lack {
-    status: ProbeStatus,
-    detail: String,
-    mend: String,
+pub(crate) struct Lack {
+    pub(crate) status: ProbeStatus,
+    pub(crate) detail: String,
+    pub(crate) mend: String,
 }
 
-fn missing(detail: impl Into<String>, mend: impl Into<String>) -> Lack {
+pub(crate) fn missing(detail: impl Into<String>, mend: impl Into<String>) -> Lack {
     Lack { status: ProbeStatus::Missing, detail: detail.into(), mend: mend.into() }
 }
 
-fn degraded(detail: impl Into<String>, mend: impl Into<String>) -> Lack {
+pub(crate) fn degraded(detail: impl Into<String>, mend: impl Into<String>) -> Lack {
     Lack { status: ProbeStatus::Degraded, detail: detail.into(), mend: mend.into() }
 }
 
-fn probe(name: &str, purpose: &str, needed: bool, look: Look) -> Probe {
+pub(crate) fn probe(name: &str, purpose: &str, needed: bool, look: Look) -> Probe {
     let (status, detail, mend) = match look {
         Ok(detail) => (ProbeStatus::Ok, detail, None),
         Err(Lack { status, detail, mend }) => (status, detail, Some(mend).filter(|mend| !mend.is_empty())),

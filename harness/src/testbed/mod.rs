@@ -25,4 +25,6 @@ pub use choice::Testbed;
 pub use identity::{Holder, Liveness, TestbedIdentity};
 pub use local_host::LocalHost;
 pub use netns::{NetnsNode, NetnsTestbed, NetnsTestbedConfig, OBSERVER_ADDRESS, TestbedError, hosts_from};
-pub use ssh::{Inventory, Login, Machine, SshNode, SshTestbed, SshTestbedConfig, heal_machines};
+pub use ssh::{
+    Inventory, Login, Machine, SshNode, SshTestbed, SshTestbedConfig, examine_machines, heal_machines,
+};

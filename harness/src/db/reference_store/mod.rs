@@ -33,7 +33,7 @@ pub const NAME: &str = "labrys-store";
 pub const STORE_BINARY_VARIABLE: &str = "LABRYS_STORE_BINARY";
 
 /// On every node, which has an address of its own.
-const PORT: u16 = 7000;
+pub(crate) const PORT: u16 = 7000;
 
 /// A node that does not answer for so long is taken for one that does not answer.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);

@@ -3,11 +3,12 @@
 //! - [`Inventory`]: the machines, as `hosts.toml` lists them.
 //! - `command`: what ssh is told, and what it says when it fails, in words that help; `programs`: what is sent to a machine;
 //!   `transport`: the channel to an agent.
-//! - [`heal_machines`]: what `labrys heal` does.
+//! - [`heal_machines`]: what `labrys heal` does; [`examine_machines`]: what `labrys doctor --hosts` does.
 //!
 //! One connection per machine. On the machine everything is in one folder: `bin/` with the programs, by checksum, which stay for the next run,
 //! and `runs/RUN/NODE/`, which goes when the run has ended and its logs are here. The page for users is `docs/ssh.md`.
 
+mod checkup;
 mod command;
 mod inventory;
 mod programs;
@@ -29,6 +30,7 @@ use crate::agent::{AgentConnection, Channel, Fleet, RemoteHost, SILENCE_MS, Tran
 use programs::Program;
 use transport::SshTransport;
 
+pub use checkup::examine_machines;
 pub use inventory::{Inventory, Login, Machine};
 
 /// A node of the testbed.

@@ -1,0 +1,276 @@
+//! [`examine_machines`]: whether machines have what a campaign needs, for `labrys doctor --hosts`.
+//!
+//! One connection per machine, on which its shell tries each thing itself and tells in a line each what came of it. Nothing is sent there, and
+//! nothing stays but the empty folder of Labrys.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::at_once;
+use super::command::{SSH, arguments, explain};
+use super::inventory::{Inventory, Login};
+use crate::db::REFERENCE_STORE_PORT;
+use crate::doctor::{Diagnosis, Lack, Look, Probe, ProbeStatus, degraded, missing, probe};
+
+const ENOUGH_MIB: u64 = 1024;
+const TOO_LITTLE_MIB: u64 = 256;
+
+/// Further apart, logs of several machines are hard to read together. Nothing is judged by these clocks.
+const CLOCKS_AGREE_WITHIN: Duration = Duration::from_millis(500);
+
+/// What is looked at on each machine but the connection: its name, what it is good for, whether a campaign cannot do without, and the look at what
+/// the machine has told.
+type Row = (&'static str, &'static str, bool, fn(&Told<'_>) -> Look);
+
+const ROWS: &[Row] = &[
+    ("processor", "running labrys there", true, processor),
+    ("programs", "checking what is sent there", true, programs),
+    ("root", "partitions and network faults", false, root),
+    ("iptables", "partitions and network faults", false, iptables),
+    ("clock", "comparing logs", false, clock),
+    ("disk-space", "programs, logs and the nodes' data", true, disk_space),
+    ("port", "the node", true, port),
+    ("fuse", "faults of the disk", false, fuse),
+];
+
+/// What a machine has told, and when.
+struct Told<'a> {
+    login: &'a Login,
+    text: &'a str,
+    asked_at: SystemTime,
+    answered_at: SystemTime,
+}
+
+impl Told<'_> {
+    /// What follows a word at the beginning of a line.
+    fn about(&self, word: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).map(str::trim)
+    }
+}
+
+/// Looks at all machines, at once.
+#[must_use]
+pub fn examine_machines(inventory: &Inventory) -> Diagnosis {
+    let script = script(inventory);
+    let logins: Vec<Login> = inventory.machines.iter().map(|machine| inventory.login(machine)).collect();
+    let examined = at_once(&logins, &logins, |login, _| Ok(examine(login, &script)));
+    Diagnosis { probes: examined.into_iter().flatten().flatten().collect() }
+}
+
+fn script(inventory: &Inventory) -> String {
+    let directory = inventory.directory().display();
+    let port = REFERENCE_STORE_PORT;
+    // As /proc/net/tcp has it: address:PORT in hexadecimal digits, and 0A for listening.
+    let listening = format!(":{port:04X} [0-9A-F:]* 0A ");
+    format!(
+        "PATH=$PATH:/usr/sbin:/sbin; s=SUDO; echo \"machine $(uname -s) $(uname -m)\"; \
+         echo \"user $(id -un)\"; echo \"root $($s id -u 2>&1 | tail -n 1)\"; echo \"now $(date +%s%N)\"; \
+         for p in sha256sum head cut mv; do command -v $p > /dev/null || echo \"lacks $p\"; done; \
+         if e=$($s iptables -w -N LABRYS-doctor 2>&1 && $s iptables -w -X LABRYS-doctor 2>&1); then echo 'iptables works'; \
+         else echo \"iptables: $e\" | head -n 1; fi; \
+         if e=$(mkdir -p '{directory}' 2>&1 && [ -w '{directory}' ]); then echo \"free $(df -Pk '{directory}' | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)\"; \
+         else echo \"unwritable $e\" | head -n 1; fi; \
+         if cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | grep -q '{listening}'; then echo 'port taken'; else echo 'port free'; fi; \
+         if [ -c /dev/fuse ]; then echo 'fuse there'; fi; echo 'end .'"
+    )
+}
+
+/// One machine: the connection, and everything behind it.
+fn examine(login: &Login, script: &str) -> Vec<Probe> {
+    let script = script.replace("s=SUDO", if login.sudo { "s='sudo -n --'" } else { "s=" });
+    let asked_at = SystemTime::now();
+    let mut command = Command::new(SSH);
+    let answered = command.args(arguments(login, &script)).stdin(Stdio::null()).output();
+    let answered_at = SystemTime::now();
+    let (text, connection) = match answered {
+        Err(error) => {
+            (String::new(), Err(missing(format!("ssh: {error}"), "sudo apt-get install openssh-client")))
+        }
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let look = if text.lines().any(|line| line == "end .") {
+                Ok(format!("connected to {}, whose key is known", login.target))
+            } else {
+                // The sentence says how to mend it, too.
+                Err(missing(explain(login, &String::from_utf8_lossy(&output.stderr)).0, ""))
+            };
+            (text, look)
+        }
+    };
+    let told = Told { login, text: &text, asked_at, answered_at };
+    probes(connection, &told)
+}
+
+fn probes(connection: Look, told: &Told<'_>) -> Vec<Probe> {
+    let named = |name: &str| format!("{}: {name}", told.login.name);
+    let is_connected = connection.is_ok();
+    let mut probes = vec![probe(&named("ssh"), "everything", true, connection)];
+    for (name, purpose, needed, look) in ROWS {
+        let untried =
+            || Lack { status: ProbeStatus::Untried, detail: "not reached".to_owned(), mend: String::new() };
+        let look = if is_connected { look(told) } else { Err(untried()) };
+        probes.push(probe(&named(name), purpose, *needed, look));
+    }
+    probes
+}
+
+fn processor(told: &Told<'_>) -> Look {
+    let machine = told.about("machine").unwrap_or("unknown");
+    let ours = format!("Linux {}", std::env::consts::ARCH);
+    if machine == ours {
+        return Ok(machine.to_owned());
+    }
+    let mend = format!("run a labrys that was built for {machine}, from a machine of that kind");
+    Err(missing(format!("{machine}, and this labrys is for {ours}"), mend))
+}
+
+fn programs(told: &Told<'_>) -> Look {
+    match told.about("lacks") {
+        None => Ok("sha256sum, head, cut and mv".to_owned()),
+        Some(program) => Err(missing(format!("`{program}` is missing"), "install coreutils there")),
+    }
+}
+
+fn root(told: &Told<'_>) -> Look {
+    let user = told.about("user").unwrap_or("unknown");
+    match (told.about("root"), told.login.sudo) {
+        (Some("0"), true) => Ok(format!("{user} becomes root by sudo, without a password")),
+        (Some("0"), false) => Ok(format!("logged in as {user}")),
+        (_, false) => {
+            Err(missing(format!("logged in as {user}"), "say sudo = true in hosts.toml, or user = \"root\""))
+        }
+        (said, true) => Err(missing(
+            format!("sudo -n: {}", said.unwrap_or("no answer")),
+            format!(
+                "allow it without a password: `{user} ALL=(ALL) NOPASSWD: ALL` in /etc/sudoers.d/labrys there"
+            ),
+        )),
+    }
+}
+
+fn iptables(told: &Told<'_>) -> Look {
+    match told.about("iptables:") {
+        None if told.about("iptables").is_some() => Ok("made a chain and removed it".to_owned()),
+        error => Err(missing(
+            error.unwrap_or("no answer"),
+            "sudo apt-get install iptables there, and be root (see the line above)",
+        )),
+    }
+}
+
+fn clock(told: &Told<'_>) -> Look {
+    let ns = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
+    let there = told.about("now").and_then(|now| now.parse::<i128>().ok());
+    let Some(there) = there else { return Err(degraded("it does not tell the time in nanoseconds", "")) };
+    // Read at some moment between the two: what lies outside is wrong for certain.
+    let off_ns = (there - ns(told.answered_at)).max(ns(told.asked_at) - there).max(0);
+    let off_ms = off_ns / 1_000_000;
+    if off_ms <= CLOCKS_AGREE_WITHIN.as_millis() as i128 {
+        return Ok("agrees with this machine's".to_owned());
+    }
+    let direction = if there > ns(told.answered_at) { "ahead of" } else { "behind" };
+    Err(degraded(format!("at least {off_ms} ms {direction} this machine's"), "run an NTP client there"))
+}
+
+fn disk_space(told: &Told<'_>) -> Look {
+    const MEND: &str = "make room there, or name another `directory` in hosts.toml";
+    let Some(free_mib) = told.about("free").and_then(|free| free.parse::<u64>().ok()).map(|kib| kib >> 10)
+    else {
+        let why = told.about("unwritable").unwrap_or("no answer");
+        return Err(missing(format!("the folder cannot be written to: {why}"), MEND));
+    };
+    let detail = format!("{free_mib} MiB free");
+    match free_mib {
+        ENOUGH_MIB.. => Ok(detail),
+        TOO_LITTLE_MIB.. => Err(degraded(detail, MEND)),
+        _ => Err(missing(detail, MEND)),
+    }
+}
+
+fn port(told: &Told<'_>) -> Look {
+    let port = REFERENCE_STORE_PORT;
+    if told.about("port") == Some("free") {
+        return Ok(format!("{port} is free"));
+    }
+    Err(missing(
+        format!("somebody listens at {port}"),
+        format!(
+            "`ss -ltnp 'sport = :{port}'` there tells who; a run that was cut short: labrys heal RUN_DIR"
+        ),
+    ))
+}
+
+fn fuse(told: &Told<'_>) -> Look {
+    match told.about("fuse") {
+        Some(_) => Ok("/dev/fuse is there".to_owned()),
+        None => Err(missing("there is no /dev/fuse", "modprobe fuse there")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WELL: &str = "machine Linux PROCESSOR\nuser u\nroot 0\nnow 5000000000\niptables works\nfree 4194304\nport free\nfuse there\nend .\n";
+
+    fn login(sudo: bool) -> Login {
+        Login {
+            name: "n1".to_owned(),
+            target: "10.0.0.1".to_owned(),
+            user: None,
+            key: None,
+            port: None,
+            sudo,
+            known_hosts: None,
+        }
+    }
+
+    fn looked(text: &str) -> Vec<Probe> {
+        let text = text.replace("PROCESSOR", std::env::consts::ARCH);
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let login = login(true);
+        probes(
+            Ok("connected".to_owned()),
+            &Told { login: &login, text: &text, asked_at: at(4), answered_at: at(6) },
+        )
+    }
+
+    #[test]
+    fn a_machine_that_has_everything_is_fit() {
+        let probes = looked(WELL);
+        assert!(probes.iter().all(|probe| probe.status == ProbeStatus::Ok), "{probes:?}");
+        assert_eq!(probes.len(), ROWS.len() + 1);
+        assert_eq!(probes[0].name, "n1: ssh");
+    }
+
+    #[test]
+    fn whatever_is_lacking_is_told_with_the_machine_and_what_mends_it() {
+        for (well, ill, name, is_fit) in [
+            ("Linux PROCESSOR", "Linux riscv64", "n1: processor", false),
+            ("iptables works", "lacks sha256sum\niptables works", "n1: programs", false),
+            ("root 0", "root sudo: a password is required", "n1: root", true),
+            ("iptables works", "iptables: Permission denied", "n1: iptables", true),
+            ("now 5000000000", "now 9000000000", "n1: clock", true),
+            ("free 4194304", "free 1024", "n1: disk-space", false),
+            ("free 4194304", "unwritable Permission denied", "n1: disk-space", false),
+            ("port free", "port taken", "n1: port", false),
+            ("fuse there\n", "", "n1: fuse", true),
+        ] {
+            let diagnosis = Diagnosis { probes: looked(&WELL.replace(well, ill)) };
+            let bad: Vec<&Probe> =
+                diagnosis.probes.iter().filter(|probe| probe.status != ProbeStatus::Ok).collect();
+            let [bad] = &bad[..] else { panic!("{ill}: {bad:?}") };
+            assert_eq!((bad.name.as_str(), bad.mend.is_some()), (name, true), "{ill}");
+            assert_eq!(diagnosis.is_fit(), is_fit, "{ill}");
+        }
+    }
+
+    #[test]
+    fn of_a_machine_that_is_not_reached_nothing_is_claimed() {
+        let login = login(false);
+        let told = Told { login: &login, text: "", asked_at: UNIX_EPOCH, answered_at: UNIX_EPOCH };
+        let probes = probes(Err(missing("n1: no", "")), &told);
+        assert!(probes[1..].iter().all(|probe| probe.status == ProbeStatus::Untried));
+        assert!(!Diagnosis { probes }.is_fit());
+    }
+}
