@@ -37,6 +37,7 @@ pub const DEFECTS: &[DefectCampaign] = campaigns! {
     "mid-log-corruption-truncates"
     "disk-full-swallowed"
     "fsync-failure-retry"
+    "membership-two-at-once"
 };
 
 impl DefectCampaign {

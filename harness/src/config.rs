@@ -375,6 +375,7 @@ impl TestConfig {
             "disk",
             "application",
             "membership",
+            "resource",
         ];
         let mut kinds: Vec<FaultKind> = Vec::new();
         for name in self.nemesis.iter().filter(|name| *name != "none") {
@@ -704,7 +705,7 @@ mod tests {
     fn all_faults_are_those_that_the_testbed_has() {
         let count =
             |text: &str| options(text).resolve(Seed(1)).expect("valid").fault_kinds().expect("known").len();
-        assert_eq!(count("nemesis = [\"all\"]"), 9);
+        assert_eq!(count("nemesis = [\"all\"]"), 10);
         assert_eq!(count("nemesis = [\"all\"]\ntestbed = \"sim\""), 7);
     }
 

@@ -128,7 +128,7 @@ pub fn examine(isolation: Result<&Enclosure, &IsolationError>, out: &Path) -> Di
     }
     probes.extend([
         probe("ssh", "nodes on other machines", false, ssh()),
-        probe("cgroup-v2", "limits on processor and memory of nodes", false, cgroup_v2()),
+        probe("cgroup-v2", "nothing so far: no fault limits processor or memory", false, cgroup_v2()),
         probe("disk-space", "logs, histories and the nodes' data", true, disk_space(out)),
         probe("open-files", "many clients and nodes", true, open_files()),
         probe("labrys-store", "the system under test of the defaults", true, store()),
@@ -213,6 +213,12 @@ const TRIALS: &[Trial] = &[
         purpose: "nothing so far, likewise",
         needed: false,
         look: || discipline(&["htb"], "kernel module sch_htb"),
+    },
+    Trial {
+        name: "prlimit",
+        purpose: "processes that run short of file descriptors",
+        needed: false,
+        look: || attempt("prlimit", &["--nofile=64:", "true"], "Debian package util-linux"),
     },
     Trial {
         name: "time-namespaces",

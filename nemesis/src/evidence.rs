@@ -216,6 +216,20 @@ pub enum Effect {
         /// How few.
         detail: String,
     },
+    /// The limits of the process were read after they were lowered.
+    DescriptorsLimited {
+        /// Which process.
+        process: ProcessIdentity,
+        /// How many files it may have open: those that it has.
+        limit: u64,
+        /// How many a process on the node may usually.
+        usual: u64,
+    },
+    /// Another fault goes on to hold the limits of the process.
+    StillLimited {
+        /// Which process.
+        process: ProcessIdentity,
+    },
     /// Operations of the node's disk that went otherwise than they should.
     DiskTroubled {
         /// How many.
@@ -264,6 +278,7 @@ impl Effect {
                 before != after
             }
             Effect::LeadershipMoved { from, to } => from != to,
+            Effect::DescriptorsLimited { limit, usual, .. } => limit < usual,
             Effect::ClockWrong { from_us, to_us, .. } => from_us != to_us,
             Effect::LinkCut { .. }
             | Effect::LinkTroubled { .. }
@@ -276,6 +291,7 @@ impl Effect {
             | Effect::ClockRight { .. }
             | Effect::ClockStillWrong { .. }
             | Effect::OrderTaken { .. }
+            | Effect::StillLimited { .. }
             | Effect::MembershipPending { .. }
             | Effect::MembershipRefused { .. }
             | Effect::OrderRefused { .. }
@@ -365,7 +381,9 @@ impl fmt::Display for Evidence {
             }
             _ => None,
         }));
+        let limited = nodes_where(|effect| matches!(effect, Effect::DescriptorsLimited { .. }));
         let verbs = [
+            ("no more descriptors for", limited),
             ("stopped", stopped),
             ("killed", killed),
             ("cut the power of", powerless),

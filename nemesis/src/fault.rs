@@ -160,6 +160,14 @@ pub enum MembershipChange {
     Transfer,
 }
 
+/// What a process runs short of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResourceTrouble {
+    /// File descriptors: it can open no file and accept no connection any more.
+    Descriptors,
+}
+
 /// A fault, its targets still symbolic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -221,6 +229,13 @@ pub enum Fault {
         target: Target,
         /// What becomes of them.
         change: MembershipChange,
+    },
+    /// Processes run short of what the machine gives them.
+    Resource {
+        /// Whose.
+        target: Target,
+        /// Of what.
+        trouble: ResourceTrouble,
     },
 }
 
@@ -300,6 +315,13 @@ pub enum Resolved {
         /// What becomes of them.
         change: MembershipChange,
     },
+    /// These nodes' processes run short of what the machine gives them.
+    Resource {
+        /// In order.
+        nodes: Vec<String>,
+        /// Of what.
+        trouble: ResourceTrouble,
+    },
 }
 
 /// A planned fault.
@@ -336,6 +358,7 @@ impl Fault {
             Fault::Disk { .. } => Family::Disk,
             Fault::Application { .. } => Family::Application,
             Fault::Membership { .. } => Family::Membership,
+            Fault::Resource { .. } => Family::Resource,
         }
     }
 
@@ -351,7 +374,8 @@ impl Fault {
             | Fault::Clock { target, .. }
             | Fault::Disk { target, .. }
             | Fault::Application { target, .. }
-            | Fault::Membership { target, .. } => Some(target),
+            | Fault::Membership { target, .. }
+            | Fault::Resource { target, .. } => Some(target),
         }
     }
 }
@@ -400,6 +424,7 @@ impl Resolved {
             Resolved::Disk { .. } => Family::Disk,
             Resolved::Application { .. } => Family::Application,
             Resolved::Membership { .. } => Family::Membership,
+            Resolved::Resource { .. } => Family::Resource,
         }
     }
 
@@ -415,7 +440,8 @@ impl Resolved {
             | Resolved::Clock { nodes, .. }
             | Resolved::Disk { nodes, .. }
             | Resolved::Application { nodes, .. }
-            | Resolved::Membership { nodes, .. } => nodes.iter().map(String::as_str).collect(),
+            | Resolved::Membership { nodes, .. }
+            | Resolved::Resource { nodes, .. } => nodes.iter().map(String::as_str).collect(),
         };
         nodes.sort_unstable();
         nodes.dedup();
@@ -470,6 +496,14 @@ impl fmt::Display for MembershipChange {
     }
 }
 
+impl fmt::Display for ResourceTrouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            ResourceTrouble::Descriptors => "no more descriptors",
+        })
+    }
+}
+
 impl fmt::Display for DiskTrouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -518,6 +552,7 @@ impl fmt::Display for Resolved {
             Resolved::PowerCut { loss, .. } if *loss != PowerLoss::default() => {
                 write!(formatter, " ({loss})")
             }
+            Resolved::Resource { trouble, .. } => write!(formatter, " ({trouble})"),
             _ => Ok(()),
         }
     }
@@ -536,6 +571,9 @@ impl From<Resolved> for Fault {
             Resolved::Disk { nodes, trouble } => Fault::Disk { target: Target::Named(nodes), trouble },
             Resolved::Membership { nodes, change } => {
                 Fault::Membership { target: Target::Named(nodes), change }
+            }
+            Resolved::Resource { nodes, trouble } => {
+                Fault::Resource { target: Target::Named(nodes), trouble }
             }
             Resolved::Application { nodes, order } => {
                 Fault::Application { target: Target::Named(nodes), order }

@@ -15,7 +15,8 @@ use thiserror::Error;
 
 use crate::commands::OrderName;
 use crate::fault::{
-    ClockChange, DiskTrouble, Fault, LinkTrouble, MembershipChange, PartitionShape, PowerLoss, Target,
+    ClockChange, DiskTrouble, Fault, LinkTrouble, MembershipChange, PartitionShape, PowerLoss,
+    ResourceTrouble, Target,
 };
 use crate::sequences::{self, Part, Window};
 
@@ -41,11 +42,13 @@ pub enum Family {
     Application,
     /// The cluster's members, or its leader, are changed.
     Membership,
+    /// Processes run short of what the machine gives them.
+    Resource,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 9] = [
+    pub const ALL: [Family; 10] = [
         Family::Partition,
         Family::Pause,
         Family::Kill,
@@ -55,6 +58,7 @@ impl Family {
         Family::Disk,
         Family::Application,
         Family::Membership,
+        Family::Resource,
     ];
 }
 
@@ -70,6 +74,7 @@ impl fmt::Display for Family {
             Family::Disk => "disk",
             Family::Application => "application",
             Family::Membership => "membership",
+            Family::Resource => "resource",
         })
     }
 }
@@ -422,6 +427,16 @@ const TABLE: &[Row] = &[
         summary: "another node leads (real nodes only)",
         generate: |rng, nodes| membership(MembershipChange::Transfer, rng, nodes),
     },
+    Row {
+        name: "resource",
+        summary: "processes run short of file descriptors (real nodes only)",
+        generate: descriptors,
+    },
+    Row {
+        name: "resource-descriptors",
+        summary: "processes can open no file and accept no connection any more (real nodes only)",
+        generate: descriptors,
+    },
 ];
 
 /// A kind of fault that a user can name. Serialised as its name.
@@ -471,7 +486,7 @@ impl FaultKind {
     #[must_use]
     pub fn needs_real_nodes(self) -> bool {
         self.name() == "disk-read-errors"
-            || matches!(self.family(), Some(Family::Application | Family::Membership))
+            || matches!(self.family(), Some(Family::Application | Family::Membership | Family::Resource))
     }
 
     /// Whether it cuts links between clients and nodes, which needs a network that the clients share with nobody else.
@@ -690,6 +705,12 @@ fn any_membership(rng: &mut Rng, nodes: usize) -> Option<Fault> {
     use MembershipChange::{Demote, Remove, Replace, Transfer};
     let change = *[Remove, Demote, Replace, Transfer].choose(rng)?;
     membership(change, rng, nodes)
+}
+
+/// At most a minority: a correct store may end a node that can open no file.
+fn descriptors(_: &mut Rng, nodes: usize) -> Option<Fault> {
+    let target = if nodes < 3 { Target::One } else { Target::Minority };
+    Some(Fault::Resource { target, trouble: ResourceTrouble::Descriptors })
 }
 
 /// Never more than a minority: the others have to go on.

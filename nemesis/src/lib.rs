@@ -50,7 +50,7 @@ pub use engine::Engine;
 pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
 pub use fault::{
     CLIENTS, ClockChange, DiskTrouble, Fault, Link, LinkTrouble, MembershipChange, PartitionShape, PowerLoss,
-    Resolved, Schedule, Scheduled, Target,
+    Resolved, ResourceTrouble, Schedule, Scheduled, Target,
 };
 pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};

@@ -80,6 +80,9 @@ pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
         Fault::Membership { target, change } => {
             Resolved::Membership { nodes: hit(target, view, rng), change: *change }
         }
+        Fault::Resource { target, trouble } => {
+            Resolved::Resource { nodes: hit(target, view, rng), trouble: *trouble }
+        }
         Fault::Application { target, order } => {
             let nodes = hit(target, view, rng);
             let order = match order {

@@ -60,6 +60,16 @@ pub(crate) const TABLE: &[Row] = &[
         generate: flapping,
     },
     Row {
+        name: "kill-rolling",
+        summary: "every node killed and started again, one after the other",
+        generate: rolling_restart,
+    },
+    Row {
+        name: "kill-loop",
+        summary: "one node or a minority killed as soon as they have begun to work, again and again",
+        generate: crash_loop,
+    },
+    Row {
         name: "clock-strobe",
         summary: "clocks run far too fast and far too slow by turns, which no lease bears",
         generate: strobe,
@@ -99,6 +109,33 @@ fn flapping(rng: &mut Rng, window: Window) -> Vec<Part> {
     let fault = Fault::Partition { shape: PartitionShape::Apart(Target::Numbers(nodes)) };
     beats(window, 2 * half_ms)
         .map(|(offset_ms, beat_ms)| part(offset_ms, beat_ms.div_ceil(2), fault.clone()))
+        .collect()
+}
+
+/// Every node goes and comes back, one after the other, in random order; each is down for half of its turn, so that it has as long to
+/// catch up before the next one goes.
+fn rolling_restart(rng: &mut Rng, window: Window) -> Vec<Part> {
+    let count = window.node_count as u64;
+    let nodes = some_numbers(rng, window.node_count..=window.node_count, window.node_count);
+    let turns = nodes.into_iter().zip(0..).map(|(node, turn): (usize, u64)| {
+        let (from_ms, until_ms) =
+            (window.duration_ms * turn / count, window.duration_ms * (turn + 1) / count);
+        let target = Target::Numbers(vec![node]);
+        part(from_ms, ((until_ms - from_ms) / 2).max(1), Fault::Kill { target })
+    });
+    turns.filter(|part| part.offset_ms + part.duration_ms <= window.duration_ms).collect()
+}
+
+/// The same nodes, at most a minority, die again and again. They are up for a random time each time, between the time that a process takes to
+/// start and one in which it takes part in an election.
+fn crash_loop(rng: &mut Rng, window: Window) -> Vec<Part> {
+    let most = (window.node_count.saturating_sub(1) / 2).max(1);
+    let nodes = some_numbers(rng, 1..=most, window.node_count);
+    let beat_ms = rng.random_range(150..=900);
+    let fault = Fault::Kill { target: Target::Numbers(nodes) };
+    // Down as briefly as a supervisor that starts at once what has died.
+    beats(window, beat_ms)
+        .map(|(offset_ms, beat_ms)| part(offset_ms, (beat_ms / 10).max(1), fault.clone()))
         .collect()
 }
 

@@ -180,7 +180,7 @@ impl World {
             Resolved::Disk { trouble, .. } => {
                 hit.into_iter().for_each(|node| self.trouble_disk(id, node, *trouble))
             }
-            Resolved::Application { .. } | Resolved::Membership { .. } => {
+            Resolved::Application { .. } | Resolved::Membership { .. } | Resolved::Resource { .. } => {
                 unreachable!("refused where the configuration is checked")
             }
         }
@@ -356,7 +356,8 @@ impl World {
             Resolved::Partition { .. }
             | Resolved::Network { .. }
             | Resolved::Application { .. }
-            | Resolved::Membership { .. } => {}
+            | Resolved::Membership { .. }
+            | Resolved::Resource { .. } => {}
             Resolved::Pause { .. } => {
                 if machine.stopped_by.remove(&id) && machine.stopped_by.is_empty() {
                     self.resume(node);

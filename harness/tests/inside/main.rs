@@ -10,6 +10,7 @@ mod isolation;
 mod membership;
 mod nemesis;
 mod network;
+mod resource;
 mod scenario;
 mod store;
 mod testbed;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             clients::CASES,
             application::CASES,
             membership::CASES,
+            resource::CASES,
         ] {
             add(cases, refusal.is_some() || no_store.is_some());
         }

@@ -85,6 +85,7 @@ fn inside(enclosure: &Enclosure, arguments: &[String]) -> ExitCode {
         super::application::BODIES,
         super::clock::BODIES,
         super::disk::BODIES,
+        super::resource::BODIES,
         super::membership::BODIES,
         super::network::BODIES,
         super::nemesis::BODIES,

@@ -12,6 +12,7 @@
 //! | disk | a disk that can | the disk says that it is in trouble, and counts | the disk is told so, bytes that went wrong are put back where nobody has written since; the daemon is started if it has ended of it | the disk has no such order; the daemon is alive |
 //! | application | the command lines of the daemon's orders ([`crate::Commands`]) | what the order changes is looked at before and after it, where there is a look; else its command succeeded | its command for that, if it has one | that command succeeded |
 //! | membership | the command lines by which members are listed and changed | the members as the cluster lists them, before and after; who says that it leads | every node is a member with a vote again, a removed one under a new id on an empty disk | the cluster lists them so |
+//! | resource | `prlimit`, `ls`, `cat` | the process may open as few files as it has open, by `/proc/PID/limits` | the limit is that of any process on the node, when no other fault holds it | `/proc/PID/limits` |
 //!
 //! Invariants: every step may be repeated; `undo` works from the fault alone, whether it was applied wholly, in part or
 //! not at all, with or without its evidence; a step on one node does not depend on another node. What a fault shares with
@@ -27,6 +28,7 @@ mod network;
 mod partition;
 mod pause;
 mod power_cut;
+mod resource;
 mod tables;
 
 pub use partition::try_partition;
@@ -111,6 +113,7 @@ pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
         Family::PowerCut => &power_cut::PowerCut,
         Family::Disk => &disk::Disk,
         Family::Application => &application::Application,
+        Family::Resource => &resource::Resource,
         Family::Membership => &membership::Membership,
     }
 }

@@ -251,7 +251,8 @@ fn target_of(fault: &Fault) -> Option<&Target> {
         | Fault::Clock { target, .. }
         | Fault::Disk { target, .. }
         | Fault::Application { target, .. }
-        | Fault::Membership { target, .. } => Some(target),
+        | Fault::Membership { target, .. }
+        | Fault::Resource { target, .. } => Some(target),
     }
 }
 
@@ -267,7 +268,8 @@ fn aimed(scheduled: &Scheduled, aim: Target) -> Scheduled {
         | Fault::Clock { target, .. }
         | Fault::Disk { target, .. }
         | Fault::Application { target, .. }
-        | Fault::Membership { target, .. } => *target = aim,
+        | Fault::Membership { target, .. }
+        | Fault::Resource { target, .. } => *target = aim,
     }
     scheduled
 }
