@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use crate::budget::Budget;
 use crate::invariants::{
-    FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery, ReplicasAgree,
+    FaultCoverage, FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery,
+    ReplicasAgree,
 };
 use crate::linearizable::{Algorithm, Linearizable};
 use crate::model::ModelError;
@@ -115,7 +116,9 @@ impl<'a> CheckConfig<'a> {
             return self;
         }
         let is_applied = |step: &FaultSeen| step.action == FaultAction::Apply && step.ends;
-        self.with_harness_checkers(observer::faults(history).iter().any(is_applied))
+        let has_faults = observer::faults(history).iter().any(is_applied);
+        let checked = self.with_harness_checkers(has_faults);
+        if has_faults { checked.with(FaultCoverage::default()) } else { checked }
     }
 
     /// The same and `checker`.

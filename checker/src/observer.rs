@@ -9,6 +9,8 @@
 //! | `recovery` | `{"recovered": true, "what": "…", "after_ms": 812}` | whether the system came back when all faults were undone, in words, and how long it took if it did |
 //! | `final-reads` | `{"recovered": true}` | from here on clients only read what is there, after a recovery or without one |
 //! | `invariant` | `{"node": "n1", "what": "…"}` | n1's log says that an invariant of its own is broken |
+//! | `fault-never-came` | `{"fault": 3, "kind": "kill", "waited-for": "…"}` | a fault that waited for an event, in words, which never came |
+//! | `clock` | `{"node": "n1", "offset-us": -1200}` | how far n1's clock is ahead of the machine's, as it reads them itself |
 //!
 //! Events of the observer with other functions are for other readers and are passed over. One with these functions and
 //! another shape is an error of whoever wrote the history, not a violation.
@@ -115,6 +117,8 @@ pub struct FaultSeen {
     pub time_ns: u64,
     /// The fault's name.
     pub fault: Value,
+    /// What kind of fault it is: the function of the event.
+    pub kind: String,
     /// What was done.
     pub action: FaultAction,
     /// Whether this is (also) the beginning of doing it.
@@ -243,7 +247,8 @@ fn fault(event: &Event) -> Option<FaultSeen> {
         Some(Value::Bool(bit)) => Some(*bit),
         _ => None,
     };
-    Some(FaultSeen { event: event.index, time_ns: event.time_ns, fault, action, begins, ends, bit })
+    let kind = event.f.to_string();
+    Some(FaultSeen { event: event.index, time_ns: event.time_ns, fault, kind, action, begins, ends, bit })
 }
 
 fn observed<T>(

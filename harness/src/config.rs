@@ -5,14 +5,14 @@
 //! over the defaults. [`TestConfig`] is complete: written to the run directory, and itself a valid campaign file, so that
 //! `labrys test RUN_DIR/test.toml` runs the same test again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
-use labrys_nemesis::{CommandLine, DiskTrouble, Fault, FaultKind, FaultList, Order, OrderName};
+use labrys_nemesis::{CommandLine, DiskTrouble, Family, Fault, FaultKind, FaultList, Order, OrderName};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects, ReadMode};
 use labrys_workloads::workload::WORKLOADS;
@@ -165,6 +165,7 @@ macro_rules! options {
             pub fn resolve(self, fresh_seed: Seed) -> Result<TestConfig, ConfigError> {
                 let key_count_was_given = self.key_count.is_some();
                 let nodes_was_given = self.nodes.is_some();
+                let (quiet, quiet_every) = (self.quiet, self.quiet_every);
                 let mut config = TestConfig { $($field: self.$field.unwrap_or_else(|| $default(fresh_seed)),)+ };
                 if !nodes_was_given && !config.hosts.machines.is_empty() {
                     config.nodes = config.hosts.machines.len();
@@ -173,6 +174,8 @@ macro_rules! options {
                     // Nobody asked for more keys than there are threads to work on them.
                     config.key_count = config.key_count.min(config.threads());
                 }
+                config.quiet = quiet.unwrap_or(config.nemesis_interval);
+                config.quiet_every = quiet_every.unwrap_or(config.nemesis_interval.saturating_mul(6));
                 config.validate()?;
                 Ok(config)
             }
@@ -194,12 +197,21 @@ options! {
     [value_name = "OPS/S"] rate: f64 = |_| 1000.0;
     /// What the clients do
     [value_name = "NAME"] workload: String = |_| "register".to_owned();
-    /// Kinds of faults, separated by commas; none: no faults; all: every family that the testbed has
-    [value_name = "KIND", value_delimiter = ',']
+    /// Kinds of faults, separated by commas; none: no faults; all: every family that the testbed has. With an interval of its own: kill=3s
+    [value_name = "KIND[=DURATION]", value_delimiter = ',']
     nemesis: Vec<String> = |_| ["partition", "pause", "kill"].map(String::from).to_vec();
     /// Mean time between the beginnings of two faults of a kind
     [value_name = "DURATION", value_parser = humantime::parse_duration]
     nemesis_interval: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(5);
+    /// How long a quiet period lasts, in which all is healed and no fault begins; 0s: none. By default a --nemesis-interval
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    quiet: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(5);
+    /// After how long with faults a quiet period comes. By default six times --nemesis-interval
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    quiet_every: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(30);
+    /// Kinds of faults of which at least one must have an effect, or the run is unknown; all: each that was asked for
+    [value_name = "KIND", value_delimiter = ',']
+    require_bite: Vec<String> = |_| Vec::new();
     /// Seed of every random choice; printed, so that a run can be repeated
     [value_name = "U64"] seed: Seed = |fresh: Seed| fresh;
     /// Number of keys in use at a time
@@ -378,8 +390,10 @@ impl TestConfig {
             "resource",
         ];
         let mut kinds: Vec<FaultKind> = Vec::new();
-        for name in self.nemesis.iter().filter(|name| *name != "none") {
-            let names: &[&str] = if name == "all" { &families } else { &[name.as_str()] };
+        let names =
+            self.nemesis.iter().map(|entry| entry.split_once('=').map_or(entry.as_str(), |(name, _)| name));
+        for name in names.filter(|name| *name != "none") {
+            let names: &[&str] = if name == "all" { &families } else { &[name] };
             for one in names {
                 let kind: FaultKind =
                     one.parse().map_err(|error| invalid("--nemesis", format!("{error}")))?;
@@ -405,6 +419,45 @@ impl TestConfig {
             }
         }
         Ok(kinds)
+    }
+
+    /// The kinds that have an interval of their own, of all that are asked for.
+    pub fn own_intervals(&self) -> Result<Vec<(FaultKind, Duration)>, ConfigError> {
+        let mut intervals = Vec::new();
+        for (name, text) in self.nemesis.iter().filter_map(|entry| entry.split_once('=')) {
+            let interval = humantime::parse_duration(text).map_err(|error| {
+                invalid("--nemesis", format!("`{name}={text}`: {error}; expected as in kill=3s"))
+            })?;
+            check(interval >= Duration::from_millis(1), "--nemesis", || {
+                format!("`{name}={text}`: must be at least 1ms")
+            })?;
+            let of_name = TestConfig { nemesis: vec![name.to_owned()], ..self.clone() };
+            intervals.extend(of_name.fault_kinds()?.into_iter().map(|kind| (kind, interval)));
+        }
+        Ok(intervals)
+    }
+
+    /// The families of faults of which one must have an effect, in order, each once.
+    pub fn required_families(&self) -> Result<Vec<Family>, ConfigError> {
+        let planned = self.fault_kinds()?.into_iter().filter_map(FaultKind::family);
+        let asked_for: BTreeSet<Family> = match self.faults.0.is_empty() {
+            true => planned.collect(),
+            false => self.faults.families().into_iter().collect(),
+        };
+        let mut required = BTreeSet::new();
+        for name in &self.require_bite {
+            if name == "all" {
+                required.extend(&asked_for);
+                continue;
+            }
+            let kind: FaultKind =
+                name.parse().map_err(|error| invalid("--require-bite", format!("{error}")))?;
+            let family = kind.family().filter(|family| asked_for.contains(family));
+            required.insert(family.ok_or_else(|| {
+                invalid("--require-bite", format!("`{name}` is not among the faults of this run"))
+            })?);
+        }
+        Ok(required.into_iter().collect())
     }
 
     /// The bugs to switch on.
@@ -462,6 +515,11 @@ impl TestConfig {
         self.store_option.iter().try_for_each(|option| check_store_option(option))?;
         self.defects()?;
         self.check_faults()?;
+        self.own_intervals()?;
+        self.required_families()?;
+        check(self.quiet.is_zero() || self.quiet_every >= Duration::from_millis(1), "--quiet-every", || {
+            "must be at least 1ms".to_owned()
+        })?;
         self.check_commands()
     }
 
@@ -736,6 +794,9 @@ mod tests {
                 "faults = [{ at-ms = 1, lasts-ms = 1, kind = \"disk\", target = \"one\", trouble = { slow-sync-ms = 3001 } }]",
                 "--faults: `slow-sync-ms` is at most 3000",
             ),
+            ("nemesis = [\"kill=often\"]", "--nemesis: `kill=often`: "),
+            ("nemesis = [\"quake=3s\"]", "--nemesis: unknown fault kind `quake`"),
+            ("require-bite = [\"disk\"]", "--require-bite: `disk` is not among the faults"),
             (
                 "nemesis = [\"application\"]\ntestbed = \"sim\"",
                 "--nemesis: `application` is a fault that the simulator does not have",

@@ -17,9 +17,7 @@ use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
     read_history,
 };
-use labrys_nemesis::{
-    BadRunTag, Family, HostError, JournalError, PlanConfig, RunTag, Schedule, kinds_without_faults, plan,
-};
+use labrys_nemesis::{BadRunTag, Family, HostError, JournalError, RunTag, Schedule};
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any, nemesis};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
@@ -31,7 +29,10 @@ use crate::db::{
     wait_until_recovered,
 };
 use crate::fail_fast::{self, FailFast};
-use crate::faults::{FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup, PlannedFaults};
+use crate::faults::{
+    FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup, PlannedFaults, coverage, planned,
+    unplanned_faults,
+};
 use crate::interpreter::{
     Counters, Equipment, EventSink, Interpreter, InterpreterConfig, InterpreterError, NemesisDriver,
     NoNemesis, Stop,
@@ -447,32 +448,6 @@ fn workload_options(config: &TestConfig, db: &dyn Db) -> WorkloadOptions {
     }
 }
 
-fn planned(config: &TestConfig) -> Result<Schedule, RunError> {
-    if !config.faults.0.is_empty() {
-        return Ok(config.faults.clone().into());
-    }
-    Ok(plan(config.seed.fork("nemesis"), &plan_config(config)?))
-}
-
-/// The kinds of faults that were asked for and will not come, in words. What they were to test stays untested.
-fn unplanned_faults(config: &TestConfig) -> Result<Vec<String>, ConfigError> {
-    if !config.faults.0.is_empty() {
-        return Ok(Vec::new());
-    }
-    let missing = kinds_without_faults(config.seed.fork("nemesis"), &plan_config(config)?);
-    Ok(missing.into_iter().map(|(kind, why)| format!("no {kind} will happen in this run: {why}")).collect())
-}
-
-fn plan_config(config: &TestConfig) -> Result<PlanConfig, ConfigError> {
-    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Ok(PlanConfig::new(
-        config.fault_kinds()?,
-        milliseconds(config.nemesis_interval),
-        milliseconds(config.time_limit),
-        config.nodes,
-    ))
-}
-
 /// The nemesis process, if there is anything for it to do.
 fn start_nemesis(
     config: &TestConfig,
@@ -576,6 +551,10 @@ pub fn judge(config: &TestConfig, directory: &RunDirectory) -> Result<Verdict, R
         .map_err(CheckError::from)?
         .with_run_checkers(config.has_faults()?)
         .within(budget);
+    let check_config = match config.has_faults()? {
+        true => check_config.with(coverage(config, &planned(config)?)?),
+        false => check_config,
+    };
     let verdict = check(&history, &check_config)?;
     let has_ended = history.named(Process::OBSERVER).any(|event| &*event.f == "recovery");
     if has_ended {

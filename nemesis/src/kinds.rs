@@ -645,15 +645,16 @@ fn any_network(rng: &mut Rng, nodes: usize) -> Option<Fault> {
     if kinds[3] {
         trouble.delay_ms = rng.random_range(5..=500);
     }
-    Some(Fault::Network { target, trouble })
+    (nodes > 1).then_some(Fault::Network { target, trouble })
 }
 
-/// Within what a correct store bears with leases on: no two rates differ by a tenth.
+/// A single node has no messages of peers.
 fn in_trouble(trouble: LinkTrouble, rng: &mut Rng, nodes: usize) -> Option<Fault> {
     let target = targets(nodes).choose(rng)?.clone();
     (nodes > 1).then_some(Fault::Network { target, trouble })
 }
 
+/// Within what a correct store bears with leases on: no two rates differ by a tenth.
 fn any_clock(rng: &mut Rng, nodes: usize) -> Option<Fault> {
     let target = targets(nodes).choose(rng)?.clone();
     let percent = rng.random_range(1..=4);

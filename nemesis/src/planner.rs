@@ -17,6 +17,7 @@
 //! Invariants (property-tested): faults are in order of `at_ms`, their ids count from 0 in that order; two windows of one
 //! kind never overlap; none touches a quiet period; a kind without faults is one that [`kinds_without_faults`] names.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use labrys_seed::{Rng, Seed};
@@ -41,6 +42,9 @@ pub struct PlanConfig {
     /// About how long a fault lasts, and about how long its kind rests before the next: each time uniformly from half of
     /// it to one and a half.
     pub interval_ms: u64,
+    /// The intervals of kinds that have one of their own, by their names.
+    #[serde(default)]
+    pub intervals_ms: BTreeMap<String, u64>,
     /// When the run ends.
     pub time_limit_ms: u64,
     /// No fault begins before this.
@@ -63,6 +67,7 @@ impl PlanConfig {
         PlanConfig {
             kinds,
             interval_ms,
+            intervals_ms: BTreeMap::new(),
             time_limit_ms,
             quiet_start_ms: (interval_ms / 2).min(time_limit_ms / 10),
             quiet_end_ms: interval_ms.min(time_limit_ms / 5),
@@ -72,8 +77,9 @@ impl PlanConfig {
         }
     }
 
-    fn interval_ms(&self) -> u64 {
-        self.interval_ms.max(MINIMUM_INTERVAL_MS)
+    fn interval_ms(&self, kind: FaultKind) -> u64 {
+        let own = self.intervals_ms.get(kind.name()).copied();
+        own.unwrap_or(self.interval_ms).max(MINIMUM_INTERVAL_MS)
     }
 
     /// The storm that goes on at `time_ms`, or else the next one: from when until when (exclusive). `None` at the end.
@@ -135,8 +141,8 @@ pub fn kinds_without_faults(seed: Seed, config: &PlanConfig) -> Vec<(FaultKind, 
         let alone = PlanConfig { kinds: vec![*kind], ..config.clone() };
         plan(seed, &alone).faults.is_empty()
     };
-    let window = Window { node_count: config.node_count, duration_ms: config.interval_ms() };
-    let reason = |kind: FaultKind| match kind.generate(&mut seed.rng(), window).is_empty() {
+    let window = |kind| Window { node_count: config.node_count, duration_ms: config.interval_ms(kind) };
+    let reason = |kind: FaultKind| match kind.generate(&mut seed.rng(), window(kind)).is_empty() {
         true => NoFaults::ClusterTooSmall,
         false => NoFaults::RunTooShort,
     };
@@ -146,7 +152,7 @@ pub fn kinds_without_faults(seed: Seed, config: &PlanConfig) -> Vec<(FaultKind, 
 
 /// The faults of one kind, in order, not yet numbered.
 fn plan_kind(kind: FaultKind, rng: &mut Rng, config: &PlanConfig) -> Vec<Scheduled> {
-    let interval_ms = config.interval_ms();
+    let interval_ms = config.interval_ms(kind);
     let shortest_ms = interval_ms / 4;
     let mut faults = Vec::new();
     // The first rest is anything from nothing to an interval, or all kinds would begin together.
@@ -184,7 +190,7 @@ fn only_window(kind: FaultKind, rng: &mut Rng, config: &PlanConfig) -> Option<Ve
     let mut before = rng.clone();
     let _ = kind.generate(rng, Window { node_count: config.node_count, duration_ms: room_ms.max(1) });
     let at_ms = from_ms + rng.random_range(0..=room_ms / 2);
-    let duration_ms = around(config.interval_ms(), rng).min(until_ms - at_ms);
+    let duration_ms = around(config.interval_ms(kind), rng).min(until_ms - at_ms);
     Some(in_window(kind, &mut before, config, at_ms, duration_ms))
 }
 
@@ -342,7 +348,10 @@ mod tests {
             lull_ms in 0..10_000_u64,
             node_count in 0..8_usize,
         ) -> PlanConfig {
-            PlanConfig { kinds, interval_ms, time_limit_ms, quiet_start_ms, quiet_end_ms, storm_ms, lull_ms, node_count }
+            let intervals_ms = BTreeMap::from([("kill".to_owned(), interval_ms / 3)]);
+            PlanConfig {
+                kinds, interval_ms, intervals_ms, time_limit_ms, quiet_start_ms, quiet_end_ms, storm_ms, lull_ms, node_count
+            }
         }
     }
 

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hdrhistogram::Histogram;
+use labrys_checker::invariants::KindCoverage;
 use labrys_checker::verdict::{Validity, Verdict};
 use labrys_history::{Completion, EventKind, History, Operation};
 
 use crate::Inputs;
 use crate::describe::Times;
-use crate::faults::{Fault, Leader, Observation, faults, observations};
+use crate::faults::{Fault, Leader, Observation, clocks, faults, observations};
 use crate::lanes::Lanes;
 use crate::violations::{Violation, key_text, violations};
 
@@ -24,8 +25,14 @@ pub(crate) struct Facts<'a> {
     pub operations: Vec<Operation<'a>>,
     pub lanes: Lanes,
     pub faults: Vec<Fault>,
+    /// What each kind of fault went with, if the verdict says so.
+    pub coverage: BTreeMap<String, KindCoverage>,
+    /// How long the system took to come back when all faults were undone, if the verdict says so.
+    pub recovery_ms: Option<u64>,
     pub leaders: Vec<Leader>,
     pub observations: Vec<Observation>,
+    /// By node: when its clock was how far ahead of the machine's, in microseconds; in order of time.
+    pub clocks: BTreeMap<String, Vec<(u64, i64)>>,
     /// By function.
     pub functions: BTreeMap<String, FunctionFacts>,
     /// In order of first appearance in the history.
@@ -66,8 +73,15 @@ impl<'a> Facts<'a> {
         Facts {
             lanes: Lanes::new(&operations, inputs.run.concurrency),
             faults: faults(history),
+            coverage: inputs.verdict.checks.iter().flat_map(KindCoverage::of_verdict).collect(),
+            recovery_ms: inputs
+                .verdict
+                .checks
+                .iter()
+                .find_map(|check| check.statistics.get("recovery_ms").and_then(serde_json::Value::as_u64)),
             leaders,
             observations,
+            clocks: clocks(history),
             functions: functions(&operations),
             keys: keys(&operations, inputs.verdict),
             violations: violations(inputs.verdict, history, &operations, end_ns),

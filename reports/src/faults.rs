@@ -4,6 +4,8 @@
 //! comes into force, between those of an `undo` it goes; what lies between is its interval. Histories of other tools have
 //! no `action`: `start…` and `stop…` are taken for apply and undo as Jepsen's nemeses mean them, anything else for a moment.
 
+use std::collections::BTreeMap;
+
 use labrys_history::{Event, History, Process, Value};
 
 /// A fault, from its application to its undoing.
@@ -190,6 +192,10 @@ pub(crate) fn observations(history: &History) -> (Vec<Leader>, Vec<Observation>)
     let mut others = Vec::new();
     for event in history.named(Process::OBSERVER) {
         let time_ns = event.time_ns;
+        if &*event.f == "clock" {
+            // There are many, and they have a picture of their own.
+            continue;
+        }
         if &*event.f == "leader" {
             let node = event.value.get("node").map_or_else(|| plain(&event.value), plain);
             leaders.push(Leader { time_ns, node, term: event.value.get("term").and_then(Value::as_int) });
@@ -202,6 +208,18 @@ pub(crate) fn observations(history: &History) -> (Vec<Leader>, Vec<Observation>)
         }
     }
     (leaders, others)
+}
+
+/// The offsets of the nodes' clocks, as the observer saw them.
+pub(crate) fn clocks(history: &History) -> BTreeMap<String, Vec<(u64, i64)>> {
+    let mut clocks: BTreeMap<String, Vec<(u64, i64)>> = BTreeMap::new();
+    for event in history.named(Process::OBSERVER).filter(|event| &*event.f == "clock") {
+        let offset_us = event.value.get("offset-us").and_then(Value::as_int);
+        if let (Some(node), Some(offset_us)) = (event.value.get("node"), offset_us) {
+            clocks.entry(plain(node)).or_default().push((event.time_ns, offset_us));
+        }
+    }
+    clocks
 }
 
 #[cfg(test)]

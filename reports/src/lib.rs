@@ -17,6 +17,7 @@
 
 #![warn(missing_docs)]
 
+mod clock;
 mod columns;
 pub mod counterexample;
 mod describe;

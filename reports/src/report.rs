@@ -1,4 +1,4 @@
-//! The report of a run as files: `index.html`, `timeline.svg`, `latency.svg`, `rate.svg`.
+//! The report of a run as files: `index.html`, `timeline.svg`, `latency.svg`, `rate.svg`; and, where clocks were observed, `clock.svg`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::facts::Facts;
-use crate::{Inputs, latency, page, picture, rate};
+use crate::{Inputs, clock, latency, page, picture, rate};
 
 /// Why a report could not be written.
 #[derive(Debug, Error)]
@@ -40,6 +40,8 @@ pub struct Paths {
     pub latency_svg: PathBuf,
     /// Operations per second over time.
     pub rate_svg: PathBuf,
+    /// The nodes' clocks over time, if they were observed.
+    pub clock_svg: PathBuf,
 }
 
 impl Paths {
@@ -51,6 +53,7 @@ impl Paths {
             timeline_svg: directory.join("timeline.svg"),
             latency_svg: directory.join("latency.svg"),
             rate_svg: directory.join("rate.svg"),
+            clock_svg: directory.join("clock.svg"),
         }
     }
 }
@@ -66,6 +69,8 @@ pub struct Rendered {
     pub latency_svg: String,
     /// Operations per second over time.
     pub rate_svg: String,
+    /// The nodes' clocks over time, if they were observed.
+    pub clock_svg: Option<String>,
 }
 
 /// Draws a report.
@@ -74,8 +79,9 @@ pub fn render(inputs: &Inputs<'_>) -> Result<Rendered, ReportError> {
     let timeline_svg = picture::svg(&facts);
     let latency_svg = latency::svg(&facts)?;
     let rate_svg = rate::svg(&facts)?;
-    let index_html = page::html(&facts, &timeline_svg, &latency_svg, &rate_svg);
-    Ok(Rendered { index_html, timeline_svg, latency_svg, rate_svg })
+    let clock_svg = clock::svg(&facts)?;
+    let index_html = page::html(&facts, &timeline_svg, &latency_svg, &rate_svg, clock_svg.as_deref());
+    Ok(Rendered { index_html, timeline_svg, latency_svg, rate_svg, clock_svg })
 }
 
 /// Draws a report and writes it into `directory`, which is made if it is missing; files of an earlier report are replaced.
@@ -92,6 +98,18 @@ pub fn write(directory: &Path, inputs: &Inputs<'_>) -> Result<Paths, ReportError
     ];
     for (path, content) in files {
         std::fs::write(path, content).map_err(|source| failed(path, source))?;
+    }
+    match &rendered.clock_svg {
+        Some(svg) => {
+            std::fs::write(&paths.clock_svg, svg).map_err(|source| failed(&paths.clock_svg, source))?
+        }
+        // Of an earlier report.
+        None => match std::fs::remove_file(&paths.clock_svg) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(failed(&paths.clock_svg, source));
+            }
+            _ => {}
+        },
     }
     Ok(paths)
 }

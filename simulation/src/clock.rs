@@ -6,6 +6,8 @@ pub struct NodeClock {
     /// What it read when the world's time was `since_ns`.
     base_ns: u64,
     since_ns: u64,
+    /// What it read when the world's time began.
+    first_ns: u64,
     /// How many nanoseconds it gains in a thousand of the world's.
     rate_permille: u64,
 }
@@ -14,7 +16,7 @@ impl NodeClock {
     /// A clock that is right, but for an offset.
     #[must_use]
     pub fn starting_at(offset_ns: u64) -> NodeClock {
-        NodeClock { base_ns: offset_ns, since_ns: 0, rate_permille: 1000 }
+        NodeClock { base_ns: offset_ns, since_ns: 0, first_ns: offset_ns, rate_permille: 1000 }
     }
 
     /// What it reads.
@@ -23,6 +25,13 @@ impl NodeClock {
         let passed =
             u128::from(world_ns.saturating_sub(self.since_ns)) * u128::from(self.rate_permille) / 1000;
         self.base_ns.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+
+    /// How far it is ahead of a clock that was always right, in microseconds.
+    #[must_use]
+    pub fn offset_us(&self, world_ns: u64) -> i64 {
+        let offset_ns = i128::from(self.now_ns(world_ns)) - i128::from(self.first_ns) - i128::from(world_ns);
+        i64::try_from(offset_ns / 1_000).unwrap_or(i64::MAX)
     }
 
     /// What it reads, in milliseconds.
@@ -60,6 +69,7 @@ mod tests {
         clock.drift(90_000_000, 0);
         clock.jump(90_000_000, 1_000_000_000);
         assert_eq!(clock.now_ms(91_000_000), 1033);
+        assert_eq!(clock.offset_us(91_000_000), 1_033_000 - 7_000 - 91_000);
         clock.drift(91_000_000, -200);
         assert_eq!(clock.now_ms(99_000_000), 1033, "slower than standing still is standing still");
     }

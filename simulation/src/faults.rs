@@ -54,6 +54,11 @@ impl Nemesis {
         self.finished.into_iter().chain(self.active.into_values()).collect()
     }
 
+    /// What was planned.
+    pub fn schedule(&self) -> Schedule {
+        Schedule { faults: self.planned.values().cloned().collect() }
+    }
+
     fn note(&mut self, id: u64, node: &str, effect: Effect) {
         if let Some(fault) = self.active.get_mut(&id) {
             fault.evidence.extend([Observation { node: node.to_owned(), effect }]);
@@ -247,6 +252,7 @@ impl World {
 
     fn change_clock(&mut self, id: u64, node: usize, change: ClockChange) {
         let now_ns = self.now_ns;
+        self.observe_clock(node);
         let clock = &mut self.nodes[node].clock;
         match change {
             ClockChange::DriftPercent(percent) => clock.drift(now_ns, percent),
@@ -255,6 +261,15 @@ impl World {
         }
         let name = self.nodes[node].name.clone();
         self.nemesis.note(id, &name, Effect::ClockChanged);
+        self.observe_clock(node);
+    }
+
+    /// Between two changes a clock runs straight: to see it at each of them is to see all of it.
+    fn observe_clock(&mut self, node: usize) {
+        let node = &self.nodes[node];
+        let offset_us = node.clock.offset_us(self.now_ns);
+        let seen = labrys_harness::db::Observation::Clock { node: node.name.clone(), offset_us };
+        self.record(seen.draft());
     }
 
     fn trouble_disk(&mut self, id: u64, node: usize, trouble: DiskTrouble) {
@@ -368,6 +383,8 @@ impl World {
                 self.start_if_down(node);
             }
             Resolved::Clock { change, .. } => {
+                self.observe_clock(node);
+                let machine = &mut self.nodes[node];
                 if !matches!(change, ClockChange::JumpMs(_)) {
                     machine.clock.drift(now_ns, 0);
                 }

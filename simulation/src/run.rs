@@ -13,9 +13,9 @@ use labrys_checker::verdict::{CheckVerdict, Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, CheckError, check};
 use labrys_harness::config::{ConfigError, TestConfig};
 use labrys_harness::db::Observation;
-use labrys_harness::faults::PlannedFaults;
+use labrys_harness::faults::{PlannedFaults, coverage, planned};
 use labrys_history::{Draft, EventKind, History, Process, Value};
-use labrys_nemesis::{InjectedFault, PlanConfig, Schedule, plan};
+use labrys_nemesis::{InjectedFault, Schedule};
 use labrys_store::options::{Arguments, OptionsError, Permissions, resolve};
 use labrys_store::raft::{LogIndex, NodeId};
 use labrys_store::server::ServerOptions;
@@ -158,24 +158,6 @@ pub fn run(config: &SimulationConfig, budget: Budget<'_>) -> Result<Simulated, S
     let steps = nemesis(PlannedFaults::new(&schedule)).boxed();
     let ended = phases(&mut world, config, any(vec![generator, steps]).boxed(), final_generator)?;
     judge(world, test, ended, budget)
-}
-
-/// The faults that the test names, or else those that its seed plans.
-///
-/// # Errors
-/// If a kind of fault is unknown.
-pub fn planned(test: &TestConfig) -> Result<Schedule, SimulationError> {
-    if !test.faults.0.is_empty() {
-        return Ok(test.faults.clone().into());
-    }
-    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let config = PlanConfig::new(
-        test.fault_kinds()?,
-        milliseconds(test.nemesis_interval),
-        milliseconds(test.time_limit),
-        test.nodes,
-    );
-    Ok(plan(test.seed.fork("nemesis"), &config))
 }
 
 /// What each node is started with, by its id.
@@ -447,6 +429,10 @@ pub(crate) fn judge(
         .map_err(CheckError::from)?
         .with_run_checkers(test.has_faults()?)
         .within(budget);
+    let check_config = match test.has_faults()? {
+        true => check_config.with(coverage(test, &nemesis.schedule())?),
+        false => check_config,
+    };
     let verdict = check(&history, &check_config)?;
     let verdict = with_oracles(verdict, &oracles.violations, &ended);
     Ok(Simulated {

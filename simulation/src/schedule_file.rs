@@ -202,8 +202,18 @@ fn differences(test: &TestConfig) -> String {
     let table = |config: &TestConfig| config.to_toml().parse::<toml::Table>().unwrap_or_default();
     let (mut own, usual) = (table(test), table(&TestConfig::defaults()));
     own.retain(|name, value| {
-        const ELSEWHERE: [&str; 8] =
-            ["seed", "name", "out", "testbed", "tuned", "nemesis", "nemesis-interval", "faults"];
+        const ELSEWHERE: [&str; 10] = [
+            "seed",
+            "name",
+            "out",
+            "testbed",
+            "tuned",
+            "nemesis",
+            "nemesis-interval",
+            "quiet",
+            "quiet-every",
+            "faults",
+        ];
         !ELSEWHERE.contains(&name) && usual.get(name) != Some(&*value)
     });
     own.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()

@@ -34,6 +34,13 @@ pub enum Observation {
         /// The last lines of its log.
         log: Vec<String>,
     },
+    /// How far the node's clock is ahead of the machine's, as the node itself shows.
+    Clock {
+        /// The node.
+        node: String,
+        /// In microseconds; negative if it is behind.
+        offset_us: i64,
+    },
     /// The node's log says that an invariant of its own is broken.
     Invariant {
         /// The node.
@@ -51,6 +58,7 @@ impl Observation {
             Observation::Leader { .. } => "leader",
             Observation::Digest { .. } => "digest",
             Observation::Exit { .. } => "exit",
+            Observation::Clock { .. } => "clock",
             Observation::Invariant { .. } => "invariant",
         }
     }
@@ -73,6 +81,9 @@ impl Observation {
                 ];
                 fields.extend(environment.map(|why| ("environment", text(why))));
                 fields
+            }
+            Observation::Clock { node, offset_us } => {
+                vec![("node", text(node)), ("offset-us", Value::Int(*offset_us))]
             }
             Observation::Invariant { node, what } => vec![("node", text(node)), ("what", text(what))],
         };

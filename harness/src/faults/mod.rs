@@ -8,6 +8,8 @@ mod driver;
 mod link;
 mod pipe;
 mod plan;
+mod planned;
 
 pub use driver::{ActiveFaults, FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup, describe};
 pub use plan::{Action, PlannedFaults};
+pub use planned::{coverage, planned, unplanned_faults};

@@ -51,6 +51,8 @@ struct Reading {
     machine_ns: u64,
     before_ns: u64,
     after_ns: u64,
+    #[serde(default)]
+    is_first: bool,
 }
 
 impl Injector for Clock {
@@ -82,6 +84,8 @@ impl Injector for Clock {
             let Some(taken) = clock.answer(scope)? else { return Ok(vec![Effect::ClockUnread]) };
             let expected = rate_permille(scope, node, change(scope.resolved));
             let effect = match change(scope.resolved).and_then(jump_ms) {
+                // Ordered while the process began, which takes the leaps of its first order for its predecessors'.
+                Some(_) if taken.is_first => return Ok(vec![Effect::ClockUnread]),
                 Some(ms) => {
                     let leapt_ns = taken.after_ns.saturating_sub(taken.before_ns);
                     if leapt_ns != ms.saturating_mul(1_000_000) {
@@ -96,10 +100,16 @@ impl Injector for Clock {
                     let Some(later) = clock.watch(scope, taken, expected)? else {
                         return Ok(vec![Effect::ClockUnread]);
                     };
-                    Effect::ClockWrong {
-                        from_us: offset_us(&taken),
-                        to_us: offset_us(&later),
-                        within_us: later.machine_ns.saturating_sub(taken.machine_ns) / 1_000,
+                    match change(scope.resolved).map(own_rate_permille) {
+                        Some(own) if own != expected => {
+                            // Another fault takes the clock further from right: what it does is no bite of this one.
+                            Effect::ClockStillWrong { offset_us: offset_us(&later) }
+                        }
+                        _ => Effect::ClockWrong {
+                            from_us: offset_us(&taken),
+                            to_us: offset_us(&later),
+                            within_us: later.machine_ns.saturating_sub(taken.machine_ns) / 1_000,
+                        },
                     }
                 }
             };
@@ -158,6 +168,10 @@ fn deviation_permille(change: ClockChange) -> i64 {
         ClockChange::Freeze => -1000,
         ClockChange::JumpMs(_) => 0,
     }
+}
+
+fn own_rate_permille(change: ClockChange) -> u64 {
+    RIGHT_PERMILLE.saturating_add_signed(deviation_permille(change))
 }
 
 /// The rate that the faults on a node ask for: the others, and this one if it is given.

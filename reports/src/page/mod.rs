@@ -24,7 +24,13 @@ const SCRIPT: [&str; 4] = [
 ];
 
 /// The page. The pictures are SVG made by this crate, and stand in it as they are.
-pub(crate) fn html(facts: &Facts<'_>, timeline_svg: &str, latency_svg: &str, rate_svg: &str) -> String {
+pub(crate) fn html(
+    facts: &Facts<'_>,
+    timeline_svg: &str,
+    latency_svg: &str,
+    rate_svg: &str,
+    clock_svg: Option<&str>,
+) -> String {
     let run = facts.inputs.run;
     let verdict = facts.inputs.verdict;
     let title = format!("{} {}", summary::word(verdict.validity), clean(&run.name));
@@ -49,6 +55,7 @@ pub(crate) fn html(facts: &Facts<'_>, timeline_svg: &str, latency_svg: &str, rat
                     (sections::timeline(facts, timeline_svg))
                     (sections::plot(facts, "latency", "Latency", latency_svg))
                     (sections::plot(facts, "rate", "Rate", rate_svg))
+                    @if let Some(svg) = clock_svg { (sections::plot(facts, "clock", "Clocks", svg)) }
                     (sections::keys(facts))
                     (sections::observer(facts))
                     (sections::versions(facts))

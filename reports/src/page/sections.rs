@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use labrys_checker::invariants::KindCoverage;
 use labrys_checker::verdict::{CheckVerdict, Validity};
 use maud::{Markup, PreEscaped, html};
 
@@ -177,6 +178,39 @@ fn faults(facts: &Facts<'_>) -> Markup {
     } };
     html! {
         @if rows.is_empty() { p.none { "No fault was injected." } } @else { (table("Faults", &head, &rows)) }
+        (coverage(facts))
+    }
+}
+
+/// What each kind of fault went with, if the verdict says so.
+fn coverage(facts: &Facts<'_>) -> Markup {
+    let milliseconds = |ms: u64| Times::Measured.duration(ms.saturating_mul(1_000_000));
+    let row = |(kind, of_kind): (&String, &KindCoverage)| {
+        html! {
+            tr {
+                th scope="row" { (kind) }
+                td.number { @if of_kind.planned > 0 { (count(of_kind.planned)) } }
+                td.number { (count(of_kind.applied))
+                    @if of_kind.never_came > 0 { " (" (count(of_kind.never_came)) " never came)" } }
+                td.number.missed[of_kind.bit == 0] { (count(of_kind.bit)) }
+                td.number { (milliseconds(of_kind.active_ms)) }
+                td.number { (count(of_kind.operations)) }
+                td.number { (count(of_kind.not_ok)) }
+                td.number { (count(of_kind.slow)) }
+            }
+        }
+    };
+    let rows: Vec<Markup> = facts.coverage.iter().map(row).collect();
+    let head = html! { tr {
+        th scope="col" { "kind" } th scope="col" { "planned" } th scope="col" { "applied" } th scope="col" { "bit" }
+        th scope="col" { "in force for" } th scope="col" { "operations meanwhile" } th scope="col" { "not ok" }
+        th scope="col" { "slow" }
+    } };
+    html! {
+        @if !rows.is_empty() { (table("Coverage of the faults", &head, &rows)) }
+        @if let Some(ms) = facts.recovery_ms.filter(|_| !facts.faults.is_empty()) {
+            p { "The system had recovered " (milliseconds(ms)) " after the last fault was undone." }
+        }
     }
 }
 

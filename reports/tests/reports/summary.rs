@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use labrys_checker::invariants::FaultCoverage;
 use labrys_checker::verdict::{CheckVerdict, Evidence, Validity, Verdict};
-use labrys_history::History;
+use labrys_checker::{Checker as _, Context};
+use labrys_history::{Event, EventKind, History, Process, Value};
 use labrys_reports::report::Paths;
 use labrys_reports::summary::{Colour, text};
 use labrys_reports::{Inputs, RunDescription};
@@ -31,6 +33,45 @@ fn a_violation_is_explained_in_words() {
 #[test]
 fn a_valid_run_says_what_was_exercised() {
     insta::assert_snapshot!(text(&run(SMALL).inputs(), None, Colour::Never));
+}
+
+#[test]
+fn what_operations_met_each_kind_of_fault_is_said_with_the_recovery() {
+    let mut run = run(SMALL);
+    let coverage = FaultCoverage::default().check(&run.history, &Context::default()).expect("it always can");
+    let mut recovery = check("recovery", Validity::Valid, "");
+    recovery.statistics.insert("recovery_ms".to_owned(), 812.into());
+    run.verdict.checks.extend([coverage, recovery]);
+    let said = text(&run.inputs(), None, Colour::Never);
+    let kinds: Vec<&str> = said.lines().filter(|line| line.contains("; in force for ")).collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|line| line.contains(" operations meanwhile: ")), "{said}");
+    assert!(said.contains("recovered 812 ms after the last was undone"), "{said}");
+    let page = labrys_reports::report::render(&run.inputs()).expect("a page").index_html;
+    assert!(page.contains("Coverage of the faults"));
+}
+
+#[test]
+fn clocks_have_a_picture_where_they_were_observed_and_only_there() {
+    let mut run = run(SMALL);
+    assert_eq!(labrys_reports::report::render(&run.inputs()).expect("a report").clock_svg, None);
+    let mut events = run.history.events().to_vec();
+    let end_ns = events.last().map_or(0, |event| event.time_ns);
+    for (number, (node, offset_us)) in
+        [("n1", 0), ("n2", 0), ("n1", -7_000), ("n2", 2_500_000)].into_iter().enumerate()
+    {
+        let fields = [("node", Value::from(node)), ("offset-us", Value::Int(offset_us))];
+        let value = Value::map(
+            fields.into_iter().map(|(name, value)| (Value::from(name), value)).collect::<Vec<_>>(),
+        );
+        let time_ns = end_ns + number as u64 * 1_000_000;
+        let index = events.len() as u64;
+        events.push(Event::new(index, time_ns, Process::observer(), EventKind::Info, "clock", value));
+    }
+    run.history = History::new(events).expect("a history");
+    let rendered = labrys_reports::report::render(&run.inputs()).expect("a report");
+    let svg = rendered.clock_svg.expect("clocks were observed");
+    assert!(svg.contains("\nn1\n") && svg.contains("\nn2\n") && svg.contains("clock-plot"), "{svg}");
+    assert!(rendered.index_html.contains("clock-plot"));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! once more at the end.
 
 mod agreement;
+mod offset;
 mod orders;
 mod watcher;
 
@@ -94,6 +95,8 @@ pub struct ReferenceStore {
     addresses: Vec<String>,
     /// From where the nodes are asked for their status.
     observer_address: Option<IpAddr>,
+    /// Whether their clocks are observed.
+    observes_clocks: bool,
     watcher: Mutex<Option<Watcher>>,
     /// Leaderships and broken invariants are reported once, whoever saw them first.
     reported: Mutex<BTreeSet<Observation>>,
@@ -126,6 +129,7 @@ impl ReferenceStore {
             processes,
             addresses,
             observer_address: None,
+            observes_clocks: options.clock_faults,
             watcher: Mutex::default(),
             reported: Mutex::default(),
         })
@@ -141,7 +145,8 @@ impl ReferenceStore {
     fn with_watcher<T>(&self, ask: impl FnOnce(&Watcher) -> T) -> T {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         ask(watcher.get_or_insert_with(|| {
-            Watcher::start(&self.processes, &self.node_names(), &self.addresses, self.observer_address)
+            let (names, addresses) = (&self.node_names(), &self.addresses);
+            Watcher::start(&self.processes, names, addresses, self.observer_address, self.observes_clocks)
         }))
     }
 
@@ -191,7 +196,9 @@ impl ReferenceStore {
     fn new_among(&self, observations: Vec<Observation>) -> Vec<Observation> {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = |observation: &Observation| {
-            matches!(observation, Observation::Exit { .. }) || reported.insert(observation.clone())
+            // Clocks may read the same again.
+            matches!(observation, Observation::Exit { .. } | Observation::Clock { .. })
+                || reported.insert(observation.clone())
         };
         observations.into_iter().filter(is_new).collect()
     }

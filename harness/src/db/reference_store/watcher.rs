@@ -14,6 +14,7 @@ use labrys_store::client::NodeStatus;
 use labrys_store::raft::Role;
 use tokio::task::JoinSet;
 
+use super::offset::ClockOffset;
 use super::status_client;
 use crate::db::{DbError, Observation, Processes, logs};
 
@@ -81,12 +82,13 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Starts the tasks, on the runtime of the caller.
     ///
-    /// It asks from `observer_address`, if one is given.
+    /// It asks from `observer_address`, if one is given, and notes the nodes' clocks where they are to be observed.
     pub(super) fn start(
         processes: &Arc<Processes>,
         names: &[String],
         addresses: &[String],
         observer_address: Option<IpAddr>,
+        observes_clocks: bool,
     ) -> Watcher {
         let shared = Arc::new(Shared {
             views: Mutex::new(vec![None; names.len()]),
@@ -104,6 +106,7 @@ impl Watcher {
                 processes: Arc::clone(processes),
                 shared: Arc::clone(&shared),
                 compared_at: 0,
+                clock: observes_clocks.then(ClockOffset::default),
             };
             tasks.spawn(watch.run(address.clone(), observer_address));
         }
@@ -153,6 +156,8 @@ struct Watch {
     processes: Arc<Processes>,
     shared: Arc<Shared>,
     compared_at: u64,
+    /// Where clocks are observed.
+    clock: Option<ClockOffset>,
 }
 
 impl Watch {
@@ -193,6 +198,8 @@ impl Watch {
             views[self.node] = Some(View { at, leads, term: status.term, applied, moved_at });
         }
         let mut seen = Vec::new();
+        let offset_us = self.clock.as_mut().and_then(|clock| clock.see(at, status.uptime_ms));
+        seen.extend(offset_us.map(|offset_us| Observation::Clock { node: self.name.clone(), offset_us }));
         if leads {
             seen.push(self.leader(status.term));
         }

@@ -54,6 +54,9 @@ pub struct Reading {
     pub before_ns: u64,
     /// The node's at the same moment, after it: another one only if it leapt.
     pub after_ns: u64,
+    /// The process found this order when it began: its leaps are of its predecessors, and were not made.
+    #[serde(default)]
+    pub is_first: bool,
 }
 
 /// How wrong a clock is. Pure.
@@ -156,6 +159,7 @@ impl InjectedClock {
             machine_ns: nanoseconds(machine),
             before_ns: nanoseconds(before),
             after_ns: nanoseconds(after),
+            is_first: !self.has_begun,
         };
         if let Err(error) = self.answer(&reading) {
             let file = self.file.display();
