@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::budget::Budget;
 use crate::invariants::{
-    FaultCoverage, FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery,
+    Available, FaultCoverage, FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery,
     ReplicasAgree,
 };
 use crate::linearizable::{Algorithm, Linearizable};
@@ -126,6 +126,12 @@ impl<'a> CheckConfig<'a> {
     pub fn with(mut self, checker: impl Checker + 'static) -> CheckConfig<'a> {
         self.checkers.push(Box::new(checker));
         self
+    }
+
+    /// The same and, if there are limits, whether the system was available.
+    #[must_use]
+    pub fn with_availability(self, limits: Available) -> CheckConfig<'a> {
+        if limits.is_limited() { self.with(limits) } else { self }
     }
 
     /// The same within `budget`.

@@ -38,6 +38,9 @@ pub const DEFECTS: &[DefectCampaign] = campaigns! {
     "disk-full-swallowed"
     "fsync-failure-retry"
     "membership-two-at-once"
+    "no-check-quorum"
+    "no-prevote-livelock"
+    "partial-partition-stuck-leader"
 };
 
 impl DefectCampaign {

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use labrys_checker::invariants::Available;
 use labrys_nemesis::{CommandLine, DiskTrouble, Family, Fault, FaultKind, FaultList, Order, OrderName};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects, ReadMode};
@@ -246,6 +247,12 @@ options! {
     /// How long the checker may search before it says unknown
     [value_name = "DURATION", value_parser = humantime::parse_duration]
     check_time_limit: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::from_secs(120);
+    /// No operation succeeded for longer, and the run is invalid: the system was not available; 0s: however long
+    [value_name = "DURATION", value_parser = humantime::parse_duration]
+    longest_outage: Duration [serde "humantime_serde" / "humantime_serde::option"] = |_| Duration::ZERO;
+    /// Outages of half a second or longer were more of the time, in percent, and the run is invalid; 100: however much
+    [value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100)]
+    most_outage_percent: u8 = |_| 100;
     /// Stop the clients at the first violation of the workload's model, instead of going on to the time limit
     [value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"]
     fail_fast: bool = |_| false;
@@ -356,6 +363,15 @@ impl TestConfig {
     pub fn to_toml(&self) -> String {
         // Every field is a plain value, which TOML can say.
         toml::to_string(self).unwrap_or_else(|error| unreachable!("a configuration is always TOML: {error}"))
+    }
+
+    /// How long the system may be unavailable.
+    #[must_use]
+    pub fn availability(&self) -> Available {
+        Available {
+            longest: Some(self.longest_outage).filter(|longest| !longest.is_zero()),
+            most_percent: Some(f64::from(self.most_outage_percent)).filter(|percent| *percent < 100.0),
+        }
     }
 
     /// The number of client threads.

@@ -550,6 +550,7 @@ pub fn judge(config: &TestConfig, directory: &RunDirectory) -> Result<Verdict, R
     let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))
         .map_err(CheckError::from)?
         .with_run_checkers(config.has_faults()?)
+        .with_availability(config.availability())
         .within(budget);
     let check_config = match config.has_faults()? {
         true => check_config.with(coverage(config, &planned(config)?)?),

@@ -428,6 +428,7 @@ pub(crate) fn judge(
     let check_config = CheckConfig::linearizable(checks.model, Some(checks.initial))
         .map_err(CheckError::from)?
         .with_run_checkers(test.has_faults()?)
+        .with_availability(test.availability())
         .within(budget);
     let check_config = match test.has_faults()? {
         true => check_config.with(coverage(test, &nemesis.schedule())?),

@@ -6,6 +6,7 @@
 //! that the run did exercise something is for [`crate::statistics`] and [`FaultsOverlapped`] to say. A reader who relies on
 //! one of them looks at the statistic.
 
+mod available;
 mod fault_coverage;
 mod faults_overlapped;
 mod final_reads;
@@ -17,6 +18,7 @@ mod replicas_agree;
 
 use std::collections::BTreeMap;
 
+pub use available::{Available, COUNTED_OUTAGE};
 pub use fault_coverage::{FAULT_COVERAGE, FaultCoverage, KindCoverage};
 pub use faults_overlapped::FaultsOverlapped;
 pub use final_reads::FinalReads;

@@ -80,7 +80,7 @@ fn simulation(arguments: &SimulationArguments) -> Outcome {
 
 fn store(arguments: &StoreArguments) -> Outcome {
     match isolation::enter(&IsolationOptions::default()).map_err(Failure::environment)? {
-        Entered::Finished { exit_code, message } => {
+        Entered::Finished { exit_code, message, .. } => {
             if let Some(message) = message {
                 eprintln!("labrys: {message}");
             }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
+use labrys_checker::invariants::Available;
 use labrys_checker::models::MODELS;
 use labrys_checker::models::ModelChoiceError;
 use labrys_checker::statistics::Statistics;
@@ -67,6 +68,12 @@ pub struct Arguments {
     /// Let a history in which nothing succeeded be valid; without this it is unknown, for it shows nothing
     #[arg(long)]
     allow_vacuous: bool,
+    /// No operation succeeded for longer: the history is invalid, the system was not available
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    longest_outage: Option<Duration>,
+    /// Outages of half a second or longer were more of the time, in percent: invalid
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(..=100))]
+    most_outage_percent: Option<u8>,
     /// Judge every key, even after one is invalid
     #[arg(long)]
     all: bool,
@@ -317,7 +324,11 @@ fn verdict_of(
     if !arguments.allow_vacuous {
         config = config.with(Statistics::default());
     }
-    let config = config.with_checkers_of_harness(history);
+    let limits = Available {
+        longest: arguments.longest_outage.filter(|longest| !longest.is_zero()),
+        most_percent: arguments.most_outage_percent.map(f64::from).filter(|percent| *percent < 100.0),
+    };
+    let config = config.with_checkers_of_harness(history).with_availability(limits);
     let config = config.within(budget).judging_all(arguments.all).with_witness(arguments.witness);
     Ok(check(history, &config)?)
 }

@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Ok(Entered::Inside(enclosure)) => {
             tell(&examine(Ok(&enclosure), &arguments.out), arguments.json, TEST, HERE)
         }
-        Ok(Entered::Finished { exit_code, message: None }) => Ok(exit_code),
+        Ok(Entered::Finished { exit_code, message: None, .. }) => Ok(exit_code),
         Ok(Entered::Finished { message: Some(message), .. }) => {
             Err(Failure::environment(anyhow::anyhow!(message)))
         }

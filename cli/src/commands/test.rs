@@ -35,6 +35,7 @@ Examples:
   labrys test --defect local-leader-read            switch a bug of the store on
   labrys test --time-limit 1h --fail-fast           stop at the first violation
   labrys test --testbed ssh --hosts hosts.toml      nodes on other machines: docs/ssh.md
+  labrys test --test-count 24 --seed 1              24 runs, seeds 1 to 24; stop at the first that is not valid
   labrys test --testbed sim --nemesis all           the same in the simulator: see labrys sim
   labrys test --store-option snapshot-entries=50    a flag of the reference store
   labrys test --faults labrys-runs/latest/schedule.jsonl   the faults of another run again, real or simulated
@@ -52,6 +53,9 @@ pub struct Arguments {
     /// Print the result as JSON on standard output
     #[arg(long)]
     json: bool,
+    /// So many runs one after the other, with seeds from --seed on; ends at the first that is not valid
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    test_count: u64,
     /// The whole configuration as TOML; what the process outside hands to the one inside the namespaces
     #[arg(long, hide = true, value_name = "TOML")]
     resolved: Option<String>,
@@ -89,23 +93,59 @@ pub fn run(arguments: Arguments) -> Outcome {
     let json = arguments.json;
     let config = configuration(&arguments).map_err(Failure::usage)?;
     if config.is_simulated() {
+        if arguments.test_count > 1 {
+            return Err(Failure::usage(anyhow::anyhow!(
+                "--test-count: simulated runs are counted by `labrys sim --seeds {}`",
+                arguments.test_count
+            )));
+        }
         return super::sim::run_one(&config, json);
     }
     if config.testbed == SSH {
+        if arguments.test_count > 1 {
+            return Err(Failure::usage(anyhow::anyhow!(
+                "--test-count: one run at a time with --testbed ssh; run the command again with another --seed"
+            )));
+        }
         // The machines are not in here, and what ends with the isolation is on them.
         return run_and_tell(&config, None, json);
     }
+    for number in 0..arguments.test_count {
+        if arguments.test_count > 1 {
+            eprintln!("run {} of {}", number + 1, arguments.test_count);
+        }
+        let seed = Seed(config.seed.0.wrapping_add(number));
+        match one_run(&TestConfig { seed, ..config.clone() }, json)? {
+            Ran { exit_code: 0, was_asked_to_end: false } => {}
+            Ran { exit_code, .. } => return Ok(exit_code),
+        }
+    }
+    Ok(0)
+}
+
+/// How a run ended.
+struct Ran {
+    exit_code: u8,
+    /// By a signal to this process, which meant whatever was still to come as well.
+    was_asked_to_end: bool,
+}
+
+/// A run, in namespaces of its own: in there the run itself, outside the wait for its end.
+fn one_run(config: &TestConfig, json: bool) -> Result<Ran, Failure> {
     // Not the same arguments again: what they name may be readable but once (a pipe), and no seed would be the same.
     let mut inside: Vec<OsString> = vec!["test".into(), "--resolved".into(), config.to_toml().into()];
     inside.extend(json.then(|| "--json".into()));
     match isolation::enter(&IsolationOptions { arguments: Some(inside) }).map_err(Failure::environment)? {
-        Entered::Finished { exit_code, message } => {
+        Entered::Finished { exit_code, message, was_asked_to_end } => {
             if let Some(message) = message {
                 eprintln!("labrys: {message}");
             }
-            Ok(exit_code)
+            Ok(Ran { exit_code, was_asked_to_end })
         }
-        Entered::Inside(enclosure) => run_and_tell(&config, Some(&enclosure), json),
+        Entered::Inside(enclosure) => {
+            let exit_code = run_and_tell(config, Some(&enclosure), json)?;
+            Ok(Ran { exit_code, was_asked_to_end: false })
+        }
     }
 }
 

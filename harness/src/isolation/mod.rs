@@ -53,6 +53,8 @@ pub enum Entered {
         exit_code: u8,
         /// One sentence for the user if the harness did not end by itself.
         message: Option<String>,
+        /// Somebody asked for an early end: a signal was passed on to the harness.
+        was_asked_to_end: bool,
     },
 }
 

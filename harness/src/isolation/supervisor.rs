@@ -121,11 +121,13 @@ fn clone_init(
 /// When `waitpid` returns init, nothing else is left in its PID namespace: the kernel waits for that itself.
 fn stay(init: Pid, mut reports: UnixStream, ignored: u64) -> Result<Entered, IsolationError> {
     let signals = init::waited_for();
+    let mut was_asked_to_end = false;
     let status = loop {
         let signal = signals.wait().map_err(|errno| IsolationError::System { call: "sigwait", errno })?;
         if signal != Signal::SIGCHLD {
             let is_ignored = ignored & (1 << (signal as u32 - 1)) != 0;
             if !is_ignored {
+                was_asked_to_end = true;
                 // Not yet waited for, so the number is still init's; that it has just ended is no error.
                 let _ = kill(init, signal);
             }
@@ -140,15 +142,23 @@ fn stay(init: Pid, mut reports: UnixStream, ignored: u64) -> Result<Entered, Iso
     // Init's end of the pair was closed with init, so this cannot block.
     let mut report = Vec::new();
     reports.read_to_end(&mut report).map_err(|error| system("read", &error))?;
-    finish(status, serde_json::from_slice(&report).ok())
+    finish(status, serde_json::from_slice(&report).ok(), was_asked_to_end)
 }
 
-fn finish(status: WaitStatus, report: Option<InitReport>) -> Result<Entered, IsolationError> {
-    let failed =
-        |message: String| Ok(Entered::Finished { exit_code: ENVIRONMENT_FAILED, message: Some(message) });
+fn finish(
+    status: WaitStatus,
+    report: Option<InitReport>,
+    was_asked_to_end: bool,
+) -> Result<Entered, IsolationError> {
+    let failed = |message: String| {
+        let message = Some(message);
+        Ok(Entered::Finished { exit_code: ENVIRONMENT_FAILED, message, was_asked_to_end })
+    };
     match (report, status) {
         (Some(InitReport::SetUpFailed { stage, detail }), _) => Err(IsolationError::SetUp { stage, detail }),
-        (Some(InitReport::Exited(exit_code)), _) => Ok(Entered::Finished { exit_code, message: None }),
+        (Some(InitReport::Exited(exit_code)), _) => {
+            Ok(Entered::Finished { exit_code, message: None, was_asked_to_end })
+        }
         (Some(InitReport::Signalled(signal)), _) => {
             failed(format!("the harness was killed by {}; {ALL_GONE}", signal_name(signal)))
         }
@@ -174,8 +184,8 @@ mod tests {
     use super::*;
 
     fn finished(status: WaitStatus, report: Option<InitReport>) -> (u8, Option<String>) {
-        match finish(status, report) {
-            Ok(Entered::Finished { exit_code, message }) => (exit_code, message),
+        match finish(status, report, false) {
+            Ok(Entered::Finished { exit_code, message, was_asked_to_end: false }) => (exit_code, message),
             other => panic!("{other:?}"),
         }
     }

@@ -60,7 +60,7 @@ pub fn refusal(identity: Identity) -> Option<String> {
 pub fn main(arguments: &[String]) -> ExitCode {
     match enter(&IsolationOptions::default()) {
         Ok(Entered::Inside(enclosure)) => inside(&enclosure, arguments),
-        Ok(Entered::Finished { exit_code, message }) => {
+        Ok(Entered::Finished { exit_code, message, .. }) => {
             if let Some(message) = message {
                 eprintln!("{message}");
             }
