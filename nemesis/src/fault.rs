@@ -36,6 +36,11 @@ pub enum PartitionShape {
     Deaf(Target),
     /// Those that are aimed at are heard by none of the others, whom they hear.
     Mute(Target),
+    /// The nodes aimed at hear nothing that the others say, who hear them: packets with content are lost, the kernel's bare acknowledgements
+    /// pass. Over TCP that is what [`PartitionShape::Deaf`] is not for long: without acknowledgements what a deaf node sends soon waits.
+    Muffled(Target),
+    /// Exactly these links, as of [`PartitionShape::Muffled`].
+    MuffledLinks(Vec<Link>),
     /// Clients' requests to those that are aimed at are lost; replies to requests of before arrive.
     ClientRequests(Target),
     /// Replies of those that are aimed at to clients are lost; requests arrive, and take effect.
@@ -261,6 +266,9 @@ pub enum Resolved {
         description: String,
         /// In order.
         links: Vec<Link>,
+        /// Only packets with content are: see [`PartitionShape::Muffled`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        content_only: bool,
     },
     /// These nodes' processes are stopped.
     Pause {
@@ -388,6 +396,7 @@ impl PartitionShape {
             PartitionShape::Apart(target)
             | PartitionShape::Deaf(target)
             | PartitionShape::Mute(target)
+            | PartitionShape::Muffled(target)
             | PartitionShape::ClientRequests(target)
             | PartitionShape::ClientReplies(target)
             | PartitionShape::ClientLinks(target) => Some(target),
@@ -562,6 +571,9 @@ impl fmt::Display for Resolved {
 impl From<Resolved> for Fault {
     fn from(resolved: Resolved) -> Fault {
         match resolved {
+            Resolved::Partition { links, content_only: true, .. } => {
+                Fault::Partition { shape: PartitionShape::MuffledLinks(links) }
+            }
             Resolved::Partition { links, .. } => Fault::Partition { shape: PartitionShape::Links(links) },
             Resolved::Pause { nodes } => Fault::Pause { target: Target::Named(nodes) },
             Resolved::Kill { nodes } => Fault::Kill { target: Target::Named(nodes) },

@@ -144,6 +144,11 @@ const TABLE: &[Row] = &[
         generate: |_, nodes| partition(PartitionShape::Deaf(Target::Leader), nodes),
     },
     Row {
+        name: "partition-muffled-leader",
+        summary: "the leader hears nothing that is said, but bare acknowledgements",
+        generate: |_, nodes| partition(PartitionShape::Muffled(Target::Leader), nodes),
+    },
+    Row {
         name: "partition-mute-leader",
         summary: "the leader hears, but is heard by nobody",
         generate: |_, nodes| partition(PartitionShape::Mute(Target::Leader), nodes),

@@ -28,7 +28,9 @@ impl Fault {
     #[must_use]
     pub fn out_of_range(&self) -> Option<String> {
         let own = match self {
-            Fault::Partition { shape: PartitionShape::Links(links) } => {
+            Fault::Partition {
+                shape: PartitionShape::Links(links) | PartitionShape::MuffledLinks(links),
+            } => {
                 let to_itself = links.iter().find(|link| link.from == link.to);
                 to_itself.map(|link| format!("links: {} is not cut off from itself", link.from))
             }

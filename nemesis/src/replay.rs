@@ -130,7 +130,10 @@ impl FaultList {
         let mut nodes = BTreeSet::new();
         for timed in &self.0 {
             nodes.extend(timed.fault.target().map(Target::names).unwrap_or_default());
-            if let Fault::Partition { shape: PartitionShape::Links(links) } = &timed.fault {
+            if let Fault::Partition {
+                shape: PartitionShape::Links(links) | PartitionShape::MuffledLinks(links),
+            } = &timed.fault
+            {
                 let names = links.iter().flat_map(|link| [link.from.as_str(), link.to.as_str()]);
                 nodes.extend(names.filter(|name| *name != CLIENTS));
             }

@@ -53,17 +53,22 @@ pub struct View {
 #[must_use]
 pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
     match fault {
-        Fault::Partition { shape: PartitionShape::Links(links) } => {
+        Fault::Partition {
+            shape: shape @ (PartitionShape::Links(links) | PartitionShape::MuffledLinks(links)),
+        } => {
             let is_there = |name: &String| view.nodes.contains(name) || name == CLIENTS;
             let known = |link: &&Link| is_there(&link.from) && is_there(&link.to);
             let links: Vec<Link> = links.iter().filter(known).cloned().collect();
             let words = links.iter().map(|link| format!("{} -x-> {}", link.from, link.to));
-            Resolved::Partition { description: words.collect::<Vec<_>>().join(", "), links }
+            let description = words.collect::<Vec<_>>().join(", ");
+            let content_only = matches!(shape, PartitionShape::MuffledLinks(_));
+            Resolved::Partition { description, links, content_only }
         }
         Fault::Partition { shape } => {
             let cut = cut(shape, view, rng);
             let links = cut.links(&view.nodes);
-            Resolved::Partition { description: cut.description(&view.nodes), links }
+            let content_only = matches!(shape, PartitionShape::Muffled(_));
+            Resolved::Partition { description: cut.description(&view.nodes), links, content_only }
         }
         Fault::Pause { target } => Resolved::Pause { nodes: hit(target, view, rng) },
         Fault::Kill { target } => Resolved::Kill { nodes: hit(target, view, rng) },
@@ -222,7 +227,9 @@ fn cut(shape: &PartitionShape, view: &View, rng: &mut Rng) -> Cut {
         }
         PartitionShape::Leader => apart(&Target::Leader, view, rng),
         PartitionShape::Apart(target) => apart(target, view, rng),
-        PartitionShape::Deaf(target) => one_way(apart(target, view, rng), true),
+        PartitionShape::Deaf(target) | PartitionShape::Muffled(target) => {
+            one_way(apart(target, view, rng), true)
+        }
         PartitionShape::Mute(target) => one_way(apart(target, view, rng), false),
         PartitionShape::MinorityThird => split(&order, (count.div_ceil(3) - 1).max(1)),
         PartitionShape::LeaderMinority => leader_with_minority(order, view, rng),
@@ -233,6 +240,7 @@ fn cut(shape: &PartitionShape, view: &View, rng: &mut Rng) -> Cut {
         PartitionShape::OneWay => one_way(split(&order, rng.random_range(1..count)), false),
         // Need no view, or are none between nodes.
         PartitionShape::Links(_)
+        | PartitionShape::MuffledLinks(_)
         | PartitionShape::ClientRequests(_)
         | PartitionShape::ClientReplies(_)
         | PartitionShape::ClientLinks(_) => Cut::Nothing,
@@ -699,6 +707,7 @@ mod tests {
                 PartitionShape::LeaderMinority,
                 PartitionShape::Apart(Target::One),
                 PartitionShape::Mute(Target::All),
+                PartitionShape::Muffled(Target::All),
             ] {
                 assert!(links_of(shape, &view, 1).is_empty());
             }

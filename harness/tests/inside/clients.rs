@@ -46,7 +46,11 @@ fn cut(enclosure: &Enclosure, arguments: &[String], link: &Link) -> Result<u8, S
     same("a client is answered before", answers(&mut as_client, WITHIN), true)?;
     same("the observer is answered before", answers(&mut as_observer, WITHIN), true)?;
 
-    let cut = Resolved::Partition { description: "of a client".to_owned(), links: vec![link.clone()] };
+    let cut = Resolved::Partition {
+        description: "of a client".to_owned(),
+        links: vec![link.clone()],
+        content_only: false,
+    };
     client.apply(0, cut).map_err(text)?;
     same("answered over the established connection", answers(&mut as_client, NO_ANSWER_FOR), false)?;
     same("answered over a new one", answers(&mut new_as_client()?, NO_ANSWER_FOR), false)?;

@@ -83,7 +83,7 @@ fn kill(numbers: &[u8]) -> Resolved {
 
 fn cut(links: &[(u8, u8)]) -> Resolved {
     let links = links.iter().map(|(from, to)| Link { from: format!("n{from}"), to: format!("n{to}") });
-    Resolved::Partition { description: "some links".to_owned(), links: links.collect() }
+    Resolved::Partition { description: "some links".to_owned(), links: links.collect(), content_only: false }
 }
 
 fn wrong_clocks(numbers: &[u8], change: ClockChange) -> Resolved {

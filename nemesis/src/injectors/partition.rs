@@ -6,6 +6,9 @@
 //! Clients have an address of their own, and are a host called [`CLIENTS`] where the testbed can cut their links: what they send
 //! is dropped on the nodes, what is sent to their address on that host, where others may have addresses, too.
 //!
+//! Of a muffled node only packets with content are dropped: TCP segments beyond the head with its usual options, but for those that open
+//! a connection. What a muffled node sends goes on to be acknowledged, and so to arrive; what is said to it is not.
+//!
 //! Per node: applying costs two calls of the host (read the filter, change it), verifying one.
 
 use std::net::IpAddr;
@@ -30,7 +33,8 @@ impl Injector for Partition {
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Apply, |node, host| {
             for (tools, senders) in senders_by_version(scope, node)? {
-                let wanted: Vec<Wanted> = senders.iter().map(|sender| dropped(sender, node, host)).collect();
+                let wanted: Vec<Wanted> =
+                    senders.iter().map(|sender| dropped(sender, node, host, content_only(scope))).collect();
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 change(host, tools, filter.script_to_add(scope.run_tag, scope.fault_id, &wanted))?;
             }
@@ -44,7 +48,11 @@ impl Injector for Partition {
             for (tools, senders) in senders_by_version(scope, node)? {
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 for sender in senders {
-                    if !filter.does(scope.run_tag, scope.fault_id, &dropped(&sender, node, host)) {
+                    if !filter.does(
+                        scope.run_tag,
+                        scope.fault_id,
+                        &dropped(&sender, node, host, content_only(scope)),
+                    ) {
                         let detail = format!("no rule in force drops packets from {}", sender.name);
                         return Err(InjectError::Unexpected(detail));
                     }
@@ -90,10 +98,25 @@ impl Injector for Partition {
     }
 }
 
+/// Packets of TCP that open no connection and have so many bytes; those of a bare acknowledgement are the heads of IP and TCP with a time
+/// stamp. (One that acknowledges selectively is longer, and lost: it only saves time.)
+const CONTENT: &str = " -p tcp -m tcp ! --tcp-flags SYN SYN -m length --length ";
+const IPV4_HEADS_BYTES: u16 = 20 + 32;
+const IPV6_HEADS_BYTES: u16 = 40 + 32;
+
+fn content_only(scope: &Scope<'_>) -> bool {
+    matches!(scope.resolved, Resolved::Partition { content_only: true, .. })
+}
+
 /// What `receiver` is to drop.
-fn dropped(sender: &Sender<'_>, receiver: &str, host: &dyn Host) -> Wanted {
-    let matches = if receiver == CLIENTS { format!(" -d {}", host.address()) } else { String::new() };
-    Wanted { matches, ..Wanted::drop(sender.address) }
+fn dropped(sender: &Sender<'_>, receiver: &str, host: &dyn Host, content_only: bool) -> Wanted {
+    let to = if receiver == CLIENTS { format!(" -d {}", host.address()) } else { String::new() };
+    let content = match content_only {
+        true if sender.address.is_ipv4() => format!("{CONTENT}{}:65535", IPV4_HEADS_BYTES + 1),
+        true => format!("{CONTENT}{}:65535", IPV6_HEADS_BYTES + 1),
+        false => String::new(),
+    };
+    Wanted { matches: to + &content, ..Wanted::drop(sender.address) }
 }
 
 /// A partition may be made of programs and modules of which each works by itself; so all of them are tried, by the very texts

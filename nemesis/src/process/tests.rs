@@ -32,7 +32,7 @@ fn pause_n1() -> Resolved {
 
 fn cut_n2_off() -> Resolved {
     let link = Link { from: "n1".to_owned(), to: "n2".to_owned() };
-    Resolved::Partition { description: "n1 -x-> n2".to_owned(), links: vec![link] }
+    Resolved::Partition { description: "n1 -x-> n2".to_owned(), links: vec![link], content_only: false }
 }
 
 fn lines_of(requests: &[RequestBody]) -> String {

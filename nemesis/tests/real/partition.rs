@@ -99,7 +99,11 @@ pub fn with_nemesis(
 
 fn cut(from: &LocalHost, to: &LocalHost) -> Resolved {
     let link = Link { from: from.name.clone(), to: to.name.clone() };
-    Resolved::Partition { description: format!("{} -x-> {}", from.name, to.name), links: vec![link] }
+    Resolved::Partition {
+        description: format!("{} -x-> {}", from.name, to.name),
+        links: vec![link],
+        content_only: false,
+    }
 }
 
 #[test]
@@ -161,6 +165,43 @@ fn check_udp(version_6: bool, save: &str, tables: &str) {
         assert_eq!(receive(&second), "after");
     });
     assert_eq!([filter_of(&hosts.first, save), filter_of(&hosts.second, save)], filters_before);
+}
+
+#[test]
+fn a_muffled_host_hears_nothing_that_is_said_and_is_heard_for_as_long_as_it_speaks() {
+    /// Far more than what a sender may have under way without an acknowledgement.
+    const SPEECH_BYTES: usize = 32 << 20;
+    const NAME: &str =
+        "partition::a_muffled_host_hears_nothing_that_is_said_and_is_heard_for_as_long_as_it_speaks";
+    inside_namespaces(NAME, || {
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = TwoHosts::new(folder.path(), false);
+        let listener = in_network_of(&hosts.second, || TcpListener::bind((hosts.second.address, 0)).unwrap());
+        let address = listener.local_addr().unwrap();
+        let mut first = in_network_of(&hosts.first, || TcpStream::connect(address).unwrap());
+        let mut second = listener.accept().unwrap().0;
+        with_nemesis(folder.path(), &hosts, Vec::new(), |nemesis| {
+            let Resolved::Partition { description, links, .. } = cut(&hosts.first, &hosts.second) else {
+                unreachable!("a cut is a partition")
+            };
+            nemesis(0, Some(Resolved::Partition { description, links, content_only: true }));
+            first.write_all(b"unheard").unwrap();
+            std::thread::scope(|threads| {
+                threads.spawn(|| second.write_all(&vec![7; SPEECH_BYTES]).unwrap());
+                let mut heard = vec![0; SPEECH_BYTES];
+                first.read_exact(&mut heard).unwrap();
+                assert!(heard.iter().all(|byte| *byte == 7));
+            });
+            second.set_nonblocking(true).unwrap();
+            assert_eq!(second.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            second.set_nonblocking(false).unwrap();
+            let report = nemesis(0, None);
+            assert!(report.evidence.bit && report.evidence.packets_dropped() > 0, "{report:?}");
+        });
+        let mut heard = [0; 7];
+        second.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"unheard", "it is said again until it is heard");
+    });
 }
 
 #[test]

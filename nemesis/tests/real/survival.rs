@@ -107,7 +107,9 @@ fn be_the_harness(setting: Setting) {
     client.apply(0, Resolved::Pause { nodes: vec!["n1".to_owned()] }).unwrap();
     client.apply(1, Resolved::Kill { nodes: vec!["n2".to_owned()] }).unwrap();
     let links = vec![Link { from: "n1".to_owned(), to: "n2".to_owned() }];
-    client.apply(2, Resolved::Partition { description: "n1 -x-> n2".to_owned(), links }).unwrap();
+    client
+        .apply(2, Resolved::Partition { description: "n1 -x-> n2".to_owned(), links, content_only: false })
+        .unwrap();
     let nemesis = i32::try_from(nemesis_process.id()).unwrap();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         kill(Pid::from_raw(nemesis), signal).unwrap();

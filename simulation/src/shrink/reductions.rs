@@ -282,7 +282,10 @@ fn with_nodes(config: &SimulationConfig, nodes: usize) -> SimulationConfig {
     let is_end = |name: &str| is_there(name) || name == CLIENTS;
     let left = |scheduled: Scheduled| -> Option<Scheduled> {
         match &scheduled.fault {
-            Fault::Partition { shape: PartitionShape::Links(links) } => {
+            // Without acknowledgements of a kernel both are the same here.
+            Fault::Partition {
+                shape: PartitionShape::Links(links) | PartitionShape::MuffledLinks(links),
+            } => {
                 let links = links.iter().filter(|link| is_end(&link.from) && is_end(&link.to));
                 let links: Vec<_> = links.cloned().collect();
                 let fault = Fault::Partition { shape: PartitionShape::Links(links.clone()) };

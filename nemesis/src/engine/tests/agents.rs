@@ -11,7 +11,10 @@ fn an_engine_of_one_node_leaves_the_others_to_theirs_and_knows_their_addresses()
     let mut bench = only_on(bench(3), "n2");
     let links = [("n1", "n2"), ("n2", "n1"), ("n3", "n2")];
     let links = links.map(|(from, to)| Link { from: from.to_owned(), to: to.to_owned() }).to_vec();
-    bench.engine.apply(1, Resolved::Partition { description: "halves".to_owned(), links }).unwrap();
+    bench
+        .engine
+        .apply(1, Resolved::Partition { description: "halves".to_owned(), links, content_only: false })
+        .unwrap();
     let (first, second) = (bench.host(1).address(), bench.host(2).address());
     assert!(!bench.host(2).receives_from(first) && !bench.host(2).receives_from(bench.host(3).address()));
     assert!(bench.host(1).receives_from(second), "that is for the engine of n1");
