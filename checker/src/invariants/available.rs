@@ -62,24 +62,28 @@ impl Checker for Available {
             outages.iter().map(|outage| outage.lasts()).filter(|lasts| *lasts >= COUNTED_OUTAGE).collect();
         let share = counted.iter().sum::<Duration>().as_secs_f64() / watched.as_secs_f64().max(1e-9);
         let percent = 100.0 * share;
-        let mut broken = Vec::new();
+        let mut broken: Vec<(String, u64)> = Vec::new();
         if let (Some(limit), Some(longest)) = (self.longest, longest)
             && longest_lasts > limit
         {
-            broken.push(format!(
+            let too_long_ns =
+                longest.from_ns.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+            let what = format!(
                 "no operation succeeded for {:.1} s, from {:.1} s on: longer than the {:.1} s that an outage may last",
                 longest_lasts.as_secs_f64(),
                 longest.from_ns as f64 / 1e9,
                 limit.as_secs_f64()
-            ));
+            );
+            broken.push((what, too_long_ns));
         }
         if let Some(limit) = self.most_percent
             && percent > limit
         {
-            broken.push(format!(
+            let what = format!(
                 "{} outages of half a second or longer were {percent:.0} % of the time: more than the {limit} % that they may be",
                 counted.len()
-            ));
+            );
+            broken.push((what, outages.last().map_or(0, |outage| outage.to_ns)));
         }
         let statistics = BTreeMap::from([
             ("outages".to_owned(), counted.len().into()),
@@ -89,12 +93,22 @@ impl Checker for Available {
         Ok(CheckVerdict {
             checker: self.name().to_owned(),
             validity: if broken.is_empty() { Validity::Valid } else { Validity::Invalid },
-            reason: broken.first().cloned().unwrap_or_default(),
+            reason: broken.first().map(|(what, _)| what.clone()).unwrap_or_default(),
             partitions: Vec::new(),
-            evidence: broken.into_iter().map(|what| Evidence::Broken { what, events: Vec::new() }).collect(),
+            evidence: broken
+                .into_iter()
+                .map(|(what, at_ns)| Evidence::Broken { what, events: event_at(history, at_ns) })
+                .collect(),
             statistics,
         })
     }
+}
+
+/// The first event at that time or later: where a reader of the history finds what is meant.
+fn event_at(history: &History, at_ns: u64) -> Vec<u64> {
+    let events = history.events();
+    let position = events.partition_point(|event| event.time_ns < at_ns);
+    events.get(position).map(|event| event.index).into_iter().collect()
 }
 
 /// The outages in order of time, and how long was watched.
