@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use crate::budget::Budget;
 use crate::invariants::{
-    Available, FaultCoverage, FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm, Recovery,
-    ReplicasAgree,
+    Available, FaultCoverage, FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm,
+    Recovery, ReplicasAgree,
 };
 use crate::linearizable::{Algorithm, Linearizable};
 use crate::model::ModelError;
