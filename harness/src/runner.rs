@@ -18,7 +18,7 @@ use labrys_history::{
     read_history,
 };
 use labrys_nemesis::{BadRunTag, Family, HostError, JournalError, RunTag, Schedule};
-use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any, nemesis};
+use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ use crate::db::{
 };
 use crate::fail_fast::{self, FailFast};
 use crate::faults::{
-    FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup, PlannedFaults, coverage, planned,
+    FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup, PlannedFaults, Unmet, coverage, planned,
     unplanned_faults,
 };
 use crate::interpreter::{
@@ -170,6 +170,7 @@ async fn run_on(
     teller.abort();
     ran?;
     let stopped_early = stage.end_fail_fast(&mut warnings)?;
+    stage.note_unmet(&mut warnings)?;
 
     enter(Phase::Recovering);
     let unhealed = stage.heal(&mut warnings).err();
@@ -276,6 +277,8 @@ struct Stage {
     fail_fast: Option<Arc<FailFast>>,
     interpreter: Interpreter,
     generator: BoxGenerator,
+    /// The faults that wait for something.
+    unmet: Unmet,
     final_generator: Option<BoxGenerator>,
     observer: Option<Observer>,
     faults: Option<FaultDriver>,
@@ -315,12 +318,16 @@ impl Stage {
             seed: config.seed.fork("interpreter"),
             ..InterpreterConfig::default()
         };
-        let steps = nemesis(PlannedFaults::new(&schedule)).boxed();
+        let db = Arc::clone(&rig.db);
+        let ends_ms = u64::try_from(config.time_limit.as_millis()).unwrap_or(u64::MAX);
+        let steps = PlannedFaults::new(&schedule, ends_ms, Arc::new(move || db.signals()));
+        let unmet = steps.unmet();
         Ok(Stage {
             recorder,
             fail_fast,
             interpreter: Interpreter::new(&interpreter_config, equipment),
-            generator: any(vec![generator, steps]).boxed(),
+            generator: any(vec![generator, steps.boxed()]).boxed(),
+            unmet,
             final_generator,
             observer: Some(observer),
             faults,
@@ -340,6 +347,22 @@ impl Stage {
             Some(failure) => Err(failure.into()),
             None => Ok(()),
         }
+    }
+
+    /// The faults whose event never came are in the history, and told.
+    fn note_unmet(&self, warnings: &mut Vec<String>) -> Result<(), RunError> {
+        for fault in self.unmet.faults() {
+            let waited_for = fault.trigger.map(|trigger| trigger.to_string()).unwrap_or_default();
+            warnings.push(format!(
+                "fault {} ({}) never came: it waited to begin {waited_for}",
+                fault.id,
+                fault.fault.family()
+            ));
+            let draft =
+                Draft::new(Process::observer(), EventKind::Info, "fault-never-came", Unmet::describe(&fault));
+            self.recorder.record(draft)?;
+        }
+        Ok(())
     }
 
     /// Ends the judging of what is recorded: why it stopped the run, if it did, which is in the history as well.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::commands::OrderName;
 use crate::kinds::Family;
 pub use crate::target::Target;
+use crate::trigger::Trigger;
 
 /// How the nodes are cut off from each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -343,6 +344,9 @@ pub struct Scheduled {
     pub duration_ms: u64,
     /// What it is.
     pub fault: Fault,
+    /// What it waits for from `at_ms` on, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
 }
 
 /// The faults of a run, in order of `at_ms`.

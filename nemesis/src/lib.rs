@@ -39,6 +39,7 @@ mod replay;
 mod resolve;
 mod sequences;
 mod target;
+mod trigger;
 
 pub use client::{ClientError, NemesisClient};
 pub use commands::{CommandLine, Commands, Look, MembershipCommands, Order, OrderName};
@@ -72,3 +73,4 @@ pub use replay::{FaultList, FaultListError, TimedFault};
 pub use resolve::{View, resolve};
 pub use sequences::{MOST_IN_A_WINDOW, Part, Window};
 pub use target::{NoTarget, Operator, Quantity};
+pub use trigger::{Condition, Happening, NoTrigger, Trigger};

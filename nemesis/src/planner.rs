@@ -208,6 +208,7 @@ fn in_window(
         at_ms: at_ms.saturating_add(offset_ms),
         duration_ms,
         fault,
+        trigger: None,
     });
     scheduled.collect()
 }

@@ -3,6 +3,7 @@
 
 use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, PartitionShape};
 use crate::replay::FaultList;
+use crate::trigger::Happening;
 
 /// The reference store's clock runs a hundred times as fast at most.
 const DRIFT_PERCENT: std::ops::RangeInclusive<i32> = -100..=9_900;
@@ -16,10 +17,24 @@ impl FaultList {
     #[must_use]
     pub fn first_out_of_range(&self) -> Option<String> {
         let problem = |(position, timed): (usize, &crate::replay::TimedFault)| {
-            let problem = timed.fault.out_of_range()?;
+            let problem = timed.fault.out_of_range().or_else(|| self.waits_in_vain(position, timed))?;
             Some(format!("fault {position} ({} at {} ms): {problem}", timed.fault.family(), timed.at_ms))
         };
         (1..).zip(&self.0).find_map(problem)
+    }
+}
+
+impl FaultList {
+    /// Why what a fault waits for cannot come.
+    fn waits_in_vain(&self, position: usize, timed: &crate::replay::TimedFault) -> Option<String> {
+        if timed.after.is_some() && timed.during.is_some() {
+            return Some("after, while: a fault waits for one of them only".to_owned());
+        }
+        let (Happening::FaultApplied(other) | Happening::FaultUndone(other)) = timed.after? else {
+            return None;
+        };
+        let is_there = usize::try_from(other).is_ok_and(|other| other != position && other <= self.0.len());
+        (!is_there).then(|| format!("after: there is no other fault {other} among the {}", self.0.len()))
     }
 }
 
@@ -130,11 +145,15 @@ mod tests {
             network(LinkTrouble { loss_permille: 1_000, ..LinkTrouble::default() }),
             Fault::Pause { target: Target::Leader },
         ];
-        let timed = |fault| TimedFault { at_ms: 70, lasts_ms: 5, fault };
+        let timed = |fault| TimedFault::at(70, 5, fault);
         let mut list = FaultList(good.into_iter().map(timed).collect());
         assert_eq!(list.first_out_of_range(), None);
         list.0.push(timed(clock(ClockChange::JumpMs(0))));
         let problem = list.first_out_of_range().unwrap();
         assert!(problem.starts_with("fault 6 (clock at 70 ms): jump-ms: "), "{problem}");
+        list.0[5] =
+            TimedFault { after: Some(Happening::FaultUndone(6)), ..timed(clock(ClockChange::Freeze)) };
+        let problem = list.first_out_of_range().unwrap();
+        assert!(problem.contains("after: there is no other fault 6 among the 6"), "{problem}");
     }
 }

@@ -1,7 +1,7 @@
 //! [`FaultList`]: faults with their times, as a person writes them in a campaign, and as they are taken from the record of a run to be
 //! replayed, on real nodes or in the simulator.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::fault::{CLIENTS, Fault, PartitionShape, Schedule, Scheduled, Target};
 use crate::kinds::Family;
 use crate::record::{InjectedFault, RecordError, read_schedule};
+use crate::trigger::{Condition, Happening, Trigger};
 
 /// A fault with its time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,9 +20,27 @@ pub struct TimedFault {
     pub at_ms: u64,
     /// How long it lasts, in milliseconds.
     pub lasts_ms: u64,
+    /// It begins when this has happened since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Happening>,
+    /// It is there while this is so from then on.
+    #[serde(default, rename = "while", skip_serializing_if = "Option::is_none")]
+    pub during: Option<Condition>,
     /// What it is.
     #[serde(flatten)]
     pub fault: Fault,
+}
+
+impl TimedFault {
+    /// A fault that waits for nothing but its time.
+    #[must_use]
+    pub fn at(at_ms: u64, lasts_ms: u64, fault: Fault) -> TimedFault {
+        TimedFault { at_ms, lasts_ms, after: None, during: None, fault }
+    }
+
+    fn trigger(&self) -> Option<Trigger> {
+        self.after.map(Trigger::After).or(self.during.map(Trigger::While))
+    }
 }
 
 /// The faults of a run, instead of planned ones. In TOML:
@@ -30,6 +49,7 @@ pub struct TimedFault {
 /// faults = [
 ///   { at-ms = 1200, lasts-ms = 300, kind = "kill", target = { named = ["n1"] } },
 ///   { at-ms = 2000, lasts-ms = 900, kind = "partition", shape = "leader" },
+///   { at-ms = 0, lasts-ms = 500, after = "new leader elected", kind = "pause", target = "leader + one of followers" },
 /// ]
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +113,7 @@ impl FaultList {
             let at_ms = fault.applied_at_ms?;
             let planned_ms = fault.planned.as_ref().map_or(1, |planned| planned.duration_ms);
             let lasts_ms = fault.undone_at_ms.map_or(planned_ms, |undone_ms| undone_ms.saturating_sub(at_ms));
-            Some(TimedFault { at_ms, lasts_ms, fault: fault.resolved.into() })
+            Some(TimedFault::at(at_ms, lasts_ms, fault.resolved.into()))
         });
         FaultList(timed.collect())
     }
@@ -144,16 +164,29 @@ impl FaultList {
 
 /// In order of time, numbered from 1. The numbers decide about what happens at the same time.
 impl From<FaultList> for Schedule {
-    fn from(FaultList(mut timed): FaultList) -> Schedule {
-        timed.sort_by_key(|timed| timed.at_ms);
-        let number = |(id, timed): (u64, TimedFault)| Scheduled {
-            id,
+    fn from(FaultList(timed): FaultList) -> Schedule {
+        let mut timed: Vec<(u64, TimedFault)> = (1..).zip(timed).collect();
+        timed.sort_by_key(|(_, timed)| timed.at_ms);
+        let ids: BTreeMap<u64, u64> = timed.iter().map(|(place, _)| *place).zip(1..).collect();
+        let id_of = |place: u64| ids.get(&place).copied().unwrap_or(u64::MAX);
+        let renumbered = |trigger: Trigger| match trigger {
+            Trigger::After(Happening::FaultApplied(place)) => {
+                Trigger::After(Happening::FaultApplied(id_of(place)))
+            }
+            Trigger::After(Happening::FaultUndone(place)) => {
+                Trigger::After(Happening::FaultUndone(id_of(place)))
+            }
+            other => other,
+        };
+        let number = |(place, timed): (u64, TimedFault)| Scheduled {
+            id: id_of(place),
+            trigger: timed.trigger().map(renumbered),
             at_ms: timed.at_ms,
             // What ends comes before what begins: a fault of no length would be undone before it is applied.
             duration_ms: timed.lasts_ms.max(1),
             fault: timed.fault,
         };
-        Schedule { faults: (1..).zip(timed).map(number).collect() }
+        Schedule { faults: timed.into_iter().map(number).collect() }
     }
 }
 
@@ -166,8 +199,8 @@ mod tests {
     fn list() -> FaultList {
         let target = Target::Named(vec!["n1".to_owned()]);
         FaultList(vec![
-            TimedFault { at_ms: 900, lasts_ms: 7, fault: Fault::Kill { target } },
-            TimedFault { at_ms: 5, lasts_ms: 80, fault: Fault::Partition { shape: PartitionShape::Leader } },
+            TimedFault::at(900, 7, Fault::Kill { target }),
+            TimedFault::at(5, 80, Fault::Partition { shape: PartitionShape::Leader }),
         ])
     }
 
@@ -187,6 +220,67 @@ mod tests {
         let numbered: Vec<_> =
             Schedule::from(list()).faults.iter().map(|fault| (fault.id, fault.at_ms)).collect();
         assert_eq!(numbered, [(1, 5), (2, 900)]);
+    }
+
+    /// Every form that a plan can have, once; what is read is written again word for word.
+    const PLAN: &str = r#"[[faults]]
+at-ms = 100
+lasts-ms = 50
+kind = "kill"
+target = "leader + one of followers"
+
+[[faults]]
+at-ms = 0
+lasts-ms = 70
+after = "new leader elected"
+kind = "pause"
+
+[faults.target]
+named = ["n2"]
+
+[[faults]]
+at-ms = 10
+lasts-ms = 70
+after = "fault 1 undone"
+kind = "partition"
+
+[faults.shape]
+client-replies = "primaries"
+
+[[faults]]
+at-ms = 5
+lasts-ms = 70
+while = "snapshot in flight"
+kind = "clock"
+target = "minority without leader"
+
+[faults.change]
+drift-percent = -50
+"#;
+
+    #[derive(Serialize, Deserialize)]
+    struct Written {
+        faults: FaultList,
+    }
+
+    #[test]
+    fn every_form_of_a_plan_is_read_and_written_as_it_was() {
+        let read: Written = toml::from_str(PLAN).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(toml::to_string(&read).unwrap(), PLAN);
+        assert_eq!(read.faults.first_out_of_range(), None);
+        let schedule = Schedule::from(read.faults);
+        let in_words = |fault: &Scheduled| {
+            let trigger = fault.trigger.map_or_else(String::new, |trigger| trigger.to_string());
+            format!("{} at {}: {trigger}", fault.id, fault.at_ms)
+        };
+        let words: Vec<String> = schedule.faults.iter().map(in_words).collect();
+        let expected = [
+            "1 at 0: after new leader elected",
+            "2 at 5: while snapshot in flight",
+            "3 at 10: after fault 4 undone",
+            "4 at 100: ",
+        ];
+        assert_eq!(words, expected, "the place in the file has become the number in the schedule");
     }
 
     #[test]

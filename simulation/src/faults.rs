@@ -4,8 +4,10 @@
 //! What ends or stops a process strikes either at once or, as often, into the middle of the process's next step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use labrys_harness::faults::{Action, describe};
+use labrys_harness::db::ClusterSignals;
+use labrys_harness::faults::{Action, Signals, describe};
 use labrys_history::{Draft, EventKind, Process as Actor, Value};
 use labrys_nemesis::{
     CLIENTS, ClockChange, DiskTrouble, Effect, Evidence, FaultReport, InjectedFault, Link, Observation,
@@ -13,6 +15,7 @@ use labrys_nemesis::{
 };
 use labrys_seed::{Rng, Seed};
 use labrys_store::disk::FailureKind;
+use labrys_store::raft::Role;
 use labrys_workloads::Op;
 use labrys_workloads::generator::Thread;
 use rand::Rng as _;
@@ -24,6 +27,8 @@ use crate::world::{Event, Strike, World};
 #[derive(Debug)]
 pub(crate) struct Nemesis {
     planned: BTreeMap<u64, Scheduled>,
+    /// What the cluster is doing, if there is a fault that waits for something.
+    signals: Option<Arc<Mutex<ClusterSignals>>>,
     rng: Rng,
     active: BTreeMap<u64, InjectedFault>,
     /// What is over, in the order in which it ended.
@@ -42,6 +47,7 @@ impl Nemesis {
     pub fn new(schedule: &Schedule, seed: Seed) -> Nemesis {
         Nemesis {
             planned: schedule.faults.iter().map(|fault| (fault.id, fault.clone())).collect(),
+            signals: schedule.faults.iter().any(|fault| fault.trigger.is_some()).then(Arc::default),
             rng: seed.fork("fault-targets").rng(),
             active: BTreeMap::new(),
             finished: Vec::new(),
@@ -52,6 +58,14 @@ impl Nemesis {
     /// Everything that was applied: what is over in the order in which it ended, then what was not undone when the run ended.
     pub fn into_injected(self) -> Vec<InjectedFault> {
         self.finished.into_iter().chain(self.active.into_values()).collect()
+    }
+
+    /// What faults can wait for, as the world last told it.
+    pub fn signals(&self) -> Signals {
+        let shared = self.signals.clone();
+        let now =
+            |shared: &Mutex<ClusterSignals>| shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Arc::new(move || shared.as_deref().map(now).unwrap_or_default())
     }
 
     /// What was planned.
@@ -104,6 +118,24 @@ impl Nemesis {
 }
 
 impl World {
+    /// What the cluster is doing is told to the faults that wait for it.
+    pub(crate) fn tell_signals(&self) {
+        let Some(shared) = &self.nemesis.signals else { return };
+        let statuses = || {
+            self.nodes
+                .iter()
+                .filter_map(|node| Some((node.name.as_str(), node.process.as_ref()?.replica.raft_status())))
+        };
+        let leading = statuses()
+            .filter(|(_, status)| status.role == Role::Leader)
+            .max_by_key(|(_, status)| status.term);
+        let signals = leading.map_or_else(ClusterSignals::default, |(name, leader)| ClusterSignals {
+            leader: Some((name.to_owned(), leader.term.0)),
+            snapshot_in_flight: statuses().any(|(_, status)| status.last_index.next() < leader.first_index),
+        });
+        *shared.lock().unwrap_or_else(PoisonError::into_inner) = signals;
+    }
+
     /// Begins an operation of the nemesis thread.
     pub(crate) fn begin_fault(&mut self, op: &Op) {
         let draft = Draft::new(Actor::nemesis(), EventKind::Info, op.f.clone(), op.value.clone());

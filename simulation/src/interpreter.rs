@@ -28,6 +28,7 @@ impl World {
                 self.threads.release(thread, event.kind == EventKind::Info);
                 generator.update(&self.threads.context(event.time_ns), &event);
             }
+            self.tell_signals();
             let context = self.threads.context(self.time_ns());
             match generator.peek(&context) {
                 Peek::At(at_ns) if at_ns <= context.time_ns => {

@@ -13,13 +13,13 @@ use labrys_checker::verdict::{CheckVerdict, Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, CheckError, check};
 use labrys_harness::config::{ConfigError, TestConfig};
 use labrys_harness::db::Observation;
-use labrys_harness::faults::{PlannedFaults, coverage, planned};
+use labrys_harness::faults::{PlannedFaults, Unmet, coverage, planned};
 use labrys_history::{Draft, EventKind, History, Process, Value};
 use labrys_nemesis::{InjectedFault, Schedule};
 use labrys_store::options::{Arguments, OptionsError, Permissions, resolve};
 use labrys_store::raft::{LogIndex, NodeId};
 use labrys_store::server::ServerOptions;
-use labrys_workloads::generator::{BoxGenerator, Generator, GeneratorExt, any, nemesis};
+use labrys_workloads::generator::{BoxGenerator, Generator, GeneratorExt, any};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
 
@@ -155,8 +155,11 @@ pub fn run(config: &SimulationConfig, budget: Budget<'_>) -> Result<Simulated, S
     world.trace.is_kept = config.traced;
     let Workload { generator, final_generator, .. } =
         workload::build(&test.workload, &workload_options(test))?;
-    let steps = nemesis(PlannedFaults::new(&schedule)).boxed();
-    let ended = phases(&mut world, config, any(vec![generator, steps]).boxed(), final_generator)?;
+    let ends_ms = u64::try_from(test.time_limit.as_millis()).unwrap_or(u64::MAX);
+    let steps = PlannedFaults::new(&schedule, ends_ms, world.nemesis.signals());
+    let unmet = steps.unmet();
+    let generator = any(vec![generator, steps.boxed()]).boxed();
+    let ended = phases(&mut world, config, generator, &unmet, final_generator)?;
     judge(world, test, ended, budget)
 }
 
@@ -218,6 +221,7 @@ fn phases(
     world: &mut World,
     config: &SimulationConfig,
     mut generator: BoxGenerator,
+    unmet: &Unmet,
     final_generator: Option<BoxGenerator>,
 ) -> Result<Ended, SimulationError> {
     let patience_ns = u64::try_from(config.test.recovery_timeout.as_nanos()).unwrap_or(u64::MAX);
@@ -228,6 +232,10 @@ fn phases(
     world.origin_ns = world.now_ns;
     if let Some(ended) = perform(world, &mut generator)? {
         return Ok(ended);
+    }
+    for fault in unmet.faults() {
+        let value = Unmet::describe(&fault);
+        world.record(Draft::new(Process::observer(), EventKind::Info, "fault-never-came", value));
     }
     world.heal();
     if let Some(deaf) = config.deaf

@@ -22,7 +22,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use labrys_harness::config::{ConfigError, SIMULATOR, TestConfig, TestOptions};
-use labrys_nemesis::{FaultList, Schedule, Scheduled, TimedFault};
+use labrys_nemesis::{FaultList, Schedule, Scheduled, TimedFault, Trigger};
 use labrys_seed::Seed;
 use serde::Deserialize;
 use thiserror::Error;
@@ -179,7 +179,13 @@ fn toml_of(deaf: &Deaf) -> String {
 }
 
 fn line_of(fault: &Scheduled) -> String {
-    let step = TimedFault { at_ms: fault.at_ms, lasts_ms: fault.duration_ms, fault: fault.fault.clone() };
+    let (after, during) = match fault.trigger {
+        Some(Trigger::After(happening)) => (Some(happening), None),
+        Some(Trigger::While(condition)) => (None, Some(condition)),
+        None => (None, None),
+    };
+    let (lasts_ms, what) = (fault.duration_ms, fault.fault.clone());
+    let step = TimedFault { at_ms: fault.at_ms, lasts_ms, after, during, fault: what };
     let fields = match toml::Value::try_from(&step) {
         Ok(toml::Value::Table(fields)) => fields,
         other => unreachable!("a fault is a table: {other:?}"),

@@ -6,6 +6,7 @@ use labrys_checker::Budget;
 use labrys_checker::verdict::Validity;
 use labrys_harness::config::TestOptions;
 use labrys_history::write_json_lines;
+use labrys_nemesis::Family;
 use labrys_seed::Seed;
 use labrys_simulation::oracles::Property;
 use labrys_simulation::{Ended, Simulated, SimulationConfig, run};
@@ -96,6 +97,40 @@ fn a_correct_store_bears_every_sequence_and_every_aimed_cut_and_several_faults_o
             bites += simulated.schedule.iter().filter(|fault| fault.bit).count();
         }
         assert!(bites >= 6, "{kind}: {bites}");
+    }
+}
+
+#[test]
+fn faults_wait_for_their_events_and_those_whose_event_never_comes_are_told() {
+    let plan = r#"
+        require-bite = ["clock"]
+        faults = [
+          { at-ms = 1000, lasts-ms = 3000, kind = "partition", shape = "leader" },
+          { at-ms = 1000, lasts-ms = 500, after = "new leader elected", kind = "pause", target = "leader" },
+          { at-ms = 0, lasts-ms = 300, after = "fault 1 undone", kind = "kill", target = "one of followers" },
+          { at-ms = 0, lasts-ms = 300, after = "1000000 operations completed", kind = "clock", target = "all", change = "freeze" },
+        ]"#;
+    for seed in 0..5 {
+        let simulated = simulate(plan, seed);
+        let applied = |family: Family| {
+            let fault = simulated.schedule.iter().find(|fault| fault.resolved.family() == family);
+            fault.and_then(|fault| Some((fault.applied_at_ms?, fault.undone_at_ms?)))
+        };
+        let (cut, healed) = applied(Family::Partition).expect("it waits for nothing");
+        let (paused, resumed) = applied(Family::Pause).expect("the others elect a leader");
+        assert!(
+            cut < paused && paused < healed,
+            "seed {seed}: the old leader was cut off, a new one was elected"
+        );
+        let lasted_ms = resumed - paused;
+        assert!((480..600).contains(&lasted_ms), "seed {seed}: {lasted_ms}");
+        let (killed, _) = applied(Family::Kill).expect("the first fault is undone");
+        assert!((healed..healed + 100).contains(&killed), "seed {seed}: {healed} {killed}");
+        assert_eq!(applied(Family::Clock), None);
+        assert_eq!(simulated.verdict.validity, Validity::Unknown, "seed {seed}");
+        let reasons: Vec<&str> = simulated.verdict.checks.iter().map(|check| check.reason.as_str()).collect();
+        let expected = "clock had to bite: the event that 1 of its faults waited for never came";
+        assert!(reasons.contains(&expected), "seed {seed}: {reasons:#?}");
     }
 }
 

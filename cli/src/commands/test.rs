@@ -38,6 +38,9 @@ Examples:
   labrys test --test-count 24 --seed 1              24 runs, seeds 1 to 24; stop at the first that is not valid
   labrys test --testbed sim --nemesis all           the same in the simulator: see labrys sim
   labrys test --store-option snapshot-entries=50    a flag of the reference store
+  labrys test --nemesis partition=10s,kill=3s --quiet 10s --quiet-every 60s   an interval for each kind, quiet periods
+  labrys test --nemesis kill,clock --require-bite all   unknown unless each kind had an effect
+  labrys test --faults plan.toml                    a scripted plan, with events to wait for: see docs/faults.md
   labrys test --faults labrys-runs/latest/schedule.jsonl   the faults of another run again, real or simulated
 
 Kinds of faults:

@@ -26,6 +26,15 @@ pub(crate) use reference_store::PORT as REFERENCE_STORE_PORT;
 pub use reference_store::{ReferenceStore, ReferenceStoreOptions, STORE_BINARY_VARIABLE, find_store_binary};
 pub use wait::{set_up_and_start, wait_until_ready, wait_until_recovered};
 
+/// What faults can wait for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterSignals {
+    /// Who leads, most credibly, and in which term.
+    pub leader: Option<(String, u64)>,
+    /// A follower lacks what the leader's log no longer has.
+    pub snapshot_in_flight: bool,
+}
+
 /// A system under test could not be handled. Exit code 255: none of this is a verdict about the system.
 #[derive(Debug, Error)]
 pub enum DbError {
@@ -163,6 +172,13 @@ pub trait Db: Send + Sync {
 
     /// Who believes to be primary, as far as is known at this moment without asking: the most credible first.
     fn primaries(&self) -> Vec<String>;
+
+    /// What the cluster is doing, as far as is known at this moment without asking. Unless the system tells more, nobody's term is
+    /// known, and no snapshot is ever seen.
+    fn signals(&self) -> ClusterSignals {
+        let leader = self.primaries().into_iter().next().map(|leader| (leader, 0));
+        ClusterSignals { leader, snapshot_in_flight: false }
+    }
 
     /// What has been seen since the last call. Quick: the looking goes on in the background from the first call on.
     async fn observe(&self) -> Result<Vec<Observation>, DbError>;

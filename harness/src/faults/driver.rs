@@ -468,8 +468,13 @@ mod tests {
             command.args(["-c", &script]);
             let process = NemesisProcess::spawn(&mut command, answers_within).expect("a shell");
             let folder = tempfile::tempdir().expect("a folder");
-            let fault =
-                Scheduled { id: 0, at_ms: 1, duration_ms: 1, fault: Fault::Pause { target: Target::One } };
+            let fault = Scheduled {
+                id: 0,
+                at_ms: 1,
+                duration_ms: 1,
+                fault: Fault::Pause { target: Target::One },
+                trigger: None,
+            };
             let clock = Arc::new(MonotonicClock::start());
             let driver = FaultDriver::over(
                 Box::new(process),

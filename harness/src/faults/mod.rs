@@ -11,5 +11,5 @@ mod plan;
 mod planned;
 
 pub use driver::{ActiveFaults, FaultDriver, FaultError, FaultFiles, Leaders, NemesisSetup, describe};
-pub use plan::{Action, PlannedFaults};
+pub use plan::{Action, PlannedFaults, Signals, Unmet};
 pub use planned::{coverage, planned, unplanned_faults};

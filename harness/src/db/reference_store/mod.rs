@@ -23,7 +23,7 @@ use labrys_store::exit::Exit;
 use labrys_store::raft::{Defect, Defects};
 use tokio::task::JoinSet;
 
-use super::{Db, DbError, NodePlace, Observation, Processes, Readiness, logs};
+use super::{ClusterSignals, Db, DbError, NodePlace, Observation, Processes, Readiness, logs};
 use crate::testbed::disks;
 use watcher::Watcher;
 
@@ -374,6 +374,11 @@ impl Db for ReferenceStore {
     fn primaries(&self) -> Vec<String> {
         let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         watcher.as_ref().map_or_else(Vec::new, |watcher| watcher.primaries(&self.node_names()))
+    }
+
+    fn signals(&self) -> ClusterSignals {
+        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        watcher.as_ref().map_or_else(ClusterSignals::default, |watcher| watcher.signals(&self.node_names()))
     }
 
     async fn observe(&self) -> Result<Vec<Observation>, DbError> {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::offset::ClockOffset;
 use super::status_client;
-use crate::db::{DbError, Observation, Processes, logs};
+use crate::db::{ClusterSignals, DbError, Observation, Processes, logs};
 
 /// Between two looks at a node.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -53,6 +53,8 @@ struct View {
 /// What the tasks share.
 struct Shared {
     views: Mutex<Vec<Option<View>>>,
+    /// The first and the last index of the nodes' logs, as they were when they answered last.
+    logs: Mutex<Vec<(u64, u64)>>,
     seen: Mutex<Vec<Observation>>,
     failure: Mutex<Option<DbError>>,
     /// The common index; 0: none yet.
@@ -92,6 +94,7 @@ impl Watcher {
     ) -> Watcher {
         let shared = Arc::new(Shared {
             views: Mutex::new(vec![None; names.len()]),
+            logs: Mutex::new(vec![(0, 0); names.len()]),
             seen: Mutex::default(),
             failure: Mutex::default(),
             compare_at: AtomicU64::new(0),
@@ -126,9 +129,38 @@ impl Watcher {
         self.shared.note_exits(node, exits);
     }
 
+    /// What the cluster is doing.
+    pub(super) fn signals(&self, names: &[String]) -> ClusterSignals {
+        signals_among(&lock(&self.shared.views), &lock(&self.shared.logs), names, Instant::now())
+    }
+
     /// Who claims to lead, the newest term first.
     pub(super) fn primaries(&self, names: &[String]) -> Vec<String> {
         primaries_among(&lock(&self.shared.views), names, Instant::now())
+    }
+}
+
+/// What faults can wait for. A follower whose log ends before the leader's begins is sent a snapshot.
+fn signals_among(
+    views: &[Option<View>],
+    logs: &[(u64, u64)],
+    names: &[String],
+    now: Instant,
+) -> ClusterSignals {
+    let is_fresh = |view: &View| now.saturating_duration_since(view.at) <= FRESH_FOR;
+    let fresh = || {
+        views
+            .iter()
+            .enumerate()
+            .filter_map(|(node, view)| Some((node, (*view)?)))
+            .filter(|(_, view)| is_fresh(view))
+    };
+    let leading = fresh().filter(|(_, view)| view.leads).max_by_key(|(_, view)| view.term);
+    let Some((leader, view)) = leading else { return ClusterSignals::default() };
+    let begins = logs[leader].0;
+    ClusterSignals {
+        leader: Some((names[leader].clone(), view.term)),
+        snapshot_in_flight: fresh().any(|(node, _)| logs[node].1 + 1 < begins),
     }
 }
 
@@ -197,6 +229,7 @@ impl Watch {
             let moved_at = stands_since.unwrap_or(at);
             views[self.node] = Some(View { at, leads, term: status.term, applied, moved_at });
         }
+        lock(&self.shared.logs)[self.node] = (status.storage.first_index, status.last_index);
         let mut seen = Vec::new();
         let offset_us = self.clock.as_mut().and_then(|clock| clock.see(at, status.uptime_ms));
         seen.extend(offset_us.map(|offset_us| Observation::Clock { node: self.name.clone(), offset_us }));
@@ -288,5 +321,18 @@ mod tests {
         let idle = [view(90, 0, 60_000), view(90, 0, 60_000)];
         assert_eq!(slowest_among(&idle, now), Some(90));
         assert_eq!(slowest_among(&[None], now), None);
+    }
+
+    #[test]
+    fn a_snapshot_is_in_flight_while_a_follower_ends_before_the_leader_begins() {
+        let now = Instant::now();
+        let view = |leads, term| Some(View { at: now, leads, term, applied: 0, moved_at: now });
+        let names: Vec<String> = (1..=3).map(|number| format!("n{number}")).collect();
+        let views = [view(true, 4), view(false, 4), view(true, 3)];
+        let of = |logs: [(u64, u64); 3]| signals_among(&views, &logs, &names, now);
+        let lacking = of([(100, 120), (1, 40), (100, 120)]);
+        assert_eq!(lacking, ClusterSignals { leader: Some(("n1".to_owned(), 4)), snapshot_in_flight: true });
+        assert!(!of([(100, 120), (1, 99), (100, 120)]).snapshot_in_flight);
+        assert_eq!(signals_among(&[None, None, None], &[(0, 0); 3], &names, now), ClusterSignals::default());
     }
 }
