@@ -249,6 +249,7 @@ mod tests {
             machine_ns: 10_000_000,
             before_ns: 10_000_000,
             after_ns: 40_000_000,
+            is_first: false,
         };
         assert_eq!(bench.reading(), expected);
         bench.order(2_000, &[(7, 30)]);
@@ -261,6 +262,7 @@ mod tests {
         let mut bench = Bench::new();
         bench.order(500, &[(1, 5_000)]);
         assert_eq!(bench.clock.reading_at(ms(0)), ms(0));
+        assert!(bench.reading().is_first);
         assert_eq!(bench.clock.reading_at(ms(100)), ms(50));
         bench.order(500, &[(1, 5_000), (2, 1_000)]);
         assert_eq!(bench.clock.reading_at(ms(200)), ms(1_100));
