@@ -513,7 +513,8 @@ fn start_nemesis(
         Testbed::Ssh(testbed) => {
             let fleet = testbed.fleet(&rig.run_tag, &directory.nemesis_journal())?;
             let schedule_file = directory.schedule();
-            FaultDriver::with_fleet(fleet, &schedule_file, daemons, schedule, leaders, clock, seed)?
+            let nodes = (config.node_names(), daemons);
+            FaultDriver::with_fleet(fleet, &schedule_file, nodes, schedule, leaders, clock, seed)?
         }
     };
     Ok(Some(driver.with_commands(config.commands.own_names())))

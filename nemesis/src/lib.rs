@@ -72,5 +72,5 @@ pub use record::{InjectedFault, RecordError, ScheduleWriter, read_schedule};
 pub use replay::{FaultList, FaultListError, TimedFault};
 pub use resolve::{View, resolve};
 pub use sequences::{MOST_IN_A_WINDOW, Part, Window};
-pub use target::{NoTarget, Operator, Quantity};
+pub use target::{NoTarget, Operator, Quantity, is_reserved};
 pub use trigger::{Condition, Happening, NoTrigger, Trigger};

@@ -86,11 +86,6 @@ impl PacketOrder {
         [self.queue, self.corrupt_queue].into_iter().filter(|number| *number != 0)
     }
 
-    /// Whether a packet must wait in order that others do not: those that are changed only need not.
-    fn holds(&self) -> bool {
-        self.queue != 0
-    }
-
     /// For how long a packet is held, in milliseconds.
     fn hold_ms(&self, rng: &mut Rng) -> u64 {
         let by_chance = |rng: &mut Rng, ms: u64| ms.saturating_add(rng.random_range(0..=ms));
@@ -197,7 +192,8 @@ impl Holder {
     fn take(&mut self) -> std::io::Result<()> {
         while let Some(mut packet) = next(&mut self.queue)? {
             self.taken += 1;
-            if packet.get_queue_num() == self.order.corrupt_queue {
+            let is_corrupted = packet.get_queue_num() == self.order.corrupt_queue;
+            if is_corrupted {
                 corrupt(packet.get_payload_mut(), &mut self.rng);
             }
             let Some(passed) = self.line.pass(Instant::now(), packet.get_original_len()) else {
@@ -205,7 +201,7 @@ impl Holder {
                 self.queue.verdict(packet)?;
                 continue;
             };
-            let hold_ms = if self.order.holds() { self.order.hold_ms(&mut self.rng) } else { 0 };
+            let hold_ms = if is_corrupted { 0 } else { self.order.hold_ms(&mut self.rng) };
             self.held.insert((passed + Duration::from_millis(hold_ms), self.taken), packet);
         }
         Ok(())

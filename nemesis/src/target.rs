@@ -105,6 +105,14 @@ const QUANTITIES: [(&str, Quantity); 4] = [
 const OPERATORS: [(&str, Operator); 3] =
     [("+", Operator::Union), ("&", Operator::Intersection), ("without", Operator::Without)];
 
+/// Whether a node must not be called so, because the word has a meaning of its own where faults are aimed.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    WORDS.iter().any(|(word, _)| *word == name)
+        || OPERATORS.iter().any(|(word, _)| *word == name)
+        || ["of", crate::fault::CLIENTS].contains(&name)
+}
+
 /// No target has more parts in parentheses within each other.
 const DEEPEST: usize = 20;
 

@@ -3,15 +3,15 @@
 //! An *outage* is a time in which some operation waits and none succeeds: it begins when the last success has been, or, if nothing waited
 //! then, with the next invocation, and ends with the next success. What fails or times out is no success. How long an outage may last is
 //! for whoever asks to say: it depends on what the faults leave of the cluster, on its timeouts, and on the machine. A run with a
-//! longer one is *invalid*: the system was not available. Not before the first operation, and not beyond the last one that began
-//! before the recovery was awaited, for then clients do nothing.
+//! longer one is *invalid*: the system was not available. The watch begins with the first operation and ends when the recovery begins to be
+//! awaited, for then clients do nothing, or when the last operation before that has ended, however.
 //!
 //! O(n log n) for n operations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use labrys_history::{Completion, History, Process};
+use labrys_history::{Completion, History, Process, Value};
 
 use crate::check::{CheckError, Checker, Context};
 use crate::verdict::{CheckVerdict, Evidence, Validity};
@@ -114,12 +114,17 @@ fn event_at(history: &History, at_ns: u64) -> Vec<u64> {
 /// The outages in order of time, and how long was watched.
 fn outages(history: &History) -> (Vec<Outage>, Duration) {
     let awaited = history.named(Process::OBSERVER).find(|event| &*event.f == "recovery");
-    let awaited_ns = awaited.map_or(u64::MAX, |event| event.time_ns);
+    // It says when the wait was over, and how long it was.
+    let awaited_ns = awaited.map(|event| {
+        let waited_ms = event.value.get("after_ms").and_then(Value::as_int).unwrap_or(0);
+        event.time_ns.saturating_sub(u64::try_from(waited_ms).unwrap_or(0).saturating_mul(1_000_000))
+    });
+    let last_ns = awaited_ns.or_else(|| history.events().last().map(|event| event.time_ns)).unwrap_or(0);
     let mut waits: Vec<(u64, u64)> = Vec::new();
     let mut successes: Vec<u64> = Vec::new();
     for operation in history.operations() {
         let invoked_ns = operation.invoke_time_ns();
-        if invoked_ns >= awaited_ns {
+        if awaited_ns.is_some_and(|awaited_ns| invoked_ns >= awaited_ns) {
             continue;
         }
         let completion = operation.completion();
@@ -130,7 +135,7 @@ fn outages(history: &History) -> (Vec<Outage>, Duration) {
     }
     waits.sort_unstable();
     successes.sort_unstable();
-    let (Some((begin_ns, _)), Some((end_ns, _))) = (waits.first().copied(), waits.last().copied()) else {
+    let (Some((begin_ns, _)), Some((invoked_ns, _))) = (waits.first().copied(), waits.last().copied()) else {
         return (Vec::new(), Duration::ZERO);
     };
     // latest_end[n]: the latest end of the first n + 1 operations.
@@ -141,19 +146,20 @@ fn outages(history: &History) -> (Vec<Outage>, Duration) {
             Some(*latest)
         })
         .collect();
+    let end_ns = latest_end.last().map_or(invoked_ns, |latest| (*latest).min(last_ns)).max(invoked_ns);
     let waiting_from = |from_ns: u64| {
         let next = waits.partition_point(|(invoked_ns, _)| *invoked_ns <= from_ns);
         let is_waiting = next > 0 && latest_end[next - 1] > from_ns;
         if is_waiting { from_ns } else { waits.get(next).map_or(u64::MAX, |(invoked_ns, _)| *invoked_ns) }
     };
     let mut found = Vec::new();
-    let mut last_ns = begin_ns;
+    let mut success_ns = begin_ns;
     for to_ns in successes.into_iter().filter(|success| *success < end_ns).chain([end_ns]) {
-        let from_ns = waiting_from(last_ns);
+        let from_ns = waiting_from(success_ns);
         if from_ns < to_ns {
             found.push(Outage { from_ns, to_ns });
         }
-        last_ns = to_ns;
+        success_ns = to_ns;
     }
     (found, Duration::from_nanos(end_ns - begin_ns))
 }
@@ -206,23 +212,31 @@ mod tests {
     fn an_outage_begins_when_something_waits_and_ends_with_a_success() {
         // Nobody waits from 10 to 500; the second one times out, the third one succeeds; the last one is where the watch ends.
         let operations = [(0, 10, true), (500, 1500, false), (1500, 1600, true), (1700, 1800, true)];
-        assert_eq!(outages_ms(&operations, None), [(0, 10), (500, 1600)]);
+        assert_eq!(outages_ms(&operations, None), [(0, 10), (500, 1600), (1700, 1800)]);
         // One that goes on waiting makes it an outage from the last success on.
         let operations = [(0, 10, true), (5, 1500, false), (1500, 1600, true), (1700, 1800, true)];
-        assert_eq!(outages_ms(&operations, None), [(0, 10), (10, 1600)]);
+        assert_eq!(outages_ms(&operations, None), [(0, 10), (10, 1600), (1700, 1800)]);
     }
 
     #[test]
     fn what_happens_once_the_recovery_is_awaited_does_not_count() {
         let operations = [(0, 10, true), (20, 30, true), (5000, 9000, false), (9100, 9200, true)];
-        assert_eq!(outages_ms(&operations, Some(4000)), [(0, 10)]);
-        assert_eq!(outages_ms(&operations, None), [(0, 10), (20, 30), (5000, 9100)]);
+        assert_eq!(outages_ms(&operations, Some(4000)), [(0, 10), (20, 30)]);
+        assert_eq!(outages_ms(&operations, None), [(0, 10), (20, 30), (5000, 9200)]);
+    }
+
+    #[test]
+    fn a_system_that_answers_nobody_any_more_is_not_available_though_nothing_new_is_asked() {
+        let operations = [(0, 10, true), (20, 20_000, false), (30, 15_000, false)];
+        assert_eq!(outages_ms(&operations, None), [(0, 10), (20, 20_000)]);
+        // Nobody waits any longer than until the faults are over.
+        assert_eq!(outages_ms(&operations, Some(8_001)), [(0, 10), (20, 8_000)]);
     }
 
     #[test]
     fn limits_are_judged_and_none_judge_nothing() {
         let operations =
-            [(0, 10, true), (20, 1020, false), (1020, 2020, false), (2020, 2100, true), (4160, 4170, true)];
+            [(0, 10, true), (20, 1020, false), (1020, 2020, false), (2020, 2100, true), (4150, 4160, true)];
         let history = history(&operations, None);
         let within = |longest_ms: u64, percent| Available {
             longest: Some(Duration::from_millis(longest_ms)),

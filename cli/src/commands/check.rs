@@ -294,6 +294,15 @@ fn read(file: &Path, arguments: &Arguments) -> anyhow::Result<ReadReport> {
             file.display()
         );
     }
+    let has_limits = arguments.longest_outage.is_some() || arguments.most_outage_percent.is_some();
+    if has_limits && report.untimed > 0 {
+        bail!(
+            "{}: {} events have no time, so nobody can say how long an outage was: leave --longest-outage and \
+             --most-outage-percent out",
+            file.display(),
+            report.untimed
+        );
+    }
     Ok(report)
 }
 

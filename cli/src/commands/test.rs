@@ -113,6 +113,14 @@ pub fn run(arguments: Arguments) -> Outcome {
         // The machines are not in here, and what ends with the isolation is on them.
         return run_and_tell(&config, None, json);
     }
+    if config.seed.0.checked_add(arguments.test_count - 1).is_none_or(|last| last > i64::MAX as u64) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "--test-count: {} seeds from {} on go beyond {}, the largest one that a run can record",
+            arguments.test_count,
+            config.seed.0,
+            i64::MAX
+        )));
+    }
     for number in 0..arguments.test_count {
         if arguments.test_count > 1 {
             eprintln!("run {} of {}", number + 1, arguments.test_count);

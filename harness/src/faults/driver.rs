@@ -155,20 +155,19 @@ impl FaultDriver {
         FaultDriver::over(Box::new(process), &files.schedule, nodes, schedule, leaders, clock, seed)
     }
 
-    /// The same with agents in place of a process: the nodes are those that `daemons` has.
+    /// The same with agents in place of a process: the nodes are `nodes`, in the order in which people list them.
     ///
     /// # Errors
     /// If an agent does not answer.
     pub fn with_fleet(
         mut fleet: Fleet,
         schedule_file: &std::path::Path,
-        daemons: BTreeMap<String, DaemonSpec>,
+        (nodes, daemons): (Vec<String>, BTreeMap<String, DaemonSpec>),
         schedule: &Schedule,
         leaders: Leaders,
         clock: Arc<dyn Clock>,
         seed: Seed,
     ) -> Result<FaultDriver, FaultError> {
-        let nodes = daemons.keys().cloned().collect();
         fleet.set_daemons(daemons).map_err(untold)?;
         FaultDriver::over(Box::new(fleet), schedule_file, nodes, schedule, leaders, clock, seed)
     }

@@ -21,6 +21,9 @@ pub(super) fn arguments(login: &Login, script: &str) -> Vec<String> {
     // One connection, which is ours, and which notices that it is dead before the agent gives us up.
     option("ControlMaster=no".to_owned());
     option("ControlPath=none".to_owned());
+    // What the user's configuration forwards is for people: a port in use would end the connection, and a test machine needs no keys.
+    option("ClearAllForwardings=yes".to_owned());
+    option("ForwardAgent=no".to_owned());
     option("ConnectTimeout=5".to_owned());
     option("ServerAliveInterval=2".to_owned());
     option("ServerAliveCountMax=2".to_owned());
@@ -49,9 +52,12 @@ pub(super) fn arguments(login: &Login, script: &str) -> Vec<String> {
 /// is there as a whole, under a name that has its checksum, or not at all.
 pub(super) fn script(directory: &Path, programs: &[Program], sudo: bool, arguments: &[String]) -> String {
     let folder = directory.join("bin");
-    let folder = folder.display();
+    let (directory_text, folder) = (directory.display(), folder.display());
+    // What is in there is run, perhaps as root: nobody else may have made the folder, or may write to it.
     let mut script = format!(
-        "umask 022; mkdir -p '{folder}' || exit 1; echo \"machine $(uname -s) $(uname -m)\"; \
+        "umask 022; mkdir -p '{folder}' || exit 1; \
+         for d in '{directory_text}' '{folder}'; do if [ -L \"$d\" ] || [ ! -O \"$d\" ]; then \
+         echo \"foreign folder: $d is a link, or of another user\" >&2; exit 1; fi; chmod go-w \"$d\"; done; echo \"machine $(uname -s) $(uname -m)\"; \
          sum() {{ sha256sum | cut -d ' ' -f 1; }}; "
     );
     for Program { name, sum, length_bytes, .. } in programs {
@@ -129,6 +135,8 @@ pub(super) fn explain(login: &Login, said: &str) -> (String, bool) {
             ),
             true,
         )
+    } else if has("foreign folder: ") {
+        (format!("{last}. Remove it, or name another `directory` in hosts.toml"), true)
     } else if has("No space left on device") {
         (format!("the disk is full ({last}). Make room, or name another `directory` in hosts.toml"), true)
     } else if has("Permission denied") || has("Read-only file system") {

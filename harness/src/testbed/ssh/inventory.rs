@@ -126,6 +126,11 @@ impl Inventory {
                     "machine {number}: `{name}` is no name: up to 60 letters, digits, - or _"
                 ));
             }
+            if labrys_nemesis::is_reserved(name) {
+                return Err(format!(
+                    "machine {number}: `{name}` has a meaning of its own where faults are aimed; give it another name"
+                ));
+            }
             if !names.insert(name) {
                 return Err(format!("machine {number}: there is a machine `{name}` already"));
             }

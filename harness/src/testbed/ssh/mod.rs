@@ -159,6 +159,14 @@ impl SshTestbed {
             let is_data = |file: &Path| DATA_FOLDERS.iter().any(|folder| file.starts_with(folder));
             let wanted = files.keys().filter(|file| with_data || !is_data(file));
             wanted.into_iter().try_for_each(|file| {
+                // A machine names files of its own, and of nobody else.
+                if !file.components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+                    return Err(format!(
+                        "the files of {}: {} is none below its folder",
+                        node.name,
+                        file.display()
+                    ));
+                }
                 let copied = host.download(&node.directory.join(file), &to.join(&node.name).join(file));
                 copied.map(drop).map_err(failed)
             })
@@ -185,6 +193,27 @@ impl SshTestbed {
     }
 }
 
+/// A run directory may come from somebody else: what its journal says of machines is looked at as a file of the user's is.
+fn refuse_foreign(config: &SshTestbedConfig) -> Result<(), String> {
+    config.inventory.check()?;
+    let ours = config.inventory.directory();
+    let is_ours = |directory: &Path| {
+        let below = directory.strip_prefix(ours).map(|rest| rest.to_string_lossy().into_owned());
+        let is_plain =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-' | b'+');
+        below.is_ok_and(|rest| !rest.split('/').any(|part| part == "..") && rest.bytes().all(is_plain))
+    };
+    match config.nodes.iter().find(|node| !is_ours(&node.directory)) {
+        Some(node) => Err(format!(
+            "the journal says that {} has its folder at {}, which is not below {}: nobody but Labrys writes journals",
+            node.name,
+            node.directory.display(),
+            ours.display()
+        )),
+        None => Ok(()),
+    }
+}
+
 fn attach_arguments(directory: &Path) -> Vec<String> {
     let directory = directory.to_string_lossy().into_owned();
     ["agent", "attach", "--directory"].map(str::to_owned).into_iter().chain([directory]).collect()
@@ -199,6 +228,7 @@ pub fn heal_machines(
     config: &SshTestbedConfig,
     force: bool,
 ) -> std::io::Result<Vec<(String, Result<Ending, String>)>> {
+    refuse_foreign(config).map_err(std::io::Error::other)?;
     let programs = Arc::new(vec![Program::read("labrys", Path::new("/proc/self/exe"))?]);
     let heal = |machine: &Machine, node: &SshNode| {
         let directory = node.directory.to_string_lossy().into_owned();
