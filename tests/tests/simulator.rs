@@ -67,12 +67,12 @@ fn the_first_seed_that_fails_ends_the_search_and_leaves_a_run_directory() {
 }
 
 #[test]
-fn faults_that_only_the_simulator_has_are_refused_elsewhere_with_the_remedy() {
+fn faults_that_the_simulator_does_not_have_are_refused_there_by_name() {
     let folder = tempfile::tempdir().unwrap();
-    let finished = finish(&mut labrys(folder.path(), &["test", "--nemesis", "disk"])).expect_code(254);
-    assert!(finished.stderr.contains("--testbed sim"), "{}", finished.stderr);
-    let finished = finish(&mut sim(folder.path(), &["--nemesis", "earthquake"])).expect_code(254);
-    assert!(finished.stderr.contains("earthquake"), "{}", finished.stderr);
+    for kind in ["membership", "application-snapshot", "resource", "earthquake"] {
+        let finished = finish(&mut sim(folder.path(), &["--nemesis", kind])).expect_code(254);
+        assert!(finished.stderr.contains(kind), "{}", finished.stderr);
+    }
 }
 
 /// The faults of a run, as recorded.
@@ -119,7 +119,10 @@ fn faults_that_cannot_be_replayed_are_refused_with_the_reason() {
     };
     let fault = |rest: &str| format!("faults = [{{ at-ms = 1, lasts-ms = 1, {rest} }}]");
     refused(&fault(r#"kind = "kill", target = { named = ["n9"] }"#), "there is no node `n9`");
-    refused(&fault(r#"kind = "power-cut", target = "all""#), "--testbed sim");
+    refused(
+        &fault(r#"kind = "network", target = "all", trouble = { loss-permille = 1001 }"#),
+        "loss-permille",
+    );
     refused(&fault(r#"kind = "flood""#), "flood");
     refused("seed = 3", "faults.toml");
     refused("faults = []", "--nemesis none");

@@ -245,11 +245,14 @@ fn a_campaign_on_five_machines_by_one_command_survives_lost_connections_and_leav
         assert!(!node.join("data").exists(), "data of a valid run");
     }
     let log = fs::read_to_string(run.join("labrys.log")).unwrap();
-    assert_eq!(log.matches("the connection was made again").count(), COUNT, "{log}");
+    // Once for each, and once more where a connection broke by itself, as on a machine that is busy.
+    assert!(log.matches("the connection was made again").count() >= COUNT, "{log}");
     machines.assert_clean("a whole campaign");
     let folders = machines.on(1, &format!("ls {0} {0}/runs", machines.directory()));
     assert!(folders.stdout.contains("bin") && !folders.stdout.contains("n1"), "{folders:?}");
-    assert!(!folders.stdout.contains("-7"), "the run's folder is still there: {folders:?}");
+    // Of that folder alone: a program's name has its checksum, which may begin with a 7, too.
+    let runs = machines.on(1, &format!("ls {}/runs", machines.directory()));
+    assert!(!runs.stdout.contains("-7"), "the run's folder is still there: {runs:?}");
     let healed = finish(&mut machines.labrys(&["heal", "labrys-runs/latest"])).expect_code(0);
     assert_eq!(healed.stderr.matches(": clean").count(), COUNT, "{healed:?}");
 }
