@@ -312,6 +312,10 @@ impl Shared {
             state.heard = Some(Instant::now());
             match serde_json::from_str(&text) {
                 Ok(FromAgent::Response { id, answer }) => {
+                    if matches!(answer, Answer::Finished(_)) {
+                        // It ends; another connection would have another one started.
+                        state.over.get_or_insert_with(|| "the agent was told to end, and has".to_owned());
+                    }
                     if let Some(waiting) = state.waiting.get_mut(&id) {
                         waiting.answer = Some(Ok(answer));
                     }
