@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use labrys_nemesis::{Host, try_partition};
+use labrys_nemesis::{Host, try_muffled_partition, try_partition};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
@@ -152,7 +152,13 @@ const TRIALS: &[Trial] = &[
         look: network_namespaces,
     },
     Trial { name: "fuse", purpose: "power cuts and faults of the disk", needed: false, look: disk },
-    Trial { name: "iptables", purpose: "partitions", needed: true, look: partition },
+    Trial { name: "iptables", purpose: "partitions", needed: true, look: || partition(try_partition) },
+    Trial {
+        name: "xt_length",
+        purpose: "partitions that muffle a node",
+        needed: false,
+        look: || partition(try_muffled_partition),
+    },
     Trial {
         name: "iptables-nft",
         purpose: "the back end for new kernels",
@@ -231,7 +237,7 @@ const TRIALS: &[Trial] = &[
 const DROP: &[&str] = &["-j", "DROP"];
 
 /// Of the networks that are for documentation only (RFC 5737).
-const NOBODYS_ADDRESS: &str = "192.0.2.1";
+pub(crate) const NOBODYS_ADDRESS: &str = "192.0.2.1";
 
 fn namespaces(isolation: Result<&Enclosure, &IsolationError>) -> Look {
     match isolation {
@@ -260,7 +266,7 @@ const INSTALL_IPTABLES: &str =
     "sudo apt-get install iptables; the kernel needs nf_tables or ip_tables, and the module of the match";
 
 /// Makes a partition as the nemesis does, and undoes it.
-fn partition() -> Look {
+fn partition(trial: fn(&dyn Host, IpAddr) -> Result<(), String>) -> Look {
     let failed = |detail: String| missing(detail, INSTALL_IPTABLES);
     // Inside, `/run` is ours alone.
     let here = LocalHost::new(
@@ -270,7 +276,7 @@ fn partition() -> Look {
         Path::new("/run/labrys-doctor"),
     );
     let nobody = NOBODYS_ADDRESS.parse().map_err(|error: AddrParseError| failed(error.to_string()))?;
-    here.map_err(|error| error.to_string()).and_then(|host| try_partition(&host, nobody)).map_err(failed)?;
+    here.map_err(|error| error.to_string()).and_then(|host| trial(&host, nobody)).map_err(failed)?;
     let version = attempt("iptables", &["--version"], INSTALL_IPTABLES)?;
     Ok(version.trim().to_owned())
 }

@@ -254,6 +254,13 @@ pub enum Effect {
     NothingToRot,
     /// The process that is the node's disk has died, and what it had mounted was taken away.
     DiskGone,
+    /// The fault had been undone before it was to be.
+    EndedEarly {
+        /// By whom, and why.
+        by: String,
+        /// At least so many milliseconds before.
+        earlier_ms: u64,
+    },
 }
 
 impl Effect {
@@ -300,6 +307,7 @@ impl Effect {
             | Effect::DiskRotten { .. }
             | Effect::NothingToRot
             | Effect::DiskGone
+            | Effect::EndedEarly { .. }
             | Effect::NoProcess => false,
         }
     }
@@ -424,6 +432,12 @@ impl fmt::Display for Evidence {
             _ => 0,
         });
         parts.extend((lost > 0).then(|| format!("{lost} un-synced bytes lost")));
+        parts.extend(self.details.iter().filter_map(|seen| match &seen.effect {
+            Effect::EndedEarly { by, earlier_ms } => {
+                Some(format!("ended {:.1} s early on {} by {by}", *earlier_ms as f64 / 1e3, seen.node))
+            }
+            _ => None,
+        }));
         formatter
             .write_str(if parts.is_empty() { "no effect seen".to_owned() } else { parts.join(", ") }.as_str())
     }
@@ -516,6 +530,17 @@ mod tests {
         assert!(evidence.bit);
         evidence.extend([on("n1", Effect::ClockRight { offset_us: -2_300_000 })]);
         assert_eq!(evidence.to_string(), "clock of n1 -2300.0 ms");
+    }
+
+    #[test]
+    fn a_fault_that_was_ended_early_has_bitten_all_the_same_and_says_who_ended_it() {
+        let on = |effect| Observation { node: "n3".to_owned(), effect };
+        let mut evidence = Evidence::default();
+        let early = Effect::EndedEarly { by: "somebody".to_owned(), earlier_ms: 4_200 };
+        evidence.extend([on(Effect::PowerLost { process: ProcessIdentity { pid: 7, start_ticks: 99 } })]);
+        evidence.extend([on(early)]);
+        assert!(evidence.bit);
+        assert_eq!(evidence.to_string(), "cut the power of n3, ended 4.2 s early on n3 by somebody");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub use fault::{
 };
 pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
-pub use injectors::try_partition;
+pub use injectors::{try_muffled_partition, try_partition};
 pub use journal::{
     BadRunTag, Entry, JOURNAL_VERSION, Journal, JournalError, JournalState, Outstanding, RunIdentity, RunTag,
     read_journal,

@@ -10,8 +10,15 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{AgentError, log_file, socket_file};
+
+/// How long somebody may take to take the agent's last words.
+const LAST_WORDS_GO_WITHIN: Duration = Duration::from_secs(2);
 
 /// Copies bytes between standard input and output and the agent of `directory`, until one of them ends. `serve` are the arguments
 /// with which this very program is an agent whose listening socket is its standard input.
@@ -20,21 +27,61 @@ use super::{AgentError, log_file, socket_file};
 /// If there is no agent and none can be started.
 pub fn attach(directory: &Path, serve: &[String]) -> Result<(), AgentError> {
     let stream = find_or_start(directory, serve)?;
-    let failed = |source| AgentError::System { what: "copying the connection", source };
     let owned = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
     let (input, output) = (owned(std::io::stdin().as_fd()), owned(std::io::stdout().as_fd()));
-    let to_agent = stream.try_clone().map_err(failed)?;
-    let input = input.map_err(failed)?;
-    std::thread::Builder::new()
-        .name("to-agent".to_owned())
-        .spawn(move || {
+    let carried = input.and_then(|input| carry(stream, input, output?));
+    carried.map_err(|source| AgentError::System { what: "copying the connection", source })
+}
+
+/// Copies until the agent has ended the connection and its last words are written; these may be lost if nobody takes them: whoever
+/// started us may hold our output open and read nothing, and we must not stay for that.
+fn carry(
+    stream: UnixStream,
+    input: impl Read + Send + 'static,
+    output: impl Write + Send + 'static,
+) -> std::io::Result<()> {
+    let (to_agent, from_agent) = (stream.try_clone()?, stream.try_clone()?);
+    let (done, is_done) = channel();
+    let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+    };
+    spawn(
+        "to-agent",
+        Box::new(move || {
             copy(input, &to_agent);
             // The connection is gone. The agent waits for another one; we end with its answer to this.
             let _ = to_agent.shutdown(std::net::Shutdown::Both);
-        })
-        .map_err(failed)?;
-    copy(&stream, output.map_err(failed)?);
+        }),
+    )?;
+    let all_written = done.clone();
+    spawn(
+        "from-agent",
+        Box::new(move || {
+            copy(&from_agent, output);
+            let _ = all_written.send(Carried::Written);
+        }),
+    )?;
+    spawn(
+        "hang-up",
+        Box::new(move || {
+            // Of a hang-up one is always told. Interrupted by a signal: looked at again.
+            while poll(&mut [PollFd::new(&stream, PollFlags::empty())], None).unwrap_or(0) == 0 {}
+            let _ = done.send(Carried::HungUp);
+        }),
+    )?;
+    if let Ok(Carried::HungUp) = is_done.recv() {
+        // Either they are written then, or nobody takes them.
+        let _ = is_done.recv_timeout(LAST_WORDS_GO_WITHIN);
+    }
     Ok(())
+}
+
+/// What has come to its end.
+enum Carried {
+    /// All that the agent has said is written, or cannot be.
+    Written,
+    /// The agent has ended the connection, or we have.
+    HungUp,
 }
 
 /// Until either end is gone, whose reason does not matter.
@@ -109,4 +156,53 @@ pub fn take_listener() -> Result<UnixListener, AgentError> {
     let taken = std::io::stdin().as_fd().try_clone_to_owned().map(UnixListener::from);
     let listener = taken.and_then(|listener| listener.local_addr().map(|_| listener));
     listener.map_err(|source| AgentError::System { what: "taking the socket from standard input", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes nothing, for ever.
+    struct Stuck;
+
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            loop {
+                std::thread::park();
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_output_nobody_takes_ends_with_its_agent_all_the_same() {
+        let (ours, agents) = UnixStream::pair().expect("a pair");
+        let (input, _held_open) = UnixStream::pair().expect("a pair");
+        let (done, is_done) = channel();
+        std::thread::spawn(move || done.send(carry(ours, input, Stuck).is_ok()));
+        (&agents).write_all(b"last words").expect("written");
+        drop(agents);
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok(true));
+    }
+
+    #[test]
+    fn what_the_agent_says_last_is_written_before_the_connection_ends() {
+        let (ours, agents) = UnixStream::pair().expect("a pair");
+        let (input, mut harness) = UnixStream::pair().expect("a pair");
+        let output = input.try_clone().expect("the same");
+        let carrying = std::thread::spawn(move || carry(ours, input, output));
+        harness.write_all(b"question\n").expect("written");
+        let mut heard = [0; 9];
+        (&agents).read_exact(&mut heard).expect("read");
+        assert_eq!(&heard, b"question\n");
+        (&agents).write_all(b"answer").expect("written");
+        drop(agents);
+        carrying.join().expect("no panic").expect("carried");
+        let mut said = [0; 6];
+        harness.read_exact(&mut said).expect("read");
+        assert_eq!(&said, b"answer");
+    }
 }

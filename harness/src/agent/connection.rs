@@ -1,37 +1,40 @@
 //! [`AgentConnection`]: the harness's end of the connection to an agent, made again when it is lost.
 //!
-//! A thread keeps the connection: it opens it, says hello, says again what has no answer yet, reads, and begins anew when it ends.
-//! Another one sends heartbeats, and cuts a connection over which nothing comes back. Callers block until they have their answer.
+//! A thread keeps the connection (`keeper`): it opens it, says hello, says again what has no answer yet, reads, and begins anew when it
+//! ends. Another one sends heartbeats. A third one, which does neither, cuts a connection on which nothing comes ([`Lifeline`]), from before
+//! it is open. Callers block until they have their answer.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufRead, Write};
+use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use labrys_nemesis::{ProcessIdentity, RequestBody};
+use labrys_nemesis::{FaultReport, ProcessIdentity, RequestBody};
 
-use super::protocol::{AgentSetup, Answer, FromAgent, HostWork, ToAgent, Work, line};
+use super::lifeline::Lifeline;
+use super::protocol::{AgentSetup, Answer, HostWork, MAXIMUM_LINE_BYTES, ToAgent, Work, line};
+
+mod keeper;
 
 /// Bytes to and from an agent.
 pub struct Channel {
     /// To it. Whole lines are written, by one thread at a time.
     pub writer: Box<dyn Write + Send>,
     /// From it.
-    pub reader: Box<dyn BufRead + Send>,
-    /// Ends both at once, whoever is blocked on them.
-    pub cut: Arc<dyn Fn() + Send + Sync>,
+    pub reader: Box<dyn Read + Send>,
     /// Once it has ended: what there is to say of the reason, in a sentence.
     pub complaint: Box<dyn FnOnce() -> String + Send>,
 }
 
 /// A way to a machine. `ssh` is one.
 pub trait Transport: Send + Sync {
-    /// Opens a channel to the agent of the node, which is started if there is none.
+    /// Opens a channel to the agent of the node, which is started if there is none. Before anything that may block it tells the lifeline how to
+    /// cut it, at both ends at once, and meanwhile of every sign of life; what is read of the channel later is heard by others.
     ///
     /// # Errors
     /// In one sentence: what is wrong, where, and how to mend it. `is_final` if another try would not help.
-    fn open(&self) -> Result<Channel, NoChannel>;
+    fn open(&self, lifeline: &Lifeline) -> Result<Channel, NoChannel>;
 }
 
 /// Why there is no channel.
@@ -43,14 +46,32 @@ pub struct NoChannel {
     pub is_final: bool,
 }
 
-/// Between two heartbeats.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
+/// How patient a connection is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Between two heartbeats.
+    heartbeat_every: Duration,
+    /// A connection over which nothing comes for so long is cut, and made again.
+    heard_within: Duration,
+    /// So long nothing may come while the first connection is made.
+    opens_within: Duration,
+    /// So much of a line is read at most.
+    line_bytes: u64,
+}
 
-/// A connection over which nothing comes back for so long is cut, and made again.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            heartbeat_every: Duration::from_secs(2),
+            heard_within: Duration::from_secs(5),
+            opens_within: OPENS_WITHIN,
+            line_bytes: MAXIMUM_LINE_BYTES,
+        }
+    }
+}
 
-/// Between two tries at connecting.
-const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+/// So long nothing may come while a connection is made for the first time: some machines think long about who logs in.
+pub(crate) const OPENS_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long an answer may take; of the nemesis, whose patience ends before. As for a local nemesis.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(50);
@@ -74,8 +95,10 @@ struct State {
     waiting: BTreeMap<u64, Waiting>,
     last_id: u64,
     incarnation: Option<ProcessIdentity>,
-    cut: Option<Arc<dyn Fn() + Send + Sync>>,
-    heard: Option<Instant>,
+    /// Of the connection that there is, or that is being made.
+    lifeline: Option<Arc<Lifeline>>,
+    /// The faults that an agent has ended before their time, because the one that had applied them was dead, with when that was learnt.
+    ended_early: BTreeMap<u64, (FaultReport, Instant)>,
     /// Why there will be no connection any more.
     over: Option<String>,
     lost: u64,
@@ -84,6 +107,7 @@ struct State {
 struct Shared {
     setup: AgentSetup,
     transport: Box<dyn Transport>,
+    pace: Pace,
     state: Mutex<State>,
     changed: Condvar,
     /// Apart from the state: who writes may be blocked, and must be seen and cut meanwhile.
@@ -117,14 +141,23 @@ impl AgentConnection {
     /// # Errors
     /// The first reason why there is none: what cannot be reached at the beginning is not tried again.
     pub fn open(setup: AgentSetup, transport: Box<dyn Transport>) -> Result<AgentConnection, NoAnswer> {
+        AgentConnection::open_at(Pace::default(), setup, transport)
+    }
+
+    fn open_at(
+        pace: Pace,
+        setup: AgentSetup,
+        transport: Box<dyn Transport>,
+    ) -> Result<AgentConnection, NoAnswer> {
         let shared = Arc::new(Shared {
             setup,
             transport,
+            pace,
             state: Mutex::default(),
             changed: Condvar::new(),
             writer: Mutex::default(),
         });
-        let reader = shared.connect().map_err(|no_channel| NoAnswer(no_channel.reason))?;
+        let reader = shared.connect(pace.opens_within).map_err(|no_channel| NoAnswer(no_channel.reason))?;
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let name = format!("{name}-{}", shared.setup.node);
             std::thread::Builder::new().name(name).spawn(body).map_err(|error| NoAnswer(error.to_string()))
@@ -145,6 +178,14 @@ impl AgentConnection {
     #[must_use]
     pub fn times_lost(&self) -> u64 {
         self.shared.lock().lost
+    }
+
+    /// Whether an agent has undone a fault when it began, before it was asked to, as the one that had applied it was dead: what it knows of
+    /// the fault, and how long ago that was learnt.
+    #[must_use]
+    pub fn ended_early(&self, fault_id: u64) -> Option<(FaultReport, Duration)> {
+        let state = self.shared.lock();
+        state.ended_early.get(&fault_id).map(|(report, learnt)| (report.clone(), learnt.elapsed()))
     }
 
     /// Has a request carried out, across lost connections.
@@ -209,150 +250,9 @@ fn is_repeatable(work: &Work) -> bool {
     }
 }
 
-type Reader = Box<dyn BufRead + Send>;
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens a channel, says hello, and says everything again that has no answer.
-    fn connect(&self) -> Result<Reader, NoChannel> {
-        let Channel { mut writer, mut reader, cut, complaint } = self.transport.open()?;
-        let node = &self.setup.node;
-        let temporary = |reason: String| NoChannel { reason, is_final: false };
-        let hello =
-            line(&ToAgent::Hello(self.setup.clone())).map_err(|error| temporary(error.to_string()))?;
-        let mut answer = String::new();
-        let said = writer.write_all(hello.as_bytes()).and_then(|()| writer.flush());
-        let read = said.and_then(|()| reader.read_line(&mut answer));
-        let incarnation = match serde_json::from_str(&answer) {
-            Ok(FromAgent::Welcome { incarnation }) => incarnation,
-            Ok(FromAgent::Refused { reason }) => {
-                cut();
-                return Err(NoChannel {
-                    reason: format!("{node}: the agent refuses: {reason}"),
-                    is_final: true,
-                });
-            }
-            _ => {
-                cut();
-                let detail = read.err().map(|error| format!(" ({error})")).unwrap_or_default();
-                return Err(temporary(format!("{node}: the agent did not begin{detail}: {}", complaint())));
-            }
-        };
-        let mut state = self.lock();
-        state.incarnation = Some(incarnation);
-        state.cut = Some(cut);
-        state.heard = Some(Instant::now());
-        let mut again = String::new();
-        for waiting in state.waiting.values_mut().filter(|waiting| waiting.answer.is_none()) {
-            let is_another = waiting.sent_to.is_some_and(|sent_to| sent_to != incarnation);
-            if is_another && !waiting.is_repeatable {
-                let reason =
-                    format!("{node}: the agent died, and another one has undone what it had applied");
-                waiting.answer = Some(Err(NoAnswer(reason)));
-            } else {
-                waiting.sent_to = Some(incarnation);
-                again.push_str(&waiting.line);
-            }
-        }
-        drop(state);
-        self.changed.notify_all();
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-        self.write(&again);
-        Ok(reader)
-    }
-
-    /// Reads, and connects again, until it is over.
-    fn keep(&self, mut reader: Reader) {
-        loop {
-            self.read_all(reader);
-            let lost_at = Instant::now();
-            self.forget_connection();
-            reader = loop {
-                if self.lock().over.is_some() {
-                    return;
-                }
-                match self.connect() {
-                    Ok(reader) => break reader,
-                    Err(no_channel) => {
-                        tracing::warn!(node = self.setup.node, "{}", no_channel.reason);
-                        // Twice the silence: then it has ended for certain, and says so to whoever reaches it.
-                        let given_up = lost_at.elapsed() > 2 * Duration::from_millis(self.setup.silence_ms);
-                        if no_channel.is_final || given_up {
-                            self.close(&no_channel.reason);
-                            return;
-                        }
-                    }
-                }
-                std::thread::sleep(BETWEEN_TRIES);
-            };
-            tracing::info!(node = self.setup.node, "the connection was made again");
-        }
-    }
-
-    fn forget_connection(&self) {
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let mut state = self.lock();
-        if let Some(cut) = state.cut.take() {
-            cut();
-        }
-        state.heard = None;
-        state.lost += 1;
-        if state.over.is_none() {
-            tracing::warn!(node = self.setup.node, "the connection to the agent was lost");
-        }
-    }
-
-    fn read_all(&self, mut reader: Reader) {
-        let mut text = String::new();
-        while reader.read_line(&mut text).is_ok_and(|length| length > 0) {
-            let mut state = self.lock();
-            state.heard = Some(Instant::now());
-            match serde_json::from_str(&text) {
-                Ok(FromAgent::Response { id, answer }) => {
-                    if matches!(answer, Answer::Finished(_)) {
-                        // It ends; another connection would have another one started.
-                        state.over.get_or_insert_with(|| "the agent was told to end, and has".to_owned());
-                    }
-                    if let Some(waiting) = state.waiting.get_mut(&id) {
-                        waiting.answer = Some(Ok(answer));
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(node = self.setup.node, %error, "what the agent says makes no sense");
-                    return;
-                }
-            }
-            drop(state);
-            self.changed.notify_all();
-            text.clear();
-        }
-    }
-
-    /// Heartbeats, until it is over.
-    fn beat(&self) {
-        loop {
-            let state = self.lock();
-            if state.over.is_some() {
-                return;
-            }
-            let received = state.waiting.keys().next().map_or(state.last_id, |first| first - 1);
-            if state.heard.is_some_and(|heard| heard.elapsed() > HEARD_WITHIN)
-                && let Some(cut) = &state.cut
-            {
-                cut();
-            }
-            drop(state);
-            if let Ok(heartbeat) = line(&ToAgent::Heartbeat { received }) {
-                self.write(&heartbeat);
-            }
-            let over = |state: &mut State| state.over.is_none();
-            let waited = self.changed.wait_timeout_while(self.lock(), HEARTBEAT_EVERY, over);
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
-        }
     }
 
     /// What cannot be written now is said again when there is a connection.
@@ -366,19 +266,20 @@ impl Shared {
     }
 
     fn cut(&self) {
-        if let Some(cut) = &self.lock().cut {
-            cut();
+        let lifeline = self.lock().lifeline.clone();
+        if let Some(lifeline) = lifeline {
+            lifeline.cut();
         }
     }
 
     fn close(&self, why: &str) {
         let mut state = self.lock();
         state.over.get_or_insert_with(|| why.to_owned());
-        let cut = state.cut.take();
+        let lifeline = state.lifeline.take();
         drop(state);
         self.changed.notify_all();
-        if let Some(cut) = cut {
-            cut();
+        if let Some(lifeline) = lifeline {
+            lifeline.cut();
         }
     }
 }

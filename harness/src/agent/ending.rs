@@ -3,7 +3,7 @@
 //! The daemon goes first. What a fault has done to it (it is dead, its clock is wrong, its disk fails) needs no undoing then; that would
 //! mean to start or mend what is about to be ended, which a full disk forbids. A disk that can fail is a process and a mount, and goes with these. Nothing here depends on being able to write a file.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use labrys_nemesis::{
     Engine, Family, Host, Journal, JournalError, Patience, ProcessIdentity, ProcessState, RunTag, Signal,
 };
 
-use super::protocol::{AgentSetup, Ending, FromAgent, ToAgent, line};
-use super::{AgentError, MARK, attach, identity_file, journal_file, serve};
+use super::protocol::{AgentSetup, Ending, FromAgent, MAXIMUM_LINE_BYTES, ToAgent, line, read_line};
+use super::{AgentError, MARK, attach, identity_file, journal_file, machine};
 use crate::process;
 use crate::testbed::LocalHost;
 
@@ -24,8 +24,9 @@ const ORDERLY_END_WITHIN: Duration = Duration::from_secs(3);
 const KILLED_WITHIN: Duration = Duration::from_secs(10);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
-/// How long an agent may take to end when it is told to, before it is killed.
-const ENDS_WITHIN: Duration = Duration::from_secs(40);
+/// How long an agent may take to end when it is told to, before it is killed: it may have to wait out the silence of a harness that was
+/// there a moment ago.
+const ENDS_WITHIN: Duration = Duration::from_secs(90);
 
 /// Ends, undoes, looks.
 pub(super) fn clear(engine: &mut Engine, host: &LocalHost, run_tag: &RunTag) -> Ending {
@@ -183,8 +184,9 @@ pub fn heal(directory: &Path, force: bool) -> Result<Ending, AgentError> {
     let Some(run) = state.run.clone() else { return Ok(ending) };
     let setup: AgentSetup = serde_json::from_value(run.testbed)
         .map_err(|source| AgentError::File { path: path.clone(), source: source.into() })?;
-    let host = serve::local_host(&setup)?;
-    let engine = Engine::new(run.run_tag, serve::hosts(&setup, &host), Patience::default(), (journal, state));
+    let host = machine::local_host(&setup)?;
+    let engine =
+        Engine::new(run.run_tag, machine::hosts(&setup, &host), Patience::default(), (journal, state));
     let healed = clear(&mut engine.acting_only_on(setup.node.clone()), &host, &setup.run_tag);
     ending.undone.extend(healed.undone);
     ending.ended.extend(healed.ended);
@@ -198,11 +200,10 @@ fn end_agent(directory: &Path, force: bool) -> Result<Ending, AgentError> {
     let failed = |source| AgentError::System { what: "telling the agent to end", source };
     stream.set_read_timeout(Some(ENDS_WITHIN)).map_err(failed)?;
     let told = line(&ToAgent::End { force }).and_then(|line| stream.write_all(line.as_bytes()));
-    let mut answer = String::new();
-    let answered = told.and_then(|()| BufReader::new(&stream).read_line(&mut answer));
-    match (answered, serde_json::from_str(&answer)) {
-        (Ok(_), Ok(FromAgent::Ended(ending))) => Ok(ending),
-        (Ok(_), Ok(FromAgent::Refused { reason })) => {
+    let answered = told.and_then(|()| read_line(&mut BufReader::new(&stream), MAXIMUM_LINE_BYTES));
+    match answered.ok().flatten().and_then(|answer| serde_json::from_str(&answer).ok()) {
+        Some(FromAgent::Ended(ending)) => Ok(ending),
+        Some(FromAgent::Refused { reason }) => {
             Err(AgentError::Stuck { path: directory.to_owned(), detail: reason })
         }
         // It stands still, or has died meanwhile.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use labrys_nemesis::{
-    ClientError, DaemonSpec, Entry, Failure, FaultReport, Journal, JournalError, NodeFailure, Reply,
-    RequestBody, Resolved, RunTag, Step,
+    ClientError, DaemonSpec, Effect, Entry, Failure, FaultReport, Journal, JournalError, NodeFailure,
+    Observation, Reply, RequestBody, Resolved, RunTag, Step,
 };
 
 use super::connection::AgentConnection;
@@ -87,7 +87,8 @@ impl Fleet {
             return Ok(FaultReport { fault_id, ..FaultReport::default() });
         };
         let said = self.ask(&nodes, Step::Undo, &RequestBody::Undo { fault_id });
-        let (report, failures) = gather(fault_id, said);
+        let (mut report, failures) = gather(fault_id, said);
+        self.add_early_ends(&nodes, &mut report);
         if failures.is_empty() {
             self.applied.remove(&fault_id);
             self.journal(&Entry::Undone { fault_id })?;
@@ -135,6 +136,14 @@ impl Fleet {
                 merge(report, fault);
             }
         }
+        for (fault_id, nodes) in &self.applied {
+            let mut early = FaultReport { fault_id: *fault_id, ..FaultReport::default() };
+            self.add_early_ends(nodes, &mut early);
+            if !early.evidence.details.is_empty() {
+                let none = || FaultReport { fault_id: *fault_id, ..FaultReport::default() };
+                merge(reports.entry(*fault_id).or_insert_with(none), early);
+            }
+        }
         let undone: Vec<u64> = self.applied.keys().copied().filter(|id| !left_behind.contains(id)).collect();
         for fault_id in undone {
             self.applied.remove(&fault_id);
@@ -158,6 +167,19 @@ impl Fleet {
         let said = self.ask(&self.all(), Step::Apply, &RequestBody::SetDaemons { daemons });
         let failed = said.into_iter().find_map(|(node, said)| Some((node, said.err()?)));
         failed.map_or(Ok(()), |(node, refusal)| Err(refused(format!("{node}: {}", refusal.failure))))
+    }
+
+    /// What is known of a fault on nodes whose agent had died: the next one has undone it there, without being asked.
+    fn add_early_ends(&self, nodes: &BTreeSet<String>, report: &mut FaultReport) {
+        for (node, agent) in self.agents.iter().filter(|(node, _)| nodes.contains(*node)) {
+            let Some((known, earlier)) = agent.ended_early(report.fault_id) else { continue };
+            merge(report, known);
+            let effect = Effect::EndedEarly {
+                by: "the next agent, as the one that had applied it was dead".to_owned(),
+                earlier_ms: u64::try_from(earlier.as_millis()).unwrap_or(u64::MAX),
+            };
+            report.evidence.extend([Observation { node: node.clone(), effect }]);
+        }
     }
 
     fn journal(&mut self, entry: &Entry) -> Result<(), ClientError> {

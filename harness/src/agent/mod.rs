@@ -8,9 +8,10 @@
 //!
 //! - [`protocol`]: the lines that are exchanged.
 //! - [`serve`]: the agent itself. It outlives a connection, takes the next one, and is a dead man's switch: without a heartbeat for
-//!   ten seconds it undoes all faults, ends the daemon, and goes.
+//!   ten seconds it undoes all faults, ends the daemon, and goes. Its parts: `link` (what is said to the latest connection), `memory` (each
+//!   request once), `gate` (nothing begins after its end), `machine` (what is done on the machine).
 //! - [`attach`]: what a connection runs: it finds the agent of a folder, or starts it, and copies bytes.
-//! - [`AgentConnection`]: the harness's end, over any [`Transport`]; [`RemoteHost`]: the machine at the other end as a host; [`Fleet`]: all
+//! - [`AgentConnection`]: the harness's end, over any [`Transport`], cut by its [`Lifeline`] when nothing is heard; [`RemoteHost`]: the machine at the other end as a host; [`Fleet`]: all
 //!   agents of a run as one nemesis.
 //! - [`heal`]: what is done where an agent has died before it could: from its journal alone.
 //!
@@ -25,6 +26,11 @@ mod attach;
 mod connection;
 mod ending;
 mod fleet;
+mod gate;
+mod lifeline;
+mod link;
+mod machine;
+mod memory;
 mod remote_host;
 mod serve;
 
@@ -36,9 +42,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use attach::{attach, take_listener};
+pub(crate) use connection::OPENS_WITHIN;
 pub use connection::{AgentConnection, Channel, NoAnswer, NoChannel, Transport};
 pub use ending::heal;
 pub use fleet::Fleet;
+pub use lifeline::{Lifeline, Listening};
 pub use remote_host::RemoteHost;
 pub use serve::serve;
 

@@ -11,20 +11,25 @@
 //!
 //! A request is carried out once however often its line arrives, as long as the agent is the same *incarnation*: after a lost
 //! connection the harness says everything again that it has no answer to, and the agent answers from memory what it has done
-//! already. `received` in a heartbeat lets it forget.
+//! already. `received` in a heartbeat lets it forget; what it has forgotten it refuses, should it ever be said again.
+//!
+//! No line is longer than [`MAXIMUM_LINE_BYTES`]: neither end keeps more of what the other one says.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{BufRead, ErrorKind, Read};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use labrys_nemesis::{
-    CommandOutput, DaemonSpec, Failure, HostError, ProcessIdentity, ProcessState, Reply, RequestBody, RunTag,
-    Signal,
+    CommandOutput, DaemonSpec, Failure, FaultReport, HostError, ProcessIdentity, ProcessState, Reply,
+    RequestBody, RunTag, Signal,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// No line is longer: 16 MiB, as for the nemesis.
+pub const MAXIMUM_LINE_BYTES: u64 = 16 << 20;
 
 /// What an agent is told first, and keeps in its journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +145,9 @@ pub enum FromAgent {
     Welcome {
         /// Which agent it is: one that was started again has forgotten what it had answered.
         incarnation: ProcessIdentity,
+        /// The faults that an agent before it had applied and that it has undone when it began, with all that is known of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        undone: Vec<FaultReport>,
     },
     /// It will not work for whoever says this hello, or cannot.
     Refused {
@@ -303,9 +311,40 @@ pub fn line(value: &impl Serialize) -> std::io::Result<String> {
     Ok(line)
 }
 
+/// The next line, without its newline; `None` at the end, where half a line counts for nothing.
+///
+/// # Errors
+/// If it cannot be read; [`ErrorKind::InvalidData`] if it is longer than `most_bytes` or not UTF-8.
+pub fn read_line(reader: &mut (impl BufRead + ?Sized), most_bytes: u64) -> std::io::Result<Option<String>> {
+    let invalid = |detail: String| std::io::Error::new(ErrorKind::InvalidData, detail);
+    let mut text = Vec::new();
+    reader.take(most_bytes + 1).read_until(b'\n', &mut text)?;
+    match text.pop() {
+        Some(b'\n') => String::from_utf8(text).map(Some).map_err(|error| invalid(error.to_string())),
+        Some(_) if text.len() as u64 >= most_bytes => {
+            Err(invalid(format!("a line of more than {most_bytes} bytes")))
+        }
+        _ => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_read_whole_or_not_at_all_and_never_beyond_its_limit() {
+        let read = |mut text: &[u8]| {
+            let line = read_line(&mut text, 4);
+            (line.map_err(|error| error.to_string()), text.len())
+        };
+        assert_eq!(read(b"abcd\ne"), (Ok(Some("abcd".to_owned())), 1));
+        assert_eq!(read(b"\n"), (Ok(Some(String::new())), 0));
+        assert_eq!(read(b"abc"), (Ok(None), 0), "half a line");
+        assert_eq!(read(b""), (Ok(None), 0));
+        assert_eq!(read(b"abcdefgh"), (Err("a line of more than 4 bytes".to_owned()), 3));
+        assert!(read(b"\xff\n").0.is_err());
+    }
 
     #[test]
     fn lines_are_as_documented_and_are_read_back() {

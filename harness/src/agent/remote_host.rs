@@ -9,8 +9,11 @@ use labrys_nemesis::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity
 use super::connection::AgentConnection;
 use super::protocol::{Answer, Bytes, HostAnswer, HostWork, Work};
 
-/// So much of a file goes in one line.
+/// So much of a file is asked for at once. On a slow connection every chunk of it is heard.
 const PART_BYTES: usize = 1 << 20;
+
+/// So much of a file is sent at once: heartbeats wait behind it, and nobody says anything before the agent has it.
+const SENT_PART_BYTES: usize = 64 << 10;
 
 /// A machine that has an agent.
 #[derive(Clone, Debug)]
@@ -144,8 +147,9 @@ impl Host for RemoteHost {
 
     fn write_file(&self, path: &Path, content: &[u8]) -> Result<(), HostError> {
         // The first part, which may be empty, makes the file.
-        let (first, rest) = content.split_at(content.len().min(PART_BYTES));
-        let parts = std::iter::once((false, first)).chain(rest.chunks(PART_BYTES).map(|part| (true, part)));
+        let (first, rest) = content.split_at(content.len().min(SENT_PART_BYTES));
+        let parts =
+            std::iter::once((false, first)).chain(rest.chunks(SENT_PART_BYTES).map(|part| (true, part)));
         for (append, part) in parts {
             let content = Bytes(part.to_vec());
             self.ask("write a file", HostWork::WriteFile { path: path.to_owned(), append, content })?;

@@ -1,47 +1,47 @@
 //! [`serve`]: the agent of a node, from its first connection to the silence after the last.
 //!
-//! One thread accepts connections and watches for silence, one reads each connection, one carries out each request: a heartbeat is
-//! never behind a slow request. Only the latest connection is answered.
+//! One thread accepts connections and watches for silence, one reads each connection, one writes it, one carries out each request: a
+//! heartbeat is never behind a slow request or a peer that takes nothing. Only the latest connection is answered.
+//!
+//! Once ending has begun nothing else begins: the engine is taken away from those who would apply faults, and what would start or change
+//! something on the machine goes through a [`Gate`], which is closed; what had begun before is waited for. So what is then found on the
+//! machine is all that there is.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::net::Shutdown;
+use std::io::{BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use labrys_nemesis::{
-    Engine, Host, HostError, Journal, Patience, ProcessIdentity, ProcessState, RequestBody,
+    Engine, Failure, FaultReport, Host, Journal, Patience, ProcessIdentity, ProcessState, RequestBody,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::gate::Gate;
+use super::link::{Link, TAKEN_WITHIN};
+use super::machine::{begins_something, hosts, local_host, on_machine};
+use super::memory::{Memory, Taken};
 use super::protocol::{
-    AgentSetup, Answer, Bytes, Ending, FromAgent, HostAnswer, HostFailure, HostWork, ToAgent, Work, line,
+    AgentSetup, Answer, Ending, FromAgent, HostFailure, HostWork, MAXIMUM_LINE_BYTES, ToAgent, Work, line,
+    read_line,
 };
-use super::{
-    AgentError, Elsewhere, Ended, MARK, SILENCE_MS, ended_file, ending, identity_file, journal_file,
-};
+use super::{AgentError, Ended, SILENCE_MS, ended_file, ending, identity_file, journal_file};
 use crate::process;
 use crate::testbed::LocalHost;
 
 /// How often silence is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A longer line is malformed: 16 MiB, as for the nemesis.
-const MAXIMUM_LINE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Who takes nothing for so long is not there any more.
-const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+/// Who connects and says nothing for so long wants nothing.
+const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the last answers may take to go when the agent has ended.
 const ANSWERS_GO_WITHIN: Duration = Duration::from_secs(2);
 
-/// More of a file is not sent at once.
-const MOST_BYTES: u64 = 1 << 20;
+/// How long what was begun before the agent's end may take: a command is killed after ten seconds.
+const WORK_ENDS_WITHIN: Duration = Duration::from_secs(12);
 
 /// Is an agent until it is told to end or hears nothing for too long; then heals, and returns. `packet_program` is how the process is
 /// started that holds packets back.
@@ -49,21 +49,10 @@ const MOST_BYTES: u64 = 1 << 20;
 /// # Errors
 /// If the socket fails. Everything that was done has been undone then, too, as far as possible.
 pub fn serve(listener: &UnixListener, packet_program: Vec<String>) -> Result<(), AgentError> {
-    let pid = std::process::id().cast_signed();
-    let incarnation = ProcessIdentity { pid, start_ticks: process::start_ticks(pid).unwrap_or(0) };
-    let agent = Arc::new(Agent {
-        incarnation,
-        packet_program,
-        premises: Mutex::default(),
-        link: Mutex::default(),
-        heard: Mutex::new(Instant::now()),
-        memory: Mutex::default(),
-        end: Mutex::default(),
-        busy: AtomicUsize::new(0),
-    });
+    let agent = Arc::new(Agent::new(packet_program));
     let accepted = agent.accept_until_the_end(listener);
     agent.end("its socket failed", false);
-    agent.let_answers_go();
+    agent.link.let_answers_go(ANSWERS_GO_WITHIN);
     accepted
 }
 
@@ -71,45 +60,31 @@ pub fn serve(listener: &UnixListener, packet_program: Vec<String>) -> Result<(),
 struct Premises {
     setup: AgentSetup,
     host: LocalHost,
-    engine: Mutex<Engine>,
+    /// `None` once ending has begun.
+    engine: Mutex<Option<Engine>>,
+    /// What was left by an agent before this one, which was killed, and undone by this one.
+    undone: Vec<FaultReport>,
 }
 
-/// The latest connection.
-#[derive(Default)]
-struct Link {
-    number: u64,
-    stream: Option<UnixStream>,
+/// How far an agent has come.
+enum Stage {
+    /// There was no hello.
+    Before,
+    Working(Arc<Premises>),
+    Ended,
 }
 
 struct Agent {
     incarnation: ProcessIdentity,
     packet_program: Vec<String>,
-    premises: Mutex<Option<Arc<Premises>>>,
-    link: Mutex<Link>,
-    /// When the last heartbeat came.
+    stage: Mutex<Stage>,
+    link: Link,
+    /// When something came last.
     heard: Mutex<Instant>,
-    /// Requests that have come and not been forgotten, with their answers once there are any.
-    memory: Mutex<BTreeMap<u64, Option<Answer>>>,
+    memory: Mutex<Memory>,
+    gate: Gate,
     /// What came of ending, once it has.
     end: Mutex<Option<Ending>>,
-    /// So many threads have an answer yet to give.
-    busy: AtomicUsize,
-}
-
-/// One thread that has an answer to give.
-struct Busy<'a>(&'a AtomicUsize);
-
-impl<'a> Busy<'a> {
-    fn new(count: &'a AtomicUsize) -> Busy<'a> {
-        count.fetch_add(1, Ordering::SeqCst);
-        Busy(count)
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 /// A panic elsewhere must not keep the agent from healing.
@@ -117,7 +92,38 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A connection of which every chunk counts as heard while it is the latest: a long line on a slow connection is no silence.
+struct Hearing<'a> {
+    agent: &'a Agent,
+    number: u64,
+    stream: &'a UnixStream,
+}
+
+impl Read for Hearing<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.stream.read(buffer)?;
+        if length > 0 && self.agent.link.is_latest(self.number) {
+            self.agent.hear();
+        }
+        Ok(length)
+    }
+}
+
 impl Agent {
+    fn new(packet_program: Vec<String>) -> Agent {
+        let pid = std::process::id().cast_signed();
+        Agent {
+            incarnation: ProcessIdentity { pid, start_ticks: process::start_ticks(pid).unwrap_or(0) },
+            packet_program,
+            stage: Mutex::new(Stage::Before),
+            link: Link::default(),
+            heard: Mutex::new(Instant::now()),
+            memory: Mutex::default(),
+            gate: Gate::default(),
+            end: Mutex::default(),
+        }
+    }
+
     fn accept_until_the_end(self: &Arc<Self>, listener: &UnixListener) -> Result<(), AgentError> {
         let failed = |source| AgentError::System { what: "listening", source };
         let look_every =
@@ -127,7 +133,7 @@ impl Agent {
                 if lock(&self.end).is_some() {
                     return Ok(());
                 }
-                if lock(&self.heard).elapsed() > self.silence() {
+                if self.silence_ends_at() < Instant::now() {
                     let why = format!("it had heard nothing for {:.1} s", self.silence().as_secs_f64());
                     self.end(&why, false);
                     return Ok(());
@@ -146,89 +152,109 @@ impl Agent {
     }
 
     fn silence(&self) -> Duration {
-        let premises = lock(&self.premises);
-        Duration::from_millis(premises.as_ref().map_or(SILENCE_MS, |premises| premises.setup.silence_ms))
+        Duration::from_millis(match &*lock(&self.stage) {
+            Stage::Working(premises) => premises.setup.silence_ms,
+            Stage::Before | Stage::Ended => SILENCE_MS,
+        })
     }
 
-    fn let_answers_go(&self) {
-        let deadline = Instant::now() + ANSWERS_GO_WITHIN;
-        while self.busy.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+    fn silence_ends_at(&self) -> Instant {
+        // In this order: what was heard while the machine was being looked at counts.
+        let silence = self.silence();
+        *lock(&self.heard) + silence
+    }
+
+    fn hear(&self) {
+        *lock(&self.heard) = Instant::now();
     }
 
     /// One connection, from its first line to its end.
     fn converse(self: &Arc<Self>, number: u64, stream: &UnixStream) {
         let _ = stream.set_write_timeout(Some(TAKEN_WITHIN));
-        let mut reader = BufReader::new(stream);
-        match read_line(&mut reader) {
-            Some(ToAgent::Hello(setup)) => {
-                let reply = match self.premises(setup) {
-                    Ok(_) => FromAgent::Welcome { incarnation: self.incarnation },
-                    Err(reason) => FromAgent::Refused { reason },
-                };
-                let is_welcome = matches!(reply, FromAgent::Welcome { .. });
-                let was_said = say(stream, &reply).is_ok();
-                if !is_welcome && lock(&self.premises).is_none() {
-                    // Of no use to anybody.
-                    self.end("it has refused the first hello", false);
-                }
-                if !(was_said && is_welcome) {
-                    return;
-                }
-                self.take_over(number, stream);
-            }
-            Some(ToAgent::End { force }) => {
-                let _busy = Busy::new(&self.busy);
-                let reply = match force || lock(&self.link).stream.is_none() {
-                    true => FromAgent::Ended(self.end("it was told to end", false)),
-                    false => FromAgent::Refused { reason: "its run is still under way".to_owned() },
-                };
-                let _ = say(stream, &reply);
-                return;
-            }
+        let _ = stream.set_read_timeout(Some(BEGINS_WITHIN));
+        let mut reader = BufReader::new(Hearing { agent: self, number, stream });
+        match next(&mut reader) {
+            Some(ToAgent::Hello(setup)) if self.welcome(number, stream, &setup) => {}
+            Some(ToAgent::End { force }) => return self.end_if_alone(stream, force),
             _ => return,
         }
-        while let Some(said) = read_line(&mut reader) {
+        // From now on it is the heartbeats that tell whether somebody is there.
+        let _ = stream.set_read_timeout(None);
+        while let Some(said) = next(&mut reader) {
+            if !self.link.is_latest(number) {
+                // What has not been answered is said again over the latest one.
+                return;
+            }
             match said {
                 ToAgent::Heartbeat { received } => {
-                    *lock(&self.heard) = Instant::now();
-                    lock(&self.memory).retain(|id, answer| *id > received || answer.is_none());
-                    self.tell(&FromAgent::Heartbeat);
+                    lock(&self.memory).forget(received);
+                    self.link.tell(&FromAgent::Heartbeat);
                 }
                 ToAgent::Request { id, work } => self.take(id, work),
                 ToAgent::Hello(_) | ToAgent::End { .. } => break,
             }
         }
-        let mut link = lock(&self.link);
-        if link.number == number {
+        if self.link.lost(number) {
             tracing::info!(number, "the connection is gone");
-            link.stream = None;
         }
     }
 
-    /// From now on answers go to this connection, unless a later one has come already.
-    fn take_over(&self, number: u64, stream: &UnixStream) {
-        let mut link = lock(&self.link);
-        if number > link.number {
-            tracing::info!(number, "a connection");
-            *link = Link { number, stream: stream.try_clone().ok() };
-            *lock(&self.heard) = Instant::now();
+    /// Whether this connection is the one to work with from now on.
+    fn welcome(&self, number: u64, stream: &UnixStream, setup: &AgentSetup) -> bool {
+        let premises = match self.premises(setup.clone()) {
+            Ok(premises) => premises,
+            Err(reason) => {
+                let _ = say(stream, &FromAgent::Refused { reason });
+                if matches!(*lock(&self.stage), Stage::Before) {
+                    // Of no use to anybody.
+                    self.end("it has refused the first hello", false);
+                }
+                return false;
+            }
+        };
+        let welcome = FromAgent::Welcome { incarnation: self.incarnation, undone: premises.undone.clone() };
+        let is_taken = self.link.take_over(number, stream, &welcome);
+        match is_taken {
+            Ok(true) => {
+                tracing::info!(number, "a connection");
+                self.hear();
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                tracing::warn!(number, %error, "a connection could not be taken");
+                false
+            }
         }
+    }
+
+    /// Ends for somebody who is not its harness; not while that is there. A harness whose connection was just lost makes it anew before it
+    /// is given up for dead: that is waited for.
+    fn end_if_alone(&self, stream: &UnixStream, force: bool) {
+        let _busy = self.link.busy();
+        let may_come_back = !force && matches!(*lock(&self.stage), Stage::Working(_));
+        let reply = match may_come_back && self.link.is_there_until(self.silence_ends_at()) {
+            true => FromAgent::Refused { reason: "its run is still under way".to_owned() },
+            false => FromAgent::Ended(self.end("it was told to end", false)),
+        };
+        let _ = say(stream, &reply);
     }
 
     /// What this agent is for; the same for every connection.
     fn premises(&self, setup: AgentSetup) -> Result<Arc<Premises>, String> {
-        let mut premises = lock(&self.premises);
-        match &*premises {
-            Some(known) if known.setup == setup => return Ok(Arc::clone(known)),
-            Some(known) => {
+        let mut stage = lock(&self.stage);
+        match &*stage {
+            Stage::Working(known) if known.setup == setup => return Ok(Arc::clone(known)),
+            Stage::Working(known) => {
                 return Err(format!(
                     "it is the agent of {} in run {}",
                     known.setup.node, known.setup.run_tag
                 ));
             }
-            None => {}
+            Stage::Ended => {
+                return Err("it has undone all faults and ended the node, and is going".to_owned());
+            }
+            Stage::Before => {}
         }
         if let Ok(text) = std::fs::read(ended_file(&setup.directory)) {
             let why = serde_json::from_slice::<Ended>(&text)
@@ -236,7 +262,9 @@ impl Agent {
             return Err(format!("it has undone all faults and ended the node before, because {why}"));
         }
         let furnished = Arc::new(self.furnish(setup).map_err(|error| error.to_string())?);
-        *premises = Some(Arc::clone(&furnished));
+        *stage = Stage::Working(Arc::clone(&furnished));
+        // It may have had much to undo, all the while listening to nobody.
+        self.hear();
         Ok(furnished)
     }
 
@@ -256,64 +284,70 @@ impl Agent {
             host.adopt(orphan);
         }
         // What an agent before this one left when it was killed.
-        if let Err(failure) = engine.undo_all() {
+        let undone = engine.undo_all().unwrap_or_else(|failure| {
             tracing::warn!(%failure, "what the last agent left could not be undone");
-        }
-        Ok(Premises { setup, host, engine: Mutex::new(engine) })
+            let is_undone = |report: &FaultReport| !failure.left_behind.contains(&report.fault_id);
+            failure.faults.iter().filter(|report| is_undone(report)).cloned().collect()
+        });
+        Ok(Premises { setup, host, engine: Mutex::new(Some(engine)), undone })
     }
 
     /// Takes a request, unless it has been taken before: then its answer, if there is one, is said once more.
     fn take(self: &Arc<Self>, id: u64, work: Work) {
-        let known = lock(&self.memory).get(&id).cloned();
-        match known {
-            Some(Some(answer)) => self.answer(id, answer),
-            Some(None) => {}
-            None => {
-                lock(&self.memory).insert(id, None);
+        let taken = lock(&self.memory).take(id);
+        match taken {
+            Taken::New => {
                 let agent = Arc::clone(self);
                 let worker = move || {
-                    let _busy = Busy::new(&agent.busy);
+                    let _busy = agent.link.busy();
                     let answer = agent.carry_out(work);
-                    lock(&agent.memory).insert(id, Some(answer.clone()));
+                    lock(&agent.memory).answered(id, answer.clone());
                     agent.answer(id, answer);
                 };
                 if let Err(error) = std::thread::Builder::new().name(format!("request-{id}")).spawn(worker) {
-                    lock(&self.memory).remove(&id);
-                    self.answer(id, host_error("(a thread)", error.to_string()));
+                    lock(&self.memory).not_begun(id);
+                    self.answer(id, refusal("(a thread)", error.to_string()));
                 }
+            }
+            Taken::UnderWay => {}
+            Taken::Answered(answer) => self.answer(id, *answer),
+            Taken::Forgotten => {
+                let why = format!("request {id} was carried out before, and is not carried out again");
+                self.answer(id, refusal("(a request)", why));
             }
         }
     }
 
     fn answer(&self, id: u64, answer: Answer) {
-        self.tell(&FromAgent::Response { id, answer });
-    }
-
-    /// To the latest connection. Lost if that is: the harness will ask again.
-    fn tell(&self, what: &FromAgent) {
-        let mut link = lock(&self.link);
-        if let Some(stream) = &link.stream
-            && say(stream, what).is_err()
-        {
-            // Half a line may have gone, to which nothing can be added.
-            let _ = stream.shutdown(Shutdown::Both);
-            link.stream = None;
-        }
+        self.link.tell(&FromAgent::Response { id, answer });
     }
 
     fn carry_out(&self, work: Work) -> Answer {
-        let Some(premises) = lock(&self.premises).clone() else {
-            return host_error("(anything)", "there was no hello".to_owned());
+        let premises = match &*lock(&self.stage) {
+            Stage::Before => return refusal("(anything)", "there was no hello".to_owned()),
+            Stage::Working(premises) => Some(Arc::clone(premises)),
+            Stage::Ended => None,
         };
-        let done = catch_unwind(AssertUnwindSafe(|| match work {
-            Work::Nemesis(request) => faults(&premises, request),
-            Work::Host(work) => match on_machine(&premises.host, work) {
-                Ok(answer) => Answer::Host(answer),
-                Err(error) => Answer::HostError(error.into()),
-            },
-            Work::Finish { remove } => Answer::Finished(self.end("the run was over", remove)),
+        let done = catch_unwind(AssertUnwindSafe(|| match (work, premises) {
+            (Work::Finish { remove }, _) => Answer::Finished(self.end("the run was over", remove)),
+            (_, None) => refusal("(anything)", ITS_END.to_owned()),
+            (Work::Nemesis(request), Some(premises)) => faults(&premises, request),
+            (Work::Host(work), Some(premises)) => self.on_machine(&premises, work),
         }));
-        done.unwrap_or_else(|_| host_error("(a request)", "the agent panicked; see its log".to_owned()))
+        done.unwrap_or_else(|_| refusal("(a request)", "the agent panicked; see its log".to_owned()))
+    }
+
+    fn on_machine(&self, premises: &Premises, work: HostWork) -> Answer {
+        let pass = self.gate.enter();
+        if pass.is_none() && begins_something(&work) {
+            return refusal("(a request)", ITS_END.to_owned());
+        }
+        // What only looks is not waited for.
+        let _pass = pass.filter(|_| begins_something(&work));
+        match on_machine(&premises.host, work) {
+            Ok(answer) => Answer::Host(answer),
+            Err(error) => Answer::HostError(error.into()),
+        }
     }
 
     /// Makes the machine clean, once; what came of it.
@@ -323,24 +357,39 @@ impl Agent {
             return ending.clone();
         }
         tracing::info!(why, "ending");
-        // Nothing is begun any more, and the journal is free for `heal` when what is under way is done.
-        let premises = lock(&self.premises).take();
-        let ending = premises.map_or_else(Ending::default, |premises| {
-            let text = serde_json::to_vec(&Ended { why: why.to_owned() }).unwrap_or_default();
-            // On a full disk a later agent will find a journal without faults, and no daemon.
-            let _ = std::fs::write(ended_file(&premises.setup.directory), text);
-            let mut engine = lock(&premises.engine);
-            let ending = ending::clear(&mut engine, &premises.host, &premises.setup.run_tag);
-            if remove && ending.left.is_empty() {
-                remove_folder(&premises.setup.directory);
-            }
-            ending
-        });
+        let stage = std::mem::replace(&mut *lock(&self.stage), Stage::Ended);
+        let ending = match stage {
+            Stage::Working(premises) => self.leave(&premises, why, remove),
+            Stage::Before | Stage::Ended => Ending::default(),
+        };
         tracing::info!(?ending, "ended");
         *end = Some(ending.clone());
         ending
     }
+
+    fn leave(&self, premises: &Premises, why: &str, remove: bool) -> Ending {
+        let text = serde_json::to_vec(&Ended { why: why.to_owned() }).unwrap_or_default();
+        // On a full disk a later agent will find a journal without faults, and no daemon.
+        let _ = std::fs::write(ended_file(&premises.setup.directory), text);
+        // What has begun is waited for, and nothing begins any more.
+        let still_inside = self.gate.close(WORK_ENDS_WITHIN);
+        let engine = lock(&premises.engine).take();
+        // The engine goes with this, and its journal is free for `heal`.
+        let mut ending = engine.map_or_else(Ending::default, |mut engine| {
+            ending::clear(&mut engine, &premises.host, &premises.setup.run_tag)
+        });
+        if still_inside > 0 {
+            ending.left.push(format!("{still_inside} requests that do not come to an end"));
+        }
+        if remove && ending.left.is_empty() {
+            remove_folder(&premises.setup.directory);
+        }
+        ending
+    }
 }
+
+/// Why nothing begins any more.
+const ITS_END: &str = "the agent has ended the node and undone all faults, and begins nothing any more";
 
 fn remove_folder(directory: &Path) {
     if let Err(error) = std::fs::remove_dir_all(directory) {
@@ -351,25 +400,27 @@ fn remove_folder(directory: &Path) {
 }
 
 /// `None` at the end of the connection, and when what was said makes no sense.
-fn read_line(reader: &mut impl BufRead) -> Option<ToAgent> {
-    let mut text = Vec::new();
-    reader.by_ref().take(MAXIMUM_LINE_BYTES).read_until(b'\n', &mut text).ok()?;
-    if !text.ends_with(b"\n") {
-        return None;
-    }
-    serde_json::from_slice(&text).inspect_err(|error| tracing::warn!(%error, "a line makes no sense")).ok()
+fn next(reader: &mut BufReader<Hearing<'_>>) -> Option<ToAgent> {
+    let text = read_line(reader, MAXIMUM_LINE_BYTES).inspect_err(|error| tracing::warn!(%error, "a line"));
+    serde_json::from_str(&text.ok()??)
+        .inspect_err(|error| tracing::warn!(%error, "a line makes no sense"))
+        .ok()
 }
 
 fn say(mut stream: &UnixStream, what: &FromAgent) -> std::io::Result<()> {
     stream.write_all(line(what)?.as_bytes())
 }
 
-fn host_error(command: &str, detail: String) -> Answer {
+fn refusal(command: &str, detail: String) -> Answer {
     Answer::HostError(HostFailure::Command { command: command.to_owned(), detail })
 }
 
 fn faults(premises: &Premises, request: RequestBody) -> Answer {
-    match lock(&premises.engine).answer(request) {
+    let answered = match &mut *lock(&premises.engine) {
+        Some(engine) => engine.answer(request),
+        None => Err(Failure { message: ITS_END.to_owned(), faults: Vec::new(), left_behind: Vec::new() }),
+    };
+    match answered {
         Ok(reply) => Answer::Nemesis(reply),
         Err(failure) => {
             tracing::warn!(%failure, "a request failed");
@@ -378,81 +429,5 @@ fn faults(premises: &Premises, request: RequestBody) -> Answer {
     }
 }
 
-/// The machine that an agent is on.
-pub(super) fn local_host(setup: &AgentSetup) -> Result<LocalHost, AgentError> {
-    let unknown = || HostError::Command {
-        host: setup.node.clone(),
-        command: "(set-up)".to_owned(),
-        detail: "the node has no address".to_owned(),
-    };
-    let address = *setup.addresses.get(&setup.node).ok_or_else(unknown)?;
-    let host = LocalHost::of_this_machine(&setup.node, address, &setup.directory)?;
-    let path = process::path_with_system_folders();
-    let mark = setup.directory.to_string_lossy();
-    Ok(host.with_variable(MARK, &mark).with_variable("PATH", &path.to_string_lossy()))
-}
-
-/// Those of the run: this machine, and the others by their addresses.
-pub(super) fn hosts(setup: &AgentSetup, host: &LocalHost) -> Vec<Arc<dyn Host>> {
-    let others = setup.addresses.iter().filter(|(name, _)| **name != setup.node);
-    let others = others.map(|(name, address)| {
-        Arc::new(Elsewhere { name: name.clone(), address: *address }) as Arc<dyn Host>
-    });
-    others.chain([Arc::new(host.clone()) as Arc<dyn Host>]).collect()
-}
-
-fn on_machine(host: &LocalHost, work: HostWork) -> Result<HostAnswer, HostError> {
-    let file_error = |path: PathBuf, source| HostError::File { host: host.name().to_owned(), path, source };
-    Ok(match work {
-        HostWork::Run { program, args } => {
-            host.run(&program, &args.iter().map(String::as_str).collect::<Vec<_>>())?.into()
-        }
-        HostWork::StartDaemon(spec) => HostAnswer::Started(host.start_daemon(&spec)?),
-        HostWork::Daemon => HostAnswer::Daemon(host.daemon()?),
-        HostWork::ProcessState(process) => HostAnswer::ProcessState(host.process_state(process)?),
-        HostWork::Signal { process, signal } => {
-            host.signal(process, signal)?;
-            HostAnswer::Done
-        }
-        HostWork::ReadFile { path, offset, limit } => {
-            let read = || {
-                let mut file = File::open(&path)?;
-                file.seek(SeekFrom::Start(offset))?;
-                let mut content = Vec::new();
-                file.take(limit.min(MOST_BYTES)).read_to_end(&mut content)?;
-                Ok(content)
-            };
-            HostAnswer::Content(Bytes(read().map_err(|source| file_error(path.clone(), source))?))
-        }
-        HostWork::WriteFile { path, append: false, content } => {
-            host.write_file(&path, &content.0)?;
-            HostAnswer::Done
-        }
-        HostWork::WriteFile { path, append: true, content } => {
-            let opened = File::options().append(true).open(&path);
-            let written = opened.and_then(|mut file| file.write_all(&content.0));
-            written.map_err(|source| file_error(path, source))?;
-            HostAnswer::Done
-        }
-        HostWork::ListFiles { path } => {
-            let mut files = BTreeMap::new();
-            list(&path, Path::new(""), &mut files).map_err(|source| file_error(path, source))?;
-            HostAnswer::Files(files)
-        }
-    })
-}
-
-/// Regular files only, and no other file system's.
-fn list(folder: &Path, below: &Path, files: &mut BTreeMap<PathBuf, u64>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder.join(below))? {
-        let entry = entry?;
-        let name = below.join(entry.file_name());
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            list(folder, &name, files)?;
-        } else if kind.is_file() && name.to_str().is_some() {
-            files.insert(name, entry.metadata()?.len());
-        }
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,7 @@ mod power_cut;
 mod resource;
 mod tables;
 
-pub use partition::try_partition;
+pub use partition::{try_muffled_partition, try_partition};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! An agent in a thread of this process, on this very machine, behind connections that break.
 
-use std::io::{BufReader, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::agent::{Fleet, RemoteHost, heal, journal_file, serve};
 
+mod rebirth;
+mod slowness;
+
 /// To the agents' sockets, by way of which each connection can be counted.
 struct Local {
     socket: PathBuf,
@@ -21,7 +24,7 @@ struct Local {
 }
 
 impl Transport for Local {
-    fn open(&self) -> Result<Channel, NoChannel> {
+    fn open(&self, lifeline: &Lifeline) -> Result<Channel, NoChannel> {
         let failed = |error: std::io::Error| NoChannel { reason: error.to_string(), is_final: false };
         if self.refused.load(Ordering::SeqCst) > 0 {
             return Err(failed(ErrorKind::ConnectionRefused.into()));
@@ -29,10 +32,10 @@ impl Transport for Local {
         let stream = UnixStream::connect(&self.socket).map_err(failed)?;
         self.opened.fetch_add(1, Ordering::SeqCst);
         let (reader, ended) = (stream.try_clone().map_err(failed)?, stream.try_clone().map_err(failed)?);
+        lifeline.is_cut_by(move || drop(ended.shutdown(std::net::Shutdown::Both)));
         Ok(Channel {
             writer: Box::new(stream),
-            reader: Box::new(BufReader::new(reader)),
-            cut: Arc::new(move || drop(ended.shutdown(std::net::Shutdown::Both))),
+            reader: Box::new(reader),
             complaint: Box::new(|| "it is gone".to_owned()),
         })
     }
@@ -49,6 +52,10 @@ struct Bench {
 
 /// The node `n1` at 127.0.0.1, beside a node that is elsewhere.
 fn bench(silence_ms: u64) -> Bench {
+    bench_at(Pace::default(), silence_ms)
+}
+
+fn bench_at(pace: Pace, silence_ms: u64) -> Bench {
     let folder = tempfile::tempdir().expect("a folder");
     let directory = folder.path().join("n1");
     std::fs::create_dir(&directory).expect("a folder");
@@ -64,17 +71,22 @@ fn bench(silence_ms: u64) -> Bench {
         silence_ms,
     };
     let (opened, refused) = (Arc::default(), Arc::default());
-    let connection = connect(&setup, &opened, &refused);
+    let connection = connect(pace, &setup, &opened, &refused);
     Bench { folder, setup, opened, refused, agent, connection }
 }
 
-fn connect(setup: &AgentSetup, opened: &Arc<AtomicU64>, refused: &Arc<AtomicU64>) -> AgentConnection {
+fn connect(
+    pace: Pace,
+    setup: &AgentSetup,
+    opened: &Arc<AtomicU64>,
+    refused: &Arc<AtomicU64>,
+) -> AgentConnection {
     let transport = Local {
         socket: setup.directory.join("agent.sock"),
         opened: Arc::clone(opened),
         refused: Arc::clone(refused),
     };
-    AgentConnection::open(setup.clone(), Box::new(transport)).expect("a welcome")
+    AgentConnection::open_at(pace, setup.clone(), Box::new(transport)).expect("a welcome")
 }
 
 const NO_SILENCE_MS: u64 = 600_000;
@@ -206,14 +218,28 @@ fn faults_go_through_the_fleet_to_the_agent_whose_node_they_are_done_to() {
     bench.finish();
 }
 
+/// Many heartbeats in a silence, so that a machine under load is heard as well.
+const OFTEN: Pace = Pace {
+    heartbeat_every: Duration::from_millis(20),
+    heard_within: Duration::from_secs(5),
+    opens_within: OPENS_WITHIN,
+    line_bytes: MAXIMUM_LINE_BYTES,
+};
+
 #[test]
 fn an_agent_that_hears_nothing_heals_ends_the_node_and_is_not_started_again() {
-    let bench = bench(300);
+    let silence = Duration::from_millis(1000);
+    let bench = bench_at(OFTEN, 1000);
     let host = bench.host();
     let mut fleet = bench.fleet();
     let daemon = host.start_daemon(&bench.sleeper()).expect("started");
     fleet.apply(1, &Resolved::Pause { nodes: vec!["n1".to_owned()] }).expect("applied");
     let directory = bench.setup.directory.clone();
+    // As long as it is heard it stays, though nothing is asked of it.
+    let heard_from = Instant::now();
+    eventually("longer than its silence", || heard_from.elapsed() > 2 * silence);
+    assert_eq!(host.process_state(daemon).expect("it is there"), ProcessState::Stopped);
+    assert_eq!((bench.connection.times_lost(), bench.opened.load(Ordering::SeqCst)), (0, 1));
     // It would be heard again soon, if a connection could be made.
     bench.refused.store(1, Ordering::SeqCst);
     bench.connection.cut();
@@ -221,6 +247,8 @@ fn an_agent_that_hears_nothing_heals_ends_the_node_and_is_not_started_again() {
     let state = crate::process::state_and_start(daemon.pid);
     assert!(state.is_none_or(|(state, _)| state == 'Z'), "{state:?}");
     assert!(read_journal(&journal_file(&directory)).expect("a journal").outstanding.is_empty());
+    let why = std::fs::read_to_string(directory.join("ended.json")).expect("it says why");
+    assert!(why.contains("it had heard nothing for 1.0 s"), "{why}");
     let healed = heal(&directory, false).expect("healed");
     assert_eq!((healed.left.len(), healed.undone.len(), healed.ended.len()), (0, 0, 0), "{healed:?}");
     let error = fleet.undo(1).expect_err("nobody is there").to_string();
@@ -240,6 +268,36 @@ fn an_agent_that_has_a_harness_is_not_ended_by_heal_unless_it_is_forced() {
     bench.agent.join().expect("no panic").expect("it ended well");
     let again = heal(&directory, true).expect("healing once more finds nothing");
     assert_eq!(again, crate::agent::protocol::Ending::default());
+}
+
+#[test]
+fn a_run_whose_connection_is_just_being_made_anew_is_under_way_until_it_has_been_silent_for_too_long() {
+    let bench = bench_at(OFTEN, 2_000);
+    bench.host().start_daemon(&bench.sleeper()).expect("started");
+    let directory = bench.setup.directory.clone();
+    let lose_it = || {
+        bench.refused.store(1, Ordering::SeqCst);
+        let before = bench.connection.times_lost();
+        eventually("the connection is lost", || {
+            bench.connection.cut();
+            bench.connection.times_lost() > before
+        });
+    };
+    lose_it();
+    std::thread::scope(|threads| {
+        let healing = threads.spawn(|| heal(&directory, false));
+        // An agent that would not wait has ended by then.
+        let asked_at = Instant::now();
+        eventually("asked", || healing.is_finished() || asked_at.elapsed() > Duration::from_millis(300));
+        bench.refused.store(0, Ordering::SeqCst);
+        let refused = healing.join().expect("no panic").expect_err("it has come back").to_string();
+        assert!(refused.contains("still under way"), "{refused}");
+    });
+    bench.host().daemon().expect("the connection is there again");
+    lose_it();
+    let healed = heal(&directory, false).expect("nobody came back");
+    assert_eq!((healed.left.len(), healed.ended.len()), (0, 1), "{healed:?}");
+    bench.agent.join().expect("no panic").expect("it ended well");
 }
 
 #[test]

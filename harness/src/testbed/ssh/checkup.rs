@@ -10,7 +10,7 @@ use super::at_once;
 use super::command::{SSH, arguments, explain};
 use super::inventory::{Inventory, Login};
 use crate::db::REFERENCE_STORE_PORT;
-use crate::doctor::{Diagnosis, Lack, Look, Probe, ProbeStatus, degraded, missing, probe};
+use crate::doctor::{Diagnosis, Lack, Look, NOBODYS_ADDRESS, Probe, ProbeStatus, degraded, missing, probe};
 
 const ENOUGH_MIB: u64 = 1024;
 const TOO_LITTLE_MIB: u64 = 256;
@@ -27,10 +27,30 @@ const ROWS: &[Row] = &[
     ("programs", "checking what is sent there", true, programs),
     ("root", "partitions and network faults", false, root),
     ("iptables", "partitions and network faults", false, iptables),
+    ("packet-modules", "some network faults each", false, modules),
     ("clock", "comparing logs", false, clock),
     ("disk-space", "programs, logs and the nodes' data", true, disk_space),
     ("port", "the node", true, port),
     ("fuse", "faults of the disk", false, fuse),
+];
+
+/// The modules of the packet filter that faults need, each with what for, its table and a rule that needs it.
+const MODULES: &[(&str, &str, &str, &str)] = &[
+    (
+        "xt_length",
+        "partitions that muffle a node",
+        "filter",
+        "-p tcp -m tcp ! --tcp-flags SYN SYN -m length --length 53:65535 -j DROP",
+    ),
+    ("xt_statistic", "loss of packets", "filter", "-m statistic --mode random --probability 0.5 -j DROP"),
+    ("ipt_REJECT", "resets of connections", "filter", "-p tcp -j REJECT --reject-with tcp-reset"),
+    ("xt_TEE", "duplication of packets", "mangle", "-j TEE --gateway NOBODY"),
+    (
+        "xt_NFQUEUE",
+        "delay, reordering, corruption and bandwidth",
+        "mangle",
+        "-j NFQUEUE --queue-num 1 --queue-bypass",
+    ),
 ];
 
 /// What a machine has told, and when.
@@ -62,17 +82,29 @@ fn script(inventory: &Inventory) -> String {
     let port = REFERENCE_STORE_PORT;
     // As /proc/net/tcp has it: address:PORT in hexadecimal digits, and 0A for listening.
     let listening = format!(":{port:04X} [0-9A-F:]* 0A ");
+    let modules = modules_script();
     format!(
         "PATH=$PATH:/usr/sbin:/sbin; s=SUDO; echo \"machine $(uname -s) $(uname -m)\"; \
          echo \"user $(id -un)\"; echo \"root $($s id -u 2>&1 | tail -n 1)\"; echo \"now $(date +%s%N)\"; \
          for p in sha256sum head cut mv; do command -v $p > /dev/null || echo \"lacks $p\"; done; \
          if e=$($s iptables -w -N LABRYS-doctor 2>&1 && $s iptables -w -X LABRYS-doctor 2>&1); then echo 'iptables works'; \
-         else echo \"iptables: $e\" | head -n 1; fi; \
+         else echo \"iptables: $e\" | head -n 1; fi; {modules}\
          if e=$(mkdir -p '{directory}' 2>&1 && [ -w '{directory}' ]); then echo \"free $(df -Pk '{directory}' | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)\"; \
          else echo \"unwritable $e\" | head -n 1; fi; \
          if cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | grep -q '{listening}'; then echo 'port taken'; else echo 'port free'; fi; \
          if [ -c /dev/fuse ]; then echo 'fuse there'; fi; echo 'end .'"
     )
+}
+
+/// Tries a rule of each module, in a chain that nothing jumps to.
+fn modules_script() -> String {
+    let mut script = "c=LABRYS-doctor; m=; try() { n=$1; i=\"$s iptables -w -t $2\"; shift 2; $i -N $c; $i -A $c \"$@\" || m=\"$m $n\"; \
+         $i -F $c; $i -X $c; } > /dev/null 2>&1; "
+        .to_owned();
+    for (name, _, table, rule) in MODULES {
+        script.push_str(&format!("try {name} {table} {}; ", rule.replace("NOBODY", NOBODYS_ADDRESS)));
+    }
+    script + "echo \"modules${m:- all}\"; "
 }
 
 /// One machine: the connection, and everything behind it.
@@ -106,12 +138,14 @@ fn probes(connection: Look, told: &Told<'_>) -> Vec<Probe> {
     let is_connected = connection.is_ok();
     let mut probes = vec![probe(&named("ssh"), "everything", true, connection)];
     for (name, purpose, needed, look) in ROWS {
-        let untried =
-            || Lack { status: ProbeStatus::Untried, detail: "not reached".to_owned(), mend: String::new() };
-        let look = if is_connected { look(told) } else { Err(untried()) };
+        let look = if is_connected { look(told) } else { Err(untried("not reached")) };
         probes.push(probe(&named(name), purpose, *needed, look));
     }
     probes
+}
+
+fn untried(detail: &str) -> Lack {
+    Lack { status: ProbeStatus::Untried, detail: detail.to_owned(), mend: String::new() }
 }
 
 fn processor(told: &Told<'_>) -> Look {
@@ -155,6 +189,24 @@ fn iptables(told: &Told<'_>) -> Look {
             error.unwrap_or("no answer"),
             "sudo apt-get install iptables there, and be root (see the line above)",
         )),
+    }
+}
+
+fn modules(told: &Told<'_>) -> Look {
+    if told.about("iptables").is_none() {
+        return Err(untried("tried only where iptables works"));
+    }
+    match told.about("modules") {
+        Some("all") => Ok("all that faults need".to_owned()),
+        Some(lacking) => {
+            let words = lacking.split_ascii_whitespace().map(|name| {
+                let purpose = MODULES.iter().find(|module| module.0 == name).map_or("?", |module| module.1);
+                format!("{name} ({purpose})")
+            });
+            let detail = format!("the kernel has no {}", words.collect::<Vec<_>>().join(", "));
+            Err(degraded(detail, "modprobe them there, or do without these faults"))
+        }
+        None => Err(missing("no answer", "")),
     }
 }
 
@@ -211,7 +263,7 @@ fn fuse(told: &Told<'_>) -> Look {
 mod tests {
     use super::*;
 
-    const WELL: &str = "machine Linux PROCESSOR\nuser u\nroot 0\nnow 5000000000\niptables works\nfree 4194304\nport free\nfuse there\nend .\n";
+    const WELL: &str = "machine Linux PROCESSOR\nuser u\nroot 0\nnow 5000000000\niptables works\nmodules all\nfree 4194304\nport free\nfuse there\nend .\n";
 
     fn login(sudo: bool) -> Login {
         Login {
@@ -250,6 +302,7 @@ mod tests {
             ("iptables works", "lacks sha256sum\niptables works", "n1: programs", false),
             ("root 0", "root sudo: a password is required", "n1: root", true),
             ("iptables works", "iptables: Permission denied", "n1: iptables", true),
+            ("modules all", "modules xt_length xt_TEE", "n1: packet-modules", true),
             ("now 5000000000", "now 9000000000", "n1: clock", true),
             ("free 4194304", "free 1024", "n1: disk-space", false),
             ("free 4194304", "unwritable Permission denied", "n1: disk-space", false),
@@ -257,12 +310,35 @@ mod tests {
             ("fuse there\n", "", "n1: fuse", true),
         ] {
             let diagnosis = Diagnosis { probes: looked(&WELL.replace(well, ill)) };
-            let bad: Vec<&Probe> =
-                diagnosis.probes.iter().filter(|probe| probe.status != ProbeStatus::Ok).collect();
+            let is_bad = |probe: &&Probe| !matches!(probe.status, ProbeStatus::Ok | ProbeStatus::Untried);
+            let bad: Vec<&Probe> = diagnosis.probes.iter().filter(is_bad).collect();
             let [bad] = &bad[..] else { panic!("{ill}: {bad:?}") };
             assert_eq!((bad.name.as_str(), bad.mend.is_some()), (name, true), "{ill}");
             assert_eq!(diagnosis.is_fit(), is_fit, "{ill}");
         }
+    }
+
+    /// The script is run by the shell of this machine, with a program in place of iptables.
+    #[test]
+    fn a_module_that_is_lacking_is_named_and_no_chain_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let fake = "#!/bin/sh\necho \"$@\" >> DONE\ncase \"$*\" in *length*|*TEE*) exit 2;; esac\n";
+        std::fs::write(path("iptables"), fake.replace("DONE", &path("done"))).expect("written");
+        let script =
+            format!("chmod 755 {0}; PATH={1}:$PATH; s=; {2}", path("iptables"), path(""), modules_script());
+        let output = Command::new("sh").args(["-c", &script]).output().expect("sh");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "modules xt_length xt_TEE\n");
+        let done = std::fs::read_to_string(path("done")).expect("it was asked");
+        for (action, times) in [("-N", 5), ("-A", 5), ("-F", 5), ("-X", 5)] {
+            let count = done.matches(&format!(" {action} LABRYS-doctor")).count();
+            assert_eq!(count, times, "{action} in\n{done}");
+        }
+        assert!(done.contains("-w -t mangle -A LABRYS-doctor -j TEE --gateway 192.0.2.1\n"), "{done}");
+        let well = WELL.replace("modules all", "modules xt_length xt_TEE");
+        let told = looked(&well).into_iter().find(|probe| probe.name == "n1: packet-modules");
+        let detail = told.expect("looked at").detail;
+        assert!(detail.contains("xt_length (partitions that muffle a node), xt_TEE"), "{detail}");
     }
 
     #[test]

@@ -70,22 +70,11 @@ pub(super) fn script(directory: &Path, programs: &[Program], sudo: bool, argumen
              chmod 755 \"$t\" && mv -f \"$t\" \"$f\" && echo 'stored {name}' || exit 1; fi; "
         ));
     }
-    script.push_str("echo ready; ");
-    script.push_str(&become_first(directory, programs, sudo, arguments));
-    script
-}
-
-/// The end of the script alone, for a machine that has the programs already.
-pub(super) fn become_first(
-    directory: &Path,
-    programs: &[Program],
-    sudo: bool,
-    arguments: &[String],
-) -> String {
     let sudo = if sudo { "sudo -n -- " } else { "" };
     let program = programs.first().map(|program| program.on(directory)).unwrap_or_default();
     let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
-    format!("exec {sudo}'{}' {}", program.display(), quoted.join(" "))
+    script.push_str(&format!("echo ready; exec {sudo}'{}' {}", program.display(), quoted.join(" ")));
+    script
 }
 
 /// Why a connection failed, in a sentence that says how to mend it, by what `ssh`, the shell, `sudo` or the agent have said. The second is

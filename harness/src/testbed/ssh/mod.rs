@@ -19,19 +19,26 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use labrys_nemesis::{Host, RunTag};
 use serde::{Deserialize, Serialize};
 
 use super::TestbedError;
 use super::choice::DATA_FOLDERS;
-use crate::agent::protocol::{AgentSetup, Answer, Ending, Work};
-use crate::agent::{AgentConnection, Channel, Fleet, RemoteHost, SILENCE_MS, Transport};
+use crate::agent::protocol::{AgentSetup, Answer, Ending, MAXIMUM_LINE_BYTES, Work};
+use crate::agent::{
+    AgentConnection, Channel, Fleet, Lifeline, OPENS_WITHIN, RemoteHost, SILENCE_MS, Transport,
+};
 use programs::Program;
 use transport::SshTransport;
 
 pub use checkup::examine_machines;
 pub use inventory::{Inventory, Login, Machine};
+
+/// How long the healing of a machine may take, without a word from it: an agent may wait for the harness it had a moment ago, for what
+/// has begun, and for faults that are hard to undo; then it is killed, and all that is done once more without it.
+const HEALS_WITHIN: Duration = Duration::from_secs(240);
 
 /// A node of the testbed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,14 +248,22 @@ pub fn heal_machines(
             Arc::clone(&programs),
             arguments,
         );
-        let Channel { mut reader, complaint, writer, .. } =
-            transport.open().map_err(|no_channel| no_channel.reason)?;
+        let lifeline = Lifeline::watched(OPENS_WITHIN).map_err(|error| error.to_string())?;
+        let silent = |reason: String| {
+            let silent_for = lifeline.was_silent_for();
+            silent_for.map_or(reason, |silent| {
+                format!("{}: nothing was heard for {} s", node.name, silent.as_secs())
+            })
+        };
+        let Channel { reader, complaint, writer } =
+            transport.open(&lifeline).map_err(|no_channel| silent(no_channel.reason))?;
+        lifeline.allow(HEALS_WITHIN);
         let mut text = String::new();
-        let read = reader.read_to_string(&mut text);
+        let read = reader.take(MAXIMUM_LINE_BYTES).read_to_string(&mut text);
         drop(writer);
         match serde_json::from_str(&text) {
             Ok(ending) => Ok(ending),
-            Err(_) => Err(read.err().map_or_else(complaint, |error| error.to_string())),
+            Err(_) => Err(silent(read.err().map_or_else(complaint, |error| error.to_string()))),
         }
     };
     let healed = at_once(&config.inventory.machines, &config.nodes, heal);

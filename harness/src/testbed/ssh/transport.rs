@@ -1,21 +1,32 @@
 //! [`SshTransport`]: a channel to an agent by way of `ssh`, over which the programs that the machine needs are sent first.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
-use super::command::{SSH, arguments, become_first, explain, script};
+use super::command::{SSH, arguments, explain, script};
 use super::inventory::Login;
 use super::programs::Program;
-use crate::agent::{Channel, NoChannel, Transport};
+use crate::agent::protocol::read_line;
+use crate::agent::{Channel, Lifeline, NoChannel, Transport};
 
 /// More of what ssh says is not kept: its last words tell.
 const KEPT_BYTES: usize = 16 * 1024;
+
+/// What a machine says before it becomes the program, its shell's greeting included; and a line of that.
+const GREETING_BYTES: usize = 1 << 20;
+const GREETING_LINE_BYTES: u64 = 64 << 10;
+
+/// How long ssh's last words may take once it has ended: what it has started may hold on to its standard error.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
+
+/// So much of a program is sent before that is told to be a sign of life.
+const SENT_BYTES: usize = 64 << 10;
 
 /// A way to the agent of a node, or to another part of `labrys agent`.
 pub(super) struct SshTransport {
@@ -26,8 +37,6 @@ pub(super) struct SshTransport {
     programs: Arc<Vec<Program>>,
     /// With which arguments.
     arguments: Vec<String>,
-    /// It has them.
-    has_programs: AtomicBool,
 }
 
 impl SshTransport {
@@ -37,7 +46,7 @@ impl SshTransport {
         programs: Arc<Vec<Program>>,
         arguments: Vec<String>,
     ) -> SshTransport {
-        SshTransport { login, directory, programs, arguments, has_programs: AtomicBool::new(false) }
+        SshTransport { login, directory, programs, arguments }
     }
 
     fn no_channel(&self, said: &str) -> NoChannel {
@@ -64,33 +73,39 @@ impl SshTransport {
         else {
             unreachable!("all three were asked to be pipes")
         };
-        let said = std::thread::spawn(move || last_words(errors));
-        Ok(Connection {
-            child: Arc::new(Mutex::new(child)),
-            input,
-            output: BufReader::new(output),
-            said: Some(said),
-        })
+        let (tell, said) = channel();
+        // Nobody may want to hear it.
+        std::thread::spawn(move || tell.send(last_words(errors)));
+        Ok(Connection { child: Arc::new(Mutex::new(child)), input, output: BufReader::new(output), said })
     }
 
     /// Follows the script until it becomes the program.
-    fn furnish(&self, connection: &mut Connection) -> Result<(), NoChannel> {
-        let mut line = String::new();
+    fn furnish(&self, connection: &mut Connection, lifeline: &Lifeline) -> Result<(), NoChannel> {
+        let mut told_bytes = 0;
         loop {
-            line.clear();
-            let length = connection.output.read_line(&mut line).unwrap_or(0);
+            let line = match read_line(&mut connection.output, GREETING_LINE_BYTES) {
+                Ok(Some(line)) => line,
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    return Err(self.final_problem(&format!("what its shell says makes no sense: {error}")));
+                }
+                Ok(None) | Err(_) => return Err(self.no_channel(&connection.end())),
+            };
+            lifeline.heard();
+            told_bytes += line.len();
+            if told_bytes > GREETING_BYTES {
+                return Err(self.final_problem(&format!(
+                    "its shell has said more than {GREETING_BYTES} bytes and does not begin with what it was told: look at what \
+                     `ssh` prints there (~/.bashrc and the like)"
+                )));
+            }
             let words: Vec<&str> = line.split_ascii_whitespace().collect();
             match words[..] {
-                _ if length == 0 => return Err(self.no_channel(&connection.end())),
                 ["machine", system, processor] => self.check_machine(system, processor)?,
-                ["need", name] => self.send(name, connection)?,
+                ["need", name] => self.send(name, connection, lifeline)?,
                 ["corrupt", name] => {
                     return Err(self.final_problem(&format!("{name} did not arrive as it was sent")));
                 }
-                ["ready"] => {
-                    self.has_programs.store(true, Ordering::SeqCst);
-                    return Ok(());
-                }
+                ["ready"] => return Ok(()),
                 // What the machine has, or a greeting of its shell.
                 _ => {}
             }
@@ -108,7 +123,7 @@ impl SshTransport {
         )))
     }
 
-    fn send(&self, name: &str, connection: &mut Connection) -> Result<(), NoChannel> {
+    fn send(&self, name: &str, connection: &mut Connection, lifeline: &Lifeline) -> Result<(), NoChannel> {
         let Some(program) = self.programs.iter().find(|program| program.name == name) else {
             return Err(self.final_problem(&format!("it asks for `{name}`, of which nothing is known")));
         };
@@ -117,33 +132,35 @@ impl SshTransport {
             self.final_problem(&format!("{} cannot be read: {error}", program.path.display()))
         };
         let file = File::open(&program.path).map_err(failed)?;
-        // If the machine takes no more, its shell says why, and ends.
-        let _ = std::io::copy(&mut file.take(program.length_bytes), &mut connection.input);
-        let _ = connection.input.flush();
-        Ok(())
+        let mut file = file.take(program.length_bytes);
+        let mut part = vec![0; SENT_BYTES];
+        loop {
+            let length = file.read(&mut part).map_err(failed)?;
+            // If the machine takes no more, its shell says why, and ends.
+            if length == 0 || connection.input.write_all(&part[..length]).is_err() {
+                return Ok(());
+            }
+            lifeline.heard();
+        }
     }
 }
 
 impl Transport for SshTransport {
-    fn open(&self) -> Result<Channel, NoChannel> {
-        let directory = &self.directory;
-        let script = if self.has_programs.load(Ordering::SeqCst) {
-            let last = become_first(directory, &self.programs, self.login.sudo, &self.arguments);
-            format!("echo ready; {last}")
-        } else {
-            script(directory, &self.programs, self.login.sudo, &self.arguments)
-        };
+    /// The machine's programs are looked at each time: what has been damaged since is sent once more.
+    fn open(&self, lifeline: &Lifeline) -> Result<Channel, NoChannel> {
+        let script = script(&self.directory, &self.programs, self.login.sudo, &self.arguments);
         let mut connection = self.start(&script)?;
-        self.furnish(&mut connection).inspect_err(|_| end(&connection.child))?;
+        let child = Arc::clone(&connection.child);
+        lifeline.is_cut_by(move || end(&child));
+        self.furnish(&mut connection, lifeline).inspect_err(|_| end(&connection.child))?;
         let Connection { child, input, output, said } = connection;
-        let (login, cut) = (self.login.clone(), Arc::clone(&child));
+        let login = self.login.clone();
         Ok(Channel {
             writer: Box::new(input),
             reader: Box::new(output),
-            cut: Arc::new(move || end(&cut)),
             complaint: Box::new(move || {
                 end(&child);
-                explain(&login, &said.and_then(|said| said.join().ok()).unwrap_or_default()).0
+                explain(&login, &said.recv_timeout(SAID_WITHIN).unwrap_or_default()).0
             }),
         })
     }
@@ -154,13 +171,13 @@ struct Connection {
     child: Arc<Mutex<Child>>,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    said: Option<JoinHandle<String>>,
+    said: Receiver<String>,
 }
 
 impl Connection {
     /// It has closed its output: what it has said on standard error.
     fn end(&mut self) -> String {
-        let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
+        let said = self.said.recv_timeout(SAID_WITHIN).unwrap_or_default();
         end(&self.child);
         said
     }
