@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use labrys_checker::invariants::Available;
-use labrys_nemesis::{CommandLine, DiskTrouble, Family, Fault, FaultKind, FaultList, Order, OrderName};
+use labrys_nemesis::{
+    CommandLine, DiskTrouble, Family, Fault, FaultKind, FaultList, Order, OrderName, machine_clock_objection,
+};
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects, ReadMode};
 use labrys_workloads::workload::WORKLOADS;
@@ -337,6 +339,10 @@ pub const SIMULATOR: &str = "sim";
 /// The testbeds that `--testbed` can name.
 pub const TESTBEDS: &[&str] = &[NETNS, SSH, SIMULATOR];
 
+/// What can be done to the clocks of machines.
+const MACHINE_CLOCKS: &str =
+    "clock, clock-jump and clock-leap can, and drifts of up to ten percent in a file of faults";
+
 /// Why not all kinds of faults are on the testbed of machines.
 const NOT_BY_AGENTS: &str =
     "the agent of a machine acts on that machine alone, and the network of this one is not ours";
@@ -429,6 +435,11 @@ impl TestConfig {
                         format!("`{kind}` cannot be on the testbed ssh: {NOT_BY_AGENTS}"),
                     ));
                 }
+                check(!self.hosts.real_clock || kind.is_for_machine_clocks(), "--nemesis", || {
+                    format!(
+                        "`{kind}` cannot be done to the clocks of machines (`real-clock` in hosts.toml): {MACHINE_CLOCKS}"
+                    )
+                })?;
                 if !kinds.contains(&kind) {
                     kinds.push(kind);
                 }
@@ -620,6 +631,10 @@ impl TestConfig {
         });
         check(self.testbed != SSH || !not_for_agents, "--faults", || {
             format!("links of clients and members cannot be changed on the testbed ssh: {NOT_BY_AGENTS}")
+        })?;
+        let objection = self.faults.0.iter().find_map(|timed| machine_clock_objection(&timed.fault));
+        check(!self.hosts.real_clock || objection.is_none(), "--faults", || {
+            format!("{} (`real-clock` in hosts.toml)", objection.unwrap_or_default())
         })?;
         // The run lasts until its last fault is undone.
         let latest = self.time_limit.saturating_add(self.recovery_timeout);

@@ -26,6 +26,7 @@ pub struct Engine {
     daemons: BTreeMap<String, DaemonSpec>,
     patience: Patience,
     packet_program: Vec<String>,
+    clock_program: Vec<String>,
     only: Option<String>,
     journal: Mutex<Journal>,
     active: BTreeMap<u64, ActiveFault>,
@@ -55,6 +56,7 @@ impl Engine {
             daemons: state.daemons,
             patience,
             packet_program: Vec::new(),
+            clock_program: Vec::new(),
             only: None,
             journal: Mutex::new(journal),
             active: active.collect(),
@@ -66,6 +68,13 @@ impl Engine {
     #[must_use]
     pub fn with_packet_program(self, packet_program: Vec<String>) -> Engine {
         Engine { packet_program, ..self }
+    }
+
+    /// The same; clock faults are those of the hosts' machines, whose clocks this program moves: it and its first arguments, to which the words
+    /// of [`carry_out`](crate::machine_clock::carry_out) are added.
+    #[must_use]
+    pub fn with_clock_program(self, clock_program: Vec<String>) -> Engine {
+        Engine { clock_program, ..self }
     }
 
     /// The same, acting on this node alone, whatever nodes a fault names: engines on the others' machines act on them. Of the
@@ -260,6 +269,7 @@ impl Engine {
             run_tag: &self.run_tag,
             patience: self.patience,
             packet_program: &self.packet_program,
+            clock_program: &self.clock_program,
             only: self.only.as_deref(),
             journal: &self.journal,
             fault_id,

@@ -137,6 +137,13 @@ impl FaultKind {
         !self.is_of_clients() && self.family() != Some(Family::Membership)
     }
 
+    /// Whether the clocks of machines, which run at nearly the rate that they should whatever is done, can do it; true of what is none of
+    /// clocks.
+    #[must_use]
+    pub fn is_for_machine_clocks(self) -> bool {
+        !["clock-skew", "clock-strobe"].contains(&self.to_string().as_str())
+    }
+
     /// What this kind does in a window: one fault that lasts as long, or a sequence of faults. Empty if there can be none (`none`
     /// itself; a partition of a single node; the followers of a single node).
     #[must_use]

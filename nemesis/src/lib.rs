@@ -28,6 +28,7 @@ mod injectors;
 mod journal;
 mod kinds;
 mod lines;
+pub mod machine_clock;
 mod packets;
 mod planner;
 mod poll;
@@ -55,7 +56,7 @@ pub use fault::{
 };
 pub use heal::{HealError, heal};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
-pub use injectors::{try_muffled_partition, try_partition};
+pub use injectors::{machine_clock_objection, try_muffled_partition, try_partition};
 pub use journal::{
     BadRunTag, Entry, JOURNAL_VERSION, Journal, JournalError, JournalState, Outstanding, RunIdentity, RunTag,
     read_journal,

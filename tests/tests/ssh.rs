@@ -334,6 +334,37 @@ fn after_whatever_cuts_a_run_short_heal_leaves_every_machine_clean() {
     heal(&run, case);
 }
 
+/// A pause that is to last for much longer than the agent that makes it.
+const LONG_PAUSE: &str =
+    "faults = [{ at-ms = 1000, lasts-ms = 12000, kind = \"pause\", target = { named = [\"n3\"] } }]\n";
+
+#[test]
+fn a_fault_that_ends_with_its_agent_says_so_in_the_schedule_and_the_run_goes_on() {
+    let _machine = whole_machine();
+    let Some(machines) = machines() else { return };
+    fs::write(machines.path("pause.toml"), LONG_PAUSE).unwrap();
+    let args = ["test", "--testbed", "ssh", "--hosts", "hosts.toml", "--rate", "50", "--time-limit", "14s"];
+    let mut command = machines.labrys(&args);
+    command.args(["--faults", "pause.toml", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let campaign = command.spawn().unwrap();
+    let journal = machines.path("labrys-runs/latest/nemesis-journal.jsonl");
+    eventually(60, "the node is paused", || {
+        let text = fs::read_to_string(&journal).unwrap_or_default();
+        if text.contains("\"entry\":\"applied\"") { Ok(()) } else { Err(text) }
+    });
+    let killed = machines.on(3, "pkill -KILL -f 'agent serve'");
+    assert_eq!(killed.code, Some(0), "{killed:?}");
+    let finished: Finished = campaign.wait_with_output().unwrap().into();
+    let run = run_directory(&finished.expect_code(0));
+    let schedule = fs::read_to_string(run.join("schedule.jsonl")).unwrap();
+    for part in ["\"bit\":true", "\"effect\":\"process-stopped\"", "\"effect\":\"ended-early\"", "was dead"] {
+        assert!(schedule.contains(part), "no {part} in {schedule}");
+    }
+    let history = fs::read_to_string(run.join("history.jsonl")).unwrap();
+    assert!(history.contains("s early on n3 by the next agent"), "the report draws what is in the history");
+    machines.assert_clean("an agent was killed in the midst of a run");
+}
+
 #[test]
 fn a_machine_that_cannot_be_used_is_told_with_what_mends_it() {
     let _machine = whole_machine();

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use labrys_harness::agent::{attach, heal, serve, take_listener};
+use labrys_harness::agent::{Programs, ThisMachine, attach, heal, serve, take_listener};
+use labrys_nemesis::machine_clock;
 use labrys_nemesis::outlive_the_terminal;
 
 use crate::exit::{Failure, Outcome};
@@ -24,6 +25,14 @@ enum Part {
     Attach(Folder),
     /// Be the agent of a node; standard input is the socket that it listens on
     Serve(Folder),
+    /// Move the machine's clock, or put it right from the note in the node's folder: `hold AHEAD_MS DRIFT_PERCENT`, `look`, `restore`
+    Clock {
+        /// The folder of the node
+        directory: PathBuf,
+        /// What to do
+        #[arg(allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Undo, from its journal alone, what the agent of a node has left, and say what is there after all
     Heal {
         #[command(flatten)]
@@ -49,6 +58,11 @@ pub fn run(arguments: &Arguments) -> Outcome {
             attach(directory, &serve.collect::<Vec<_>>()).map(|()| 0).map_err(Failure::environment)
         }
         Part::Serve(_) => be_agent().map_err(Failure::environment),
+        Part::Clock { directory, words } => {
+            let done = machine_clock::carry_out(directory, &mut ThisMachine, words);
+            println!("{}", done.map_err(Failure::environment)?);
+            Ok(0)
+        }
         Part::Heal { folder, force } => {
             let ending = heal(&folder.directory, *force).map_err(Failure::environment)?;
             print_json(&ending)?;
@@ -61,8 +75,12 @@ fn be_agent() -> anyhow::Result<u8> {
     outlive_the_terminal().context("leaving the terminal")?;
     tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     // This very program, by a name that stays its own whatever becomes of its file.
-    let packet_program =
-        vec![format!("/proc/{}/exe", std::process::id()), super::packet_process::NAME.to_owned()];
-    serve(&take_listener()?, packet_program)?;
+    let program = |words: &[&str]| {
+        let words = words.iter().map(|word| (*word).to_owned());
+        std::iter::once(format!("/proc/{}/exe", std::process::id())).chain(words).collect()
+    };
+    let programs =
+        Programs { packets: program(&[super::packet_process::NAME]), clock: program(&[NAME, "clock"]) };
+    serve(&take_listener()?, programs)?;
     Ok(0)
 }

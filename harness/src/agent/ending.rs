@@ -1,19 +1,20 @@
 //! How a machine is made clean: daemon ended, faults undone, leftovers ended, and a look at what is there after all.
 //!
 //! The daemon goes first. What a fault has done to it (it is dead, its clock is wrong, its disk fails) needs no undoing then; that would
-//! mean to start or mend what is about to be ended, which a full disk forbids. A disk that can fail is a process and a mount, and goes with these. Nothing here depends on being able to write a file.
+//! mean to start or mend what is about to be ended, which a full disk forbids. The machine's own clock is put right from its note. A disk that can fail is a process and a mount, and goes with these. Nothing here depends on being able to write a file.
 
 use std::io::{BufReader, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use labrys_nemesis::machine_clock::restore;
 use labrys_nemesis::{
     Engine, Family, Host, Journal, JournalError, Patience, ProcessIdentity, ProcessState, RunTag, Signal,
 };
 
 use super::protocol::{AgentSetup, Ending, FromAgent, MAXIMUM_LINE_BYTES, ToAgent, line, read_line};
-use super::{AgentError, MARK, attach, identity_file, journal_file, machine};
+use super::{AgentError, MARK, ThisMachine, attach, identity_file, journal_file, machine};
 use crate::process;
 use crate::testbed::LocalHost;
 
@@ -41,8 +42,17 @@ pub(super) fn clear(engine: &mut Engine, host: &LocalHost, run_tag: &RunTag) -> 
     ending
 }
 
-/// What needs no engine: processes and mounts by the folder, and what is there after all.
+/// What needs no engine: the machine's clock by its note, processes and mounts by the folder, and what is there after all.
 fn sweep(directory: &Path, run_tag: &RunTag, ending: &mut Ending) {
+    match restore(directory, &mut ThisMachine) {
+        Ok(None) => {}
+        Ok(Some(off_ns)) => {
+            ending
+                .undone
+                .push(format!("the machine's clock, which was off by {:.1} ms", off_ns as f64 / 1e6));
+        }
+        Err(error) => ending.left.push(format!("the machine's clock is not right: {error}")),
+    }
     for leftover in marked_processes(directory) {
         ending.ended.push(leftover.words());
         kill_and_see(leftover.process);

@@ -33,6 +33,7 @@ mod machine;
 mod memory;
 mod remote_host;
 mod serve;
+mod this_machine;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,9 @@ pub use ending::heal;
 pub use fleet::Fleet;
 pub use lifeline::{Lifeline, Listening};
 pub use remote_host::RemoteHost;
-pub use serve::serve;
+pub use serve::{Programs, serve};
+pub(crate) use this_machine::KEEPERS;
+pub use this_machine::ThisMachine;
 
 /// The environment variable of everything that an agent starts: the folder of its node.
 pub const MARK: &str = "LABRYS_AGENT_DIRECTORY";

@@ -46,6 +46,9 @@ pub struct AgentSetup {
     pub directory: PathBuf,
     /// After so long without a heartbeat the agent heals and ends.
     pub silence_ms: u64,
+    /// Clock faults are those of the machine itself, and not of a system that has a clock of its own.
+    #[serde(default)]
+    pub real_clock: bool,
 }
 
 /// A line to the agent.

@@ -43,13 +43,21 @@ const ANSWERS_GO_WITHIN: Duration = Duration::from_secs(2);
 /// How long what was begun before the agent's end may take: a command is killed after ten seconds.
 const WORK_ENDS_WITHIN: Duration = Duration::from_secs(12);
 
-/// Is an agent until it is told to end or hears nothing for too long; then heals, and returns. `packet_program` is how the process is
-/// started that holds packets back.
+/// How an agent starts programs that are parts of it.
+#[derive(Clone, Debug, Default)]
+pub struct Programs {
+    /// The process that holds packets back.
+    pub packets: Vec<String>,
+    /// What moves the machine's clock; the node's folder and the words of [`labrys_nemesis::machine_clock::carry_out`] are added.
+    pub clock: Vec<String>,
+}
+
+/// Is an agent until it is told to end or hears nothing for too long; then heals, and returns.
 ///
 /// # Errors
 /// If the socket fails. Everything that was done has been undone then, too, as far as possible.
-pub fn serve(listener: &UnixListener, packet_program: Vec<String>) -> Result<(), AgentError> {
-    let agent = Arc::new(Agent::new(packet_program));
+pub fn serve(listener: &UnixListener, programs: Programs) -> Result<(), AgentError> {
+    let agent = Arc::new(Agent::new(programs));
     let accepted = agent.accept_until_the_end(listener);
     agent.end("its socket failed", false);
     agent.link.let_answers_go(ANSWERS_GO_WITHIN);
@@ -76,7 +84,7 @@ enum Stage {
 
 struct Agent {
     incarnation: ProcessIdentity,
-    packet_program: Vec<String>,
+    programs: Programs,
     stage: Mutex<Stage>,
     link: Link,
     /// When something came last.
@@ -110,11 +118,11 @@ impl Read for Hearing<'_> {
 }
 
 impl Agent {
-    fn new(packet_program: Vec<String>) -> Agent {
+    fn new(programs: Programs) -> Agent {
         let pid = std::process::id().cast_signed();
         Agent {
             incarnation: ProcessIdentity { pid, start_ticks: process::start_ticks(pid).unwrap_or(0) },
-            packet_program,
+            programs,
             stage: Mutex::new(Stage::Before),
             link: Link::default(),
             heard: Mutex::new(Instant::now()),
@@ -276,7 +284,11 @@ impl Agent {
         let path = identity_file(&setup.directory);
         process::write_atomically(&path, &identity).map_err(|source| AgentError::File { path, source })?;
         let engine = Engine::new(setup.run_tag.clone(), hosts(&setup, &host), Patience::default(), journal)
-            .with_packet_program(self.packet_program.clone());
+            .with_packet_program(self.programs.packets.clone());
+        let engine = match setup.real_clock {
+            true => engine.with_clock_program(self.clock_program(&setup.directory)),
+            false => engine,
+        };
         let mut engine = engine.acting_only_on(setup.node.clone());
         if let Some(orphan) = host.daemon()?
             && host.process_state(orphan)? != ProcessState::Gone
@@ -290,6 +302,11 @@ impl Agent {
             failure.faults.iter().filter(|report| is_undone(report)).cloned().collect()
         });
         Ok(Premises { setup, host, engine: Mutex::new(Some(engine)), undone })
+    }
+
+    fn clock_program(&self, directory: &Path) -> Vec<String> {
+        let directory = directory.to_string_lossy().into_owned();
+        self.programs.clock.iter().cloned().chain([directory]).collect()
     }
 
     /// Takes a request, unless it has been taken before: then its answer, if there is one, is said once more.

@@ -1,4 +1,5 @@
-//! Clocks: the reference store's own, which runs as wrong as a file on its host says, if it was started so.
+//! Clocks: the reference store's own, which runs as wrong as a file on its host says, if it was started so; or those of the machines, where
+//! these may be moved ([`machine_clock`]).
 //!
 //! `labrys-store --clock-file` is where the protocol is told (`store/server/src/server/clock/injected.rs`); in short: an *order* in the
 //! file has a serial number, a rate and leaps; the node answers each in `FILE.reading` with what its clock, the very one that its leases
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{InjectError, Injector, Scope, StepReport, living_daemon};
+use super::{InjectError, Injector, Scope, StepReport, living_daemon, machine_clock};
 use crate::evidence::{Effect, NodeFailure, Step};
 use crate::fault::{ClockChange, Resolved};
 use crate::host::{Host, HostError, ProcessState};
@@ -57,6 +58,9 @@ struct Reading {
 
 impl Injector for Clock {
     fn objections(&self, scope: &Scope<'_>) -> Vec<NodeFailure> {
+        if is_of_machines(scope) {
+            return machine_clock::objections(scope);
+        }
         let nodes = scope.resolved.nodes().into_iter();
         nodes
             .filter_map(|node| clock_file(scope, node).err().map(|error| (node, error)))
@@ -69,6 +73,9 @@ impl Injector for Clock {
     }
 
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
+        if is_of_machines(scope) {
+            return machine_clock::apply(scope);
+        }
         scope.on_each_node(Step::Apply, |node, host| {
             let clock = Remote { host, file: clock_file(scope, node)? };
             let mut jumps_ms = clock.order()?.jumps_ms;
@@ -79,6 +86,9 @@ impl Injector for Clock {
     }
 
     fn verify(&self, scope: &Scope<'_>) -> StepReport {
+        if is_of_machines(scope) {
+            return machine_clock::verify(scope);
+        }
         scope.on_each_node(Step::Verify, |node, host| {
             let clock = Remote { host, file: clock_file(scope, node)? };
             let Some(taken) = clock.answer(scope)? else { return Ok(vec![Effect::ClockUnread]) };
@@ -118,6 +128,9 @@ impl Injector for Clock {
     }
 
     fn undo(&self, scope: &Scope<'_>) -> StepReport {
+        if is_of_machines(scope) {
+            return machine_clock::undo(scope);
+        }
         scope.on_each_node(Step::Undo, |node, host| {
             let clock = Remote { host, file: clock_file(scope, node)? };
             let mut jumps_ms = clock.order()?.jumps_ms;
@@ -128,6 +141,9 @@ impl Injector for Clock {
     }
 
     fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
+        if is_of_machines(scope) {
+            return machine_clock::verify_undone(scope);
+        }
         scope.on_each_node(Step::VerifyUndone, |node, host| {
             let clock = Remote { host, file: clock_file(scope, node)? };
             let expected = rate_permille(scope, node, None);
@@ -146,14 +162,18 @@ impl Injector for Clock {
     }
 }
 
-fn change(resolved: &Resolved) -> Option<ClockChange> {
+fn is_of_machines(scope: &Scope<'_>) -> bool {
+    !scope.clock_program.is_empty()
+}
+
+pub(super) fn change(resolved: &Resolved) -> Option<ClockChange> {
     match resolved {
         Resolved::Clock { change, .. } => Some(*change),
         _ => None,
     }
 }
 
-fn jump_ms(change: ClockChange) -> Option<u64> {
+pub(super) fn jump_ms(change: ClockChange) -> Option<u64> {
     match change {
         ClockChange::JumpMs(ms) => Some(ms),
         ClockChange::DriftPercent(_) | ClockChange::Freeze => None,
@@ -161,7 +181,7 @@ fn jump_ms(change: ClockChange) -> Option<u64> {
 }
 
 /// How far from right a change makes the rate, in thousandths.
-fn deviation_permille(change: ClockChange) -> i64 {
+pub(super) fn deviation_permille(change: ClockChange) -> i64 {
     match change {
         // Slower than standing still is standing still.
         ClockChange::DriftPercent(percent) => (i64::from(percent) * 10).max(-1000),
@@ -196,7 +216,7 @@ fn offset_us(reading: &Reading) -> i64 {
     i64::try_from(offset_ns / 1_000).unwrap_or(i64::MAX)
 }
 
-fn unexpected(detail: String) -> InjectError {
+pub(super) fn unexpected(detail: String) -> InjectError {
     InjectError::Unexpected(detail)
 }
 

@@ -23,6 +23,7 @@ mod chain;
 mod clock;
 mod disk;
 mod kill;
+mod machine_clock;
 mod membership;
 mod network;
 mod partition;
@@ -31,6 +32,7 @@ mod power_cut;
 mod resource;
 mod tables;
 
+pub use machine_clock::machine_clock_objection;
 pub use partition::{try_muffled_partition, try_partition};
 
 use std::collections::BTreeMap;
@@ -54,6 +56,9 @@ pub(crate) struct Scope<'a> {
     /// How the process is started that holds packets: a program and its arguments, to which the file with its orders is added. Empty if
     /// it is not known.
     pub packet_program: &'a [String],
+    /// How the clocks of the hosts' machines are moved: a program and its first arguments. Empty: they are not, and clocks are those of
+    /// systems that take orders.
+    pub clock_program: &'a [String],
     /// The one node that is acted upon, where others act upon the others: an agent's. `None`: all.
     pub only: Option<&'a str>,
     /// For what must be known before something is done. Not for the fault's own entries.

@@ -10,7 +10,7 @@ use labrys_nemesis::{DaemonSpec, Host, HostError, ProcessState, Reply, Resolved,
 use tempfile::TempDir;
 
 use super::*;
-use crate::agent::{Fleet, RemoteHost, heal, journal_file, serve};
+use crate::agent::{Fleet, Programs, RemoteHost, heal, journal_file, serve};
 
 mod rebirth;
 mod slowness;
@@ -60,7 +60,7 @@ fn bench_at(pace: Pace, silence_ms: u64) -> Bench {
     let directory = folder.path().join("n1");
     std::fs::create_dir(&directory).expect("a folder");
     let listener = UnixListener::bind(directory.join("agent.sock")).expect("a socket");
-    let agent = std::thread::spawn(move || serve(&listener, Vec::new()));
+    let agent = std::thread::spawn(move || serve(&listener, Programs::default()));
     let address = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
     let setup = AgentSetup {
         version: "test".to_owned(),
@@ -69,6 +69,7 @@ fn bench_at(pace: Pace, silence_ms: u64) -> Bench {
         addresses: [("n1".to_owned(), address(1)), ("n2".to_owned(), address(2))].into(),
         directory,
         silence_ms,
+        real_clock: false,
     };
     let (opened, refused) = (Arc::default(), Arc::default());
     let connection = connect(pace, &setup, &opened, &refused);

@@ -24,8 +24,9 @@ fn bench(silence_ms: u64) -> Bench {
         addresses: [("n1".to_owned(), IpAddr::V4(Ipv4Addr::LOCALHOST))].into(),
         directory: folder.path().join("n1"),
         silence_ms,
+        real_clock: false,
     };
-    Bench { folder, agent: Arc::new(Agent::new(Vec::new())), setup }
+    Bench { folder, agent: Arc::new(Agent::new(Programs::default())), setup }
 }
 
 impl Bench {
@@ -195,7 +196,7 @@ fn served(bench: &Bench) -> (UnixListener, std::path::PathBuf) {
 fn an_agent_whose_harness_takes_nothing_hears_it_all_the_same_and_heals_when_it_does_not() {
     let bench = bench(1_000);
     let (listener, socket) = served(&bench);
-    let serving = std::thread::spawn(move || serve(&listener, Vec::new()));
+    let serving = std::thread::spawn(move || serve(&listener, Programs::default()));
     let stream = UnixStream::connect(&socket).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
     tell(&stream, &ToAgent::Hello(bench.setup.clone()));
@@ -241,7 +242,7 @@ fn an_agent_whose_harness_takes_nothing_hears_it_all_the_same_and_heals_when_it_
 fn a_line_that_comes_in_slowly_is_no_silence() {
     let bench = bench(1_000);
     let (listener, socket) = served(&bench);
-    let serving = std::thread::spawn(move || serve(&listener, Vec::new()));
+    let serving = std::thread::spawn(move || serve(&listener, Programs::default()));
     let stream = UnixStream::connect(&socket).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
     tell(&stream, &ToAgent::Hello(bench.setup.clone()));
@@ -279,6 +280,30 @@ fn a_line_that_does_not_end_ends_the_connection() {
     bench.agent.end("of the test", false);
 }
 
+/// The note is of another boot, so that this machine's clock is not touched.
+#[test]
+fn the_machines_clock_is_put_right_by_its_note_when_the_agent_ends_and_when_somebody_heals() {
+    let note = r#"{"boot_id":"another","offset_ns":0,"tick_us":10000,"stopped":[],"ahead_ms":5}"#;
+    for by_heal in [false, true] {
+        let bench = bench(NO_SILENCE_MS);
+        drop(bench.premises());
+        let file = bench.setup.directory.join("machine-clock.json");
+        std::fs::write(&file, note).expect("written");
+        let ending = if by_heal {
+            // The agent dies first.
+            drop(bench.agent);
+            crate::agent::heal(&bench.setup.directory, false).expect("healed")
+        } else {
+            bench.agent.end("of the test", false)
+        };
+        assert_eq!(ending.undone, ["the machine's clock, which was off by 0.0 ms"]);
+        assert!(ending.left.is_empty() && !file.exists(), "{ending:?}");
+        std::fs::write(&file, "nonsense").expect("written");
+        let healed = crate::agent::heal(&bench.setup.directory, false).expect("healed");
+        assert!(healed.left[0].starts_with("the machine's clock is not right: "), "{healed:?}");
+    }
+}
+
 #[test]
 fn an_agent_tells_what_it_has_undone_that_its_dead_predecessor_had_applied() {
     let mut bench = bench(NO_SILENCE_MS);
@@ -289,7 +314,7 @@ fn an_agent_tells_what_it_has_undone_that_its_dead_predecessor_had_applied() {
     assert!(matches!(applied, Answer::Nemesis(_)), "{applied:?}");
     // It dies: nothing of what it would do at its end is done.
     drop(premises);
-    bench.agent = Arc::new(Agent::new(Vec::new()));
+    bench.agent = Arc::new(Agent::new(Programs::default()));
     let (stream, _) = bench.connect(1);
     tell(&stream, &ToAgent::Hello(bench.setup.clone()));
     let welcome = hear(&mut BufReader::new(stream));

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::at_once;
 use super::command::{SSH, arguments, explain};
 use super::inventory::{Inventory, Login};
+use crate::agent::KEEPERS;
 use crate::db::REFERENCE_STORE_PORT;
 use crate::doctor::{Diagnosis, Lack, Look, NOBODYS_ADDRESS, Probe, ProbeStatus, degraded, missing, probe};
 
@@ -29,6 +30,7 @@ const ROWS: &[Row] = &[
     ("iptables", "partitions and network faults", false, iptables),
     ("packet-modules", "some network faults each", false, modules),
     ("clock", "comparing logs", false, clock),
+    ("real-clock", "moving the machine's own clock, if hosts.toml asks for it", false, real_clock),
     ("disk-space", "programs, logs and the nodes' data", true, disk_space),
     ("port", "the node", true, port),
     ("fuse", "faults of the disk", false, fuse),
@@ -59,6 +61,8 @@ struct Told<'a> {
     text: &'a str,
     asked_at: SystemTime,
     answered_at: SystemTime,
+    /// `real-clock` in hosts.toml.
+    is_real_clock_asked_for: bool,
 }
 
 impl Told<'_> {
@@ -73,7 +77,7 @@ impl Told<'_> {
 pub fn examine_machines(inventory: &Inventory) -> Diagnosis {
     let script = script(inventory);
     let logins: Vec<Login> = inventory.machines.iter().map(|machine| inventory.login(machine)).collect();
-    let examined = at_once(&logins, &logins, |login, _| Ok(examine(login, &script)));
+    let examined = at_once(&logins, &logins, |login, _| Ok(examine(login, &script, inventory.real_clock)));
     Diagnosis { probes: examined.into_iter().flatten().flatten().collect() }
 }
 
@@ -83,6 +87,7 @@ fn script(inventory: &Inventory) -> String {
     // As /proc/net/tcp has it: address:PORT in hexadecimal digits, and 0A for listening.
     let listening = format!(":{port:04X} [0-9A-F:]* 0A ");
     let modules = modules_script();
+    let keepers = KEEPERS.join(" ");
     format!(
         "PATH=$PATH:/usr/sbin:/sbin; s=SUDO; echo \"machine $(uname -s) $(uname -m)\"; \
          echo \"user $(id -un)\"; echo \"root $($s id -u 2>&1 | tail -n 1)\"; echo \"now $(date +%s%N)\"; \
@@ -92,6 +97,8 @@ fn script(inventory: &Inventory) -> String {
          if e=$(mkdir -p '{directory}' 2>&1 && [ -w '{directory}' ]); then echo \"free $(df -Pk '{directory}' | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)\"; \
          else echo \"unwritable $e\" | head -n 1; fi; \
          if cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | grep -q '{listening}'; then echo 'port taken'; else echo 'port free'; fi; \
+         echo \"capabilities $($s sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status 2> /dev/null)\"; \
+         k=; for u in {keepers}; do systemctl is-active --quiet $u 2> /dev/null && k=\"$k $u\"; done; echo \"keepers${{k:- none}}\"; \
          if [ -c /dev/fuse ]; then echo 'fuse there'; fi; echo 'end .'"
     )
 }
@@ -108,7 +115,7 @@ fn modules_script() -> String {
 }
 
 /// One machine: the connection, and everything behind it.
-fn examine(login: &Login, script: &str) -> Vec<Probe> {
+fn examine(login: &Login, script: &str, is_real_clock_asked_for: bool) -> Vec<Probe> {
     let script = script.replace("s=SUDO", if login.sudo { "s='sudo -n --'" } else { "s=" });
     let asked_at = SystemTime::now();
     let mut command = Command::new(SSH);
@@ -129,7 +136,7 @@ fn examine(login: &Login, script: &str) -> Vec<Probe> {
             (text, look)
         }
     };
-    let told = Told { login, text: &text, asked_at, answered_at };
+    let told = Told { login, text: &text, asked_at, answered_at, is_real_clock_asked_for };
     probes(connection, &told)
 }
 
@@ -224,6 +231,25 @@ fn clock(told: &Told<'_>) -> Look {
     Err(degraded(format!("at least {off_ms} ms {direction} this machine's"), "run an NTP client there"))
 }
 
+/// Whether the clock could be moved; nothing is tried, as that would move it.
+fn real_clock(told: &Told<'_>) -> Look {
+    const CAP_SYS_TIME: u64 = 1 << 25;
+    if !told.is_real_clock_asked_for {
+        return Ok("not asked for: the machine's clock is not touched".to_owned());
+    }
+    let capabilities = told.about("capabilities").and_then(|text| u64::from_str_radix(text, 16).ok());
+    if capabilities.is_none_or(|all| all & CAP_SYS_TIME == 0) {
+        return Err(missing(
+            "whoever runs labrys there may not set the clock (CAP_SYS_TIME)",
+            "log in as root or say sudo = true; in a container the clock is the host's, and is not to be moved: leave `real-clock` out",
+        ));
+    }
+    match told.about("keepers") {
+        Some("none") | None => Ok("may be set; nothing that systemd knows keeps it right".to_owned()),
+        Some(keepers) => Ok(format!("may be set; stopped for as long as it is wrong: {keepers}")),
+    }
+}
+
 fn disk_space(told: &Told<'_>) -> Look {
     const MEND: &str = "make room there, or name another `directory` in hosts.toml";
     let Some(free_mib) = told.about("free").and_then(|free| free.parse::<u64>().ok()).map(|kib| kib >> 10)
@@ -263,7 +289,7 @@ fn fuse(told: &Told<'_>) -> Look {
 mod tests {
     use super::*;
 
-    const WELL: &str = "machine Linux PROCESSOR\nuser u\nroot 0\nnow 5000000000\niptables works\nmodules all\nfree 4194304\nport free\nfuse there\nend .\n";
+    const WELL: &str = "machine Linux PROCESSOR\nuser u\nroot 0\nnow 5000000000\ncapabilities 000001ffffffffff\nkeepers chrony\niptables works\nmodules all\nfree 4194304\nport free\nfuse there\nend .\n";
 
     fn login(sudo: bool) -> Login {
         Login {
@@ -283,7 +309,13 @@ mod tests {
         let login = login(true);
         probes(
             Ok("connected".to_owned()),
-            &Told { login: &login, text: &text, asked_at: at(4), answered_at: at(6) },
+            &Told {
+                login: &login,
+                text: &text,
+                asked_at: at(4),
+                answered_at: at(6),
+                is_real_clock_asked_for: true,
+            },
         )
     }
 
@@ -303,6 +335,7 @@ mod tests {
             ("root 0", "root sudo: a password is required", "n1: root", true),
             ("iptables works", "iptables: Permission denied", "n1: iptables", true),
             ("modules all", "modules xt_length xt_TEE", "n1: packet-modules", true),
+            ("1ffffffffff", "1fffdffffff", "n1: real-clock", true),
             ("now 5000000000", "now 9000000000", "n1: clock", true),
             ("free 4194304", "free 1024", "n1: disk-space", false),
             ("free 4194304", "unwritable Permission denied", "n1: disk-space", false),
@@ -344,7 +377,13 @@ mod tests {
     #[test]
     fn of_a_machine_that_is_not_reached_nothing_is_claimed() {
         let login = login(false);
-        let told = Told { login: &login, text: "", asked_at: UNIX_EPOCH, answered_at: UNIX_EPOCH };
+        let told = Told {
+            login: &login,
+            text: "",
+            asked_at: UNIX_EPOCH,
+            answered_at: UNIX_EPOCH,
+            is_real_clock_asked_for: false,
+        };
         let probes = probes(Err(missing("n1: no", "")), &told);
         assert!(probes[1..].iter().all(|probe| probe.status == ProbeStatus::Untried));
         assert!(!Diagnosis { probes }.is_fit());

@@ -49,6 +49,9 @@ pub struct Inventory {
     /// Where Labrys keeps its things on the machines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
+    /// Whether clock faults move the machines' own clocks; else they are those of a system that has a clock of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub real_clock: bool,
     /// The machines, `[[hosts]]`: the first one is the first node.
     #[serde(rename = "hosts", skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<Machine>,

@@ -113,6 +113,7 @@ impl SshTestbed {
                 addresses: addresses.clone(),
                 directory: node.directory.clone(),
                 silence_ms: SILENCE_MS,
+                real_clock: inventory.real_clock,
             };
             AgentConnection::open(setup, Box::new(transport)).map_err(|error| error.to_string())
         };

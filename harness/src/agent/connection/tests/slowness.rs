@@ -33,6 +33,7 @@ pub(super) fn fake_agent(serve: impl Fn(UnixStream) + Send + 'static) -> FakeAge
         addresses: [("n1".to_owned(), IpAddr::V4(Ipv4Addr::LOCALHOST))].into(),
         directory: folder.path().to_owned(),
         silence_ms: NO_SILENCE_MS,
+        real_clock: false,
     };
     // Ends with the test's process.
     let serving = std::thread::spawn(move || listener.incoming().flatten().for_each(&serve));
