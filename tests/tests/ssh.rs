@@ -395,6 +395,21 @@ fn a_machine_that_cannot_be_used_is_told_with_what_mends_it() {
         .filter_map(|probe| probe["name"].as_str())
         .collect();
     assert_eq!(missing, ["n3: ssh", "n4: ssh"]);
+    let detail_of = |diagnosis: &serde_json::Value, name: &str| {
+        let probes = diagnosis["probes"].as_array().unwrap();
+        let probe = probes.iter().find(|probe| probe["name"] == name).unwrap();
+        (probe["status"].as_str().unwrap().to_owned(), probe["detail"].as_str().unwrap().to_owned())
+    };
+    let (status, detail) = detail_of(&diagnosis, "n1: real-clock");
+    assert_eq!((status.as_str(), detail.contains("is not touched")), ("ok", true), "{detail}");
+    // Only looked at: no test moves a clock.
+    let inventory = fs::read_to_string(machines.path("hosts.toml")).unwrap();
+    fs::write(machines.path("clocks.toml"), format!("real-clock = true\n{inventory}")).unwrap();
+    let doctor =
+        finish(&mut machines.labrys(&["doctor", "--hosts", "clocks.toml", "--json"])).expect_code(255);
+    let diagnosis: serde_json::Value = serde_json::from_str(&doctor.stdout).unwrap();
+    let (status, detail) = detail_of(&diagnosis, "n1: real-clock");
+    assert!(status == "ok" && detail.starts_with("may be set"), "{status}: {detail}");
     // Those that could be used were left as they were found.
     eventually(30, "no agent is left", || {
         let traces = machines.traces_of(&[1, 2, 5]);
