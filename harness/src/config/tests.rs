@@ -172,6 +172,39 @@ fn machines_are_the_nodes_and_a_run_records_them() {
 }
 
 #[test]
+fn the_clocks_of_machines_are_moved_only_if_asked_for_and_only_as_machines_can() {
+    let real = TWO_MACHINES.replace("hosts = { ", "hosts = { real-clock = true, ");
+    let config = options(&format!("nemesis = [\"clock\", \"clock-jump\"]\n{real}")).resolve(Seed(1));
+    let config = config.expect("valid");
+    assert!(
+        config.hosts.real_clock && !options(TWO_MACHINES).resolve(Seed(1)).expect("valid").hosts.real_clock
+    );
+    assert_eq!(options(&config.to_toml()).resolve(Seed(0)).expect("valid"), config);
+    let fault = |change: &str| {
+        format!(
+            "faults = [{{ at-ms = 5, lasts-ms = 10, kind = \"clock\", target = \"one\", change = {change} }}]"
+        )
+    };
+    for (more, expected) in [
+        (
+            "nemesis = [\"clock-skew\"]".to_owned(),
+            "--nemesis: `clock-skew` cannot be done to the clocks of machines",
+        ),
+        ("nemesis = [\"clock-strobe\"]".to_owned(), "--nemesis: `clock-strobe` cannot be done to the clocks"),
+        (fault("\"freeze\""), "--faults: a machine's own clock cannot stand still"),
+        (
+            fault("{ drift-percent = 11 }"),
+            "--faults: a machine's own clock can run 10 percent fast or slow at most",
+        ),
+    ] {
+        let problem = problem(&format!("{more}\n{real}"));
+        assert!(problem.contains(expected), "{more}: {problem}");
+        options(&format!("{more}\n{TWO_MACHINES}")).resolve(Seed(1)).expect("the store's own clock can");
+    }
+    options(&format!("{}\n{real}", fault("{ drift-percent = -10 }"))).resolve(Seed(1)).expect("valid");
+}
+
+#[test]
 fn a_mistake_in_a_file_is_named_with_file_and_line() {
     let error = TestOptions::parse("nodes = 3\nnemisis = []", Path::new("c.toml"))
         .expect_err("a mistake")
