@@ -8,8 +8,8 @@ use thiserror::Error;
 
 use crate::budget::Budget;
 use crate::invariants::{
-    Available, FaultCoverage, FaultsOverlapped, FinalReads, NoCrashes, NodeInvariants, OneLeaderPerTerm,
-    Recovery, ReplicasAgree,
+    Available, FaultCoverage, FaultsOverlapped, FinalReads, LeasesLast, NoCrashes, NodeInvariants,
+    OneLeaderPerTerm, Recovery, ReplicasAgree,
 };
 use crate::linearizable::{Algorithm, Linearizable};
 use crate::model::ModelError;
@@ -81,12 +81,13 @@ pub struct CheckConfig<'a> {
 }
 
 impl<'a> CheckConfig<'a> {
-    /// Only linearizability: for a history file of unknown origin.
+    /// Only linearizability, and what else there is to say of the operations of that model: for a history file of unknown origin.
     ///
     /// # Errors
     /// [`ModelChoiceError`].
     pub fn linearizable(model: &str, initial: Option<Value>) -> Result<CheckConfig<'a>, ModelChoiceError> {
-        Ok(CheckConfig::default().with(Linearizable::of(models::find(model, initial)?)))
+        let config = CheckConfig::default().with(Linearizable::of(models::find(model, initial)?));
+        Ok(if model == models::Lease::NAME { config.with(LeasesLast) } else { config })
     }
 
     /// What every run of the harness is judged by besides its workload's own checkers: statistics, the invariants that its

@@ -30,6 +30,8 @@ pub const DEFECTS: &[DefectCampaign] = campaigns! {
     "cas-evaluated-at-propose"
     "lease-read-clock-skew"
     "dedup-expiry-clock"
+    "ttl-wall-clock"
+    "lease-revoked-by-old-leader"
     "follower-acks-before-fsync"
     "leader-acks-before-fsync"
     "no-dir-fsync"

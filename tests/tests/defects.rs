@@ -13,7 +13,7 @@ const BUDGET_S: f64 = 60.0;
 const SEEDS: u64 = 3;
 
 /// Those with a campaign, by name.
-const DEFECTS: [&str; 21] = [
+const DEFECTS: [&str; 23] = [
     "vote-not-persisted",
     "election-no-log-check",
     "async-replication-ack",
@@ -24,6 +24,8 @@ const DEFECTS: [&str; 21] = [
     "cas-evaluated-at-propose",
     "lease-read-clock-skew",
     "dedup-expiry-clock",
+    "ttl-wall-clock",
+    "lease-revoked-by-old-leader",
     "follower-acks-before-fsync",
     "leader-acks-before-fsync",
     "no-dir-fsync",

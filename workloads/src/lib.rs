@@ -7,13 +7,14 @@
 //! - [`generator`]: what to do next, as state machines without clock, threads or clients;
 //! - [`testing`]: a simulated clock and simulated clients for generators, for our tests and those of users;
 //! - [`client`]: the seam to any system; [`clients`]: the systems that we have clients of;
-//! - [`workload`]: the table of workloads by name; [`register`] is the first.
+//! - [`workload`]: the table of workloads by name, which are [`register`] and [`lease`].
 
 #![warn(missing_docs)]
 
 pub mod client;
 pub mod clients;
 pub mod generator;
+pub mod lease;
 pub mod register;
 pub mod testing;
 pub mod workload;

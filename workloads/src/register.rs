@@ -169,7 +169,7 @@ impl Updates {
 }
 
 /// A successful read of every key that has been given out, at several attempts, each key on one thread.
-fn final_reads(touched: Arc<AtomicI64>) -> BoxGenerator {
+pub(crate) fn final_reads(touched: Arc<AtomicI64>) -> BoxGenerator {
     let mut next = 0;
     let keys = std::iter::from_fn(move || {
         (next < touched.load(Ordering::SeqCst)).then(|| {

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::clients;
 use crate::generator::{BoxGenerator, Gaps, GeneratorExt, clients as on_clients};
-use crate::{ClientFactory, Generator, register};
+use crate::{ClientFactory, Generator, lease, register};
 
 /// Everything that a run needs to know of what its clients do.
 pub struct Workload {
@@ -42,7 +42,7 @@ impl fmt::Debug for Workload {
 /// How the history of a workload is judged. The names are those of `labrys-checker`, which this crate does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checks {
-    /// The sequential model: `cas-register`.
+    /// The sequential model: `cas-register`, `lease`.
     pub model: &'static str,
     /// What a key holds at the beginning.
     pub initial: Value,
@@ -234,15 +234,23 @@ pub struct WorkloadEntry {
 }
 
 /// The workloads.
-pub const WORKLOADS: &[WorkloadEntry] = &[WorkloadEntry {
-    name: register::NAME,
-    summary: "reads, writes and compare-and-set on independent keys; must be linearizable",
-    build: register::build,
-    checks: register::checks,
-}];
+pub const WORKLOADS: &[WorkloadEntry] = &[
+    WorkloadEntry {
+        name: register::NAME,
+        summary: "reads, writes and compare-and-set on independent keys; must be linearizable",
+        build: register::build,
+        checks: register::checks,
+    },
+    WorkloadEntry {
+        name: lease::NAME,
+        summary: "keys under leases, kept alive for a while; none may be gone before its time, or come back",
+        build: lease::build,
+        checks: lease::checks,
+    },
+];
 
 /// The names in [`WORKLOADS`], for messages and completions of a command line.
-pub const NAMES: &[&str] = &[register::NAME];
+pub const NAMES: &[&str] = &[register::NAME, lease::NAME];
 
 /// The workload called `name`.
 pub fn build(name: &str, options: &WorkloadOptions) -> Result<Workload, WorkloadError> {
@@ -290,7 +298,7 @@ mod tests {
     #[test]
     fn an_unknown_workload_is_an_error_that_names_those_there_are() {
         let error = build("registry", &in_memory()).unwrap_err();
-        assert_eq!(error.to_string(), "there is no workload `registry`; there are: register");
+        assert_eq!(error.to_string(), "there is no workload `registry`; there are: register, lease");
     }
 
     #[test]

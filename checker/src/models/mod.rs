@@ -4,6 +4,7 @@ mod bag;
 mod container;
 mod counter;
 mod fenced_lock;
+pub(crate) mod lease;
 mod list;
 mod log;
 mod map;
@@ -25,6 +26,7 @@ pub use bag::{AnyOut, Bag};
 pub use container::{Container, ContainerCall, ContainerRefusal, Discipline, EMPTY, Words};
 pub use counter::{Counter, CounterCall, CounterRefusal};
 pub use fenced_lock::{Fence, FencedCall, FencedLock, FencedRefusal};
+pub use lease::{LEASE_UNKNOWN, Lease, LeaseCall, LeaseRefusal, Leased};
 pub use list::{List, ListCall, ListRefusal};
 pub use log::{Log, LogCall, LogRefusal};
 pub use map::{Map, MapAction, MapCall, MapRefusal, MapStep};
@@ -86,6 +88,11 @@ pub static MODELS: &[ModelEntry] = &[
         name: "kv",
         description: "keys with values: get, put, append, cas, delete, txn; --initial MAP, or the VALUE of every key (nil)",
         make: |initial| boxed(Map::new(&initial).checked()),
+    },
+    ModelEntry {
+        name: "lease",
+        description: "a key that lasts as long as its lease: grant, put, keep-alive, revoke, read, and how long each lasted",
+        make: |initial| boxed(Lease::with_initial(&initial)),
     },
     ModelEntry {
         name: "list",

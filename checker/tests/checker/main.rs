@@ -5,6 +5,7 @@ mod budgets;
 mod containers;
 mod examples;
 mod explanation;
+mod leases;
 mod manifest;
 mod minimal;
 mod models;

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use labrys_checker::invariants::Available;
-use labrys_checker::models::MODELS;
-use labrys_checker::models::ModelChoiceError;
+use labrys_checker::models::{Lease, MODELS, ModelChoiceError};
 use labrys_checker::statistics::Statistics;
 use labrys_checker::verdict::{Validity, Verdict};
 use labrys_checker::{Budget, CheckConfig, check};
@@ -301,6 +300,14 @@ fn read(file: &Path, arguments: &Arguments) -> anyhow::Result<ReadReport> {
              --most-outage-percent out",
             file.display(),
             report.untimed
+        );
+    }
+    if arguments.model == Lease::NAME && report.untimed > 0 {
+        bail!(
+            "{}: {} events have no time, and the model {} is about how long leases last",
+            file.display(),
+            report.untimed,
+            Lease::NAME
         );
     }
     Ok(report)

@@ -406,8 +406,22 @@ nodes = 3"#)
     ),
     without("watch-gap-on-reconnect", "needs a workload that watches keys"),
     without("lock-without-fencing", "needs a workload of locks"),
-    without("lease-revoked-by-old-leader", "needs a workload of leases on keys"),
-    without("ttl-wall-clock", "needs a workload of leases on keys"),
+    campaign(
+        "lease-revoked-by-old-leader",
+        r#"
+            workload = "lease"
+            nemesis = ["pause-leader"]
+            nemesis-interval = "2s"
+            nodes = 3
+            time-limit = "20s""#,
+    ),
+    campaign(
+        "ttl-wall-clock",
+        r#"
+            workload = "lease"
+            nemesis = ["none"]
+            nodes = 3"#,
+    ),
     without(
         "stepdown-keeps-pending",
         "the store's client does not believe a node that lost its leadership, whatever that says, so no history shows it",

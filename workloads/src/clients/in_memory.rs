@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use labrys_history::Value;
+use labrys_history::{Clock as _, MonotonicClock, Value};
 use labrys_seed::{Rng, Seed};
 use rand::Rng as _;
 
+use crate::lease::{self, LEASE_UNKNOWN, LeaseOp};
 use crate::register::{PRECONDITION_FAILED, RegisterOp};
 use crate::workload::{WorkloadError, WorkloadOptions};
 use crate::{Client, ClientFactory, Op, OpenError, Outcome};
@@ -31,6 +32,8 @@ pub enum Breakage {
     LosesWrites(u64),
     /// A compare-and-set sets without comparing.
     SetsWithoutComparing,
+    /// A lease lasts a third of its time.
+    EndsLeasesEarly,
 }
 
 /// How the map behaves. Probabilities are in per mille.
@@ -67,6 +70,8 @@ impl Default for InMemoryOptions {
 #[derive(Clone, Debug)]
 pub struct InMemory {
     options: InMemoryOptions,
+    /// What leases end by.
+    clock: Arc<MonotonicClock>,
     state: Arc<Mutex<State>>,
 }
 
@@ -74,6 +79,11 @@ pub struct InMemory {
 struct State {
     /// Per key what it holds and what it held before.
     registers: BTreeMap<Option<Value>, (Value, Value)>,
+    /// Leases by number: their time to live, and when they end.
+    leases: BTreeMap<u64, (u64, u64)>,
+    /// With which lease a key was put.
+    lease_of: BTreeMap<Option<Value>, u64>,
+    granted: u64,
     writes: u64,
     opened: u64,
 }
@@ -82,7 +92,7 @@ impl InMemory {
     /// An empty map.
     #[must_use]
     pub fn new(options: InMemoryOptions) -> InMemory {
-        InMemory { options, state: Arc::default() }
+        InMemory { options, clock: Arc::new(MonotonicClock::start()), state: Arc::default() }
     }
 
     /// What `key` holds.
@@ -122,9 +132,10 @@ struct InMemoryClient {
 #[async_trait]
 impl Client for InMemoryClient {
     async fn invoke(&mut self, op: &Op, _: Duration) -> Outcome {
-        let Some(register_op) = RegisterOp::parse(op) else {
+        let parsed = (LeaseOp::parse(op), RegisterOp::parse(op));
+        if parsed == (None, None) {
             return Outcome::Fail { error: Value::keyword("unsupported-operation") };
-        };
+        }
         let options = self.map.options;
         self.delay().await;
         if chance(&mut self.rng, options.refused_per_mille) {
@@ -136,7 +147,14 @@ impl Client for InMemoryClient {
         }
         let outcome = {
             let mut state = self.map.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.apply(&op.key, register_op, options.breakage)
+            state.end_leases(self.map.clock.now_ns());
+            match parsed {
+                (Some(lease_op), _) => {
+                    state.apply_to_lease(op, lease_op, self.map.clock.now_ns(), options.breakage)
+                }
+                (None, Some(register_op)) => state.apply(&op.key, register_op, options.breakage),
+                (None, None) => Outcome::Fail { error: Value::keyword("unsupported-operation") },
+            }
         };
         self.delay().await;
         if lost { Outcome::Info { error: Value::keyword("lost") } } else { outcome }
@@ -156,6 +174,58 @@ impl InMemoryClient {
 }
 
 impl State {
+    fn end_leases(&mut self, now_ns: u64) {
+        self.leases.retain(|_, (_, ends_ns)| *ends_ns > now_ns);
+        self.drop_unleased();
+    }
+
+    fn drop_unleased(&mut self) {
+        let State { registers, leases, lease_of, .. } = self;
+        lease_of.retain(|key, lease| {
+            let is_there = leases.contains_key(lease);
+            if !is_there {
+                registers.remove(key);
+            }
+            is_there
+        });
+    }
+
+    fn apply_to_lease(&mut self, op: &Op, lease_op: LeaseOp, now_ns: u64, breakage: Breakage) -> Outcome {
+        let divisor = if breakage == Breakage::EndsLeasesEarly { 3 } else { 1 };
+        let ends_ns = |ttl_ms: u64| now_ns.saturating_add(ttl_ms.saturating_mul(1_000_000) / divisor);
+        let is_known = match &lease_op {
+            LeaseOp::Grant { ttl_ms } => {
+                self.granted += 1;
+                self.leases.insert(self.granted, (*ttl_ms, ends_ns(*ttl_ms)));
+                return Outcome::Ok(lease::granted(self.granted, *ttl_ms));
+            }
+            LeaseOp::Put { lease, value } => {
+                let is_known = self.leases.contains_key(lease);
+                if is_known {
+                    self.registers.insert(op.key.clone(), (value.clone(), Value::Nil));
+                    self.lease_of.insert(op.key.clone(), *lease);
+                }
+                is_known
+            }
+            LeaseOp::KeepAlive { lease } => match self.leases.get_mut(lease) {
+                Some((ttl_ms, until_ns)) => {
+                    *until_ns = ends_ns(*ttl_ms);
+                    true
+                }
+                None => false,
+            },
+            LeaseOp::Revoke { lease } => {
+                let is_known = self.leases.remove(lease).is_some();
+                self.drop_unleased();
+                is_known
+            }
+        };
+        match is_known {
+            true => Outcome::Ok(op.value.clone()),
+            false => Outcome::Fail { error: Value::keyword(LEASE_UNKNOWN) },
+        }
+    }
+
     fn apply(&mut self, key: &Option<Value>, op: RegisterOp, breakage: Breakage) -> Outcome {
         let (now, before) = self.registers.get(key).cloned().unwrap_or_default();
         match op {

@@ -6,6 +6,13 @@
 //! | `write` | put | the argument | never |
 //! | `cas` | compare-and-set; an expected nil: the key must not exist | the argument | the key had another value |
 //!
+//! | f | call | `ok` with | `fail :lease-unknown` if |
+//! | --- | --- | --- | --- |
+//! | `grant` | grant a lease | the lease and its time to live | never; `fail :too-many-leases` if there are too many |
+//! | `put` | put with a lease | the argument | there is no such lease (any more) |
+//! | `keep-alive` | renew a lease | the argument | likewise |
+//! | `revoke` | revoke a lease | the argument | likewise |
+//!
 //! Any other error is `[:name "detail"]`, where the name is that of the library's table of errors, and it is `fail` only if
 //! the library says that it is definite. `docs/client-errors.md` in the crate's folder has the whole table, and a test per
 //! row.
@@ -22,8 +29,9 @@ use labrys_history::Value;
 use labrys_seed::Seed;
 use labrys_store::client::logic::Request;
 use labrys_store::client::{ClientError, ClientOptions, StoreClient, Success};
-use labrys_store::machine::{Done, Found, Operation, Query, StepResult};
+use labrys_store::machine::{Done, Found, LeaseId, Operation, Query, Step, StepProblem, StepResult};
 
+use crate::lease::{self, LEASE_UNKNOWN, LeaseOp};
 use crate::register::{PRECONDITION_FAILED, RegisterOp};
 use crate::workload::{WorkloadError, WorkloadOptions};
 use crate::{Client, ClientFactory, Op, OpenError, Outcome};
@@ -126,6 +134,9 @@ impl Client for LabrysStoreClient {
 /// How it ends if there is nothing to send.
 pub fn request_of(op: &Op) -> Result<Request, Outcome> {
     let key = op.key.as_ref().map_or_else(String::new, Value::to_string);
+    if let Some(op) = LeaseOp::parse(op) {
+        return request_of_lease(key, op);
+    }
     match RegisterOp::parse(op) {
         None => Err(unsent("unsupported-operation", format!("{} {}", op.f, op.value))),
         Some(RegisterOp::Read) => Ok(Request::Read(Query::Get { key: key.into(), revision: None })),
@@ -138,6 +149,18 @@ pub fn request_of(op: &Op) -> Result<Request, Outcome> {
             Ok(Request::Write(Operation::compare_and_set(key, expected, encode(&new)?)))
         }
     }
+}
+
+fn request_of_lease(key: String, op: LeaseOp) -> Result<Request, Outcome> {
+    Ok(Request::Write(match op {
+        LeaseOp::Grant { ttl_ms } => Operation::GrantLease { ttl_ms },
+        LeaseOp::Put { lease, value } => {
+            let lease = Some(LeaseId(lease));
+            Operation::Step(Step::Put { key: key.into(), value: encode(&value)?, lease })
+        }
+        LeaseOp::KeepAlive { lease } => Operation::RenewLease { lease: LeaseId(lease) },
+        LeaseOp::Revoke { lease } => Operation::RevokeLease { lease: LeaseId(lease) },
+    }))
 }
 
 /// How an operation ended, by what came of its request.
@@ -155,6 +178,15 @@ pub fn outcome_of(op: &Op, result: Result<Success, ClientError>) -> Outcome {
             Done::Step(StepResult::NotSwapped { .. }) => {
                 Outcome::Fail { error: Value::keyword(PRECONDITION_FAILED) }
             }
+            Done::LeaseGranted { lease } => {
+                let ttl_ms = op.value.as_int().unwrap_or(0).cast_unsigned();
+                Outcome::Ok(lease::granted(lease.0, ttl_ms))
+            }
+            Done::TooManyLeases => Outcome::Fail { error: Value::keyword("too-many-leases") },
+            Done::LeaseUnknown | Done::Step(StepResult::Problem(StepProblem::LeaseUnknown)) => {
+                Outcome::Fail { error: Value::keyword(LEASE_UNKNOWN) }
+            }
+            Done::Step(StepResult::Problem(problem)) => unsent("unsupported-value", format!("{problem:?}")),
             _ => Outcome::Ok(op.value.clone()),
         },
     }

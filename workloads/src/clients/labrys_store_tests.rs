@@ -45,7 +45,13 @@ fn every_error_of_the_library_has_the_completion_that_its_row_says() {
             Outcome::Ok(value) => panic!("{name}: {value}"),
         }
     }
-    let of_this_client = [":precondition-failed", ":unsupported-operation", ":unsupported-value"];
+    let of_this_client = [
+        ":precondition-failed",
+        ":lease-unknown",
+        ":too-many-leases",
+        ":unsupported-operation",
+        ":unsupported-value",
+    ];
     assert_eq!(rows.len(), AttemptError::ALL.len() + of_this_client.len(), "a row that no error has");
     assert!(of_this_client.iter().all(|name| rows.contains(&((*name).to_owned(), true))));
 }

@@ -102,3 +102,31 @@ async fn it_can_refuse_to_be_opened() {
         "cannot open a client of process 3 at in-memory node 1: refused on request"
     );
 }
+
+fn on_lease(f: &str, value: Value) -> Op {
+    Op::new(f, value).on_key(Value::Int(0))
+}
+
+fn put(lease: i64, value: i64) -> Op {
+    on_lease("put", Value::vector(vec![Value::Int(lease), Value::Int(value)]))
+}
+
+#[tokio::test]
+async fn a_key_lasts_as_long_as_its_lease() {
+    let (_, mut client) = client(InMemoryOptions::default()).await;
+    let unknown = Outcome::Fail { error: Value::keyword("lease-unknown") };
+    let granted = client.invoke(&on_lease("grant", Value::Int(600_000)), TIMEOUT).await;
+    assert_eq!(granted, Outcome::Ok(Value::vector(vec![Value::Int(1), Value::Int(600_000)])));
+    assert_eq!(client.invoke(&put(1, 5), TIMEOUT).await, Outcome::Ok(put(1, 5).value));
+    assert_eq!(client.invoke(&read(), TIMEOUT).await, Outcome::Ok(Value::Int(5)));
+    assert_eq!(client.invoke(&put(2, 6), TIMEOUT).await, unknown, "nobody granted it");
+    let keep_alive = on_lease("keep-alive", Value::Int(1));
+    assert_eq!(client.invoke(&keep_alive, TIMEOUT).await, Outcome::Ok(Value::Int(1)));
+    let revoke = on_lease("revoke", Value::Int(1));
+    assert_eq!(client.invoke(&revoke, TIMEOUT).await, Outcome::Ok(Value::Int(1)));
+    assert_eq!(client.invoke(&read(), TIMEOUT).await, Outcome::Ok(Value::Nil));
+    assert_eq!(client.invoke(&keep_alive, TIMEOUT).await, unknown);
+    // One that is over when it begins.
+    client.invoke(&on_lease("grant", Value::Int(0)), TIMEOUT).await;
+    assert_eq!(client.invoke(&on_lease("keep-alive", Value::Int(2)), TIMEOUT).await, unknown);
+}

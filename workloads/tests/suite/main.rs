@@ -2,6 +2,7 @@
 
 mod combinators;
 mod in_memory;
+mod lease;
 mod peeking;
 mod register;
 mod support;

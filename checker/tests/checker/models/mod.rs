@@ -10,6 +10,7 @@ mod counter;
 mod fenced_lock;
 mod harness;
 mod kv;
+mod lease;
 mod list;
 mod log;
 mod multi_register;
