@@ -354,9 +354,11 @@ impl Stage {
         for fault in self.unmet.faults() {
             let waited_for = fault.trigger.map(|trigger| trigger.to_string()).unwrap_or_default();
             warnings.push(format!(
-                "fault {} ({}) never came: it waited to begin {waited_for}",
+                "fault {} ({}) never came: it waited from {} ms on to begin {waited_for}. Have it wait for something that comes sooner, wait earlier \
+                 (at-ms), or make the run longer (--time-limit)",
                 fault.id,
-                fault.fault.family()
+                fault.fault.family(),
+                fault.at_ms,
             ));
             let draft =
                 Draft::new(Process::observer(), EventKind::Info, "fault-never-came", Unmet::describe(&fault));

@@ -31,6 +31,8 @@ pub struct Engine {
     journal: Mutex<Journal>,
     active: BTreeMap<u64, ActiveFault>,
     undone: BTreeSet<u64>,
+    /// Those that could not be undone when that was asked for first.
+    stubborn: BTreeSet<u64>,
 }
 
 impl Engine {
@@ -61,6 +63,7 @@ impl Engine {
             journal: Mutex::new(journal),
             active: active.collect(),
             undone: state.undone.into_iter().collect(),
+            stubborn: BTreeSet::new(),
         }
     }
 
@@ -97,7 +100,7 @@ impl Engine {
     pub fn answer(&mut self, request: RequestBody) -> Result<Reply, Failure> {
         match request {
             RequestBody::Apply { fault_id, resolved } => self.apply(fault_id, resolved).map(Reply::Applied),
-            RequestBody::Undo { fault_id } => self.undo(fault_id).map(Reply::Undone),
+            RequestBody::Undo { fault_id } => self.undo_in_time(fault_id).map(Reply::Undone),
             RequestBody::UndoAll => self.undo_all().map(Reply::UndoneAll),
             RequestBody::Status => Ok(Reply::Status(self.status())),
             RequestBody::SetDaemons { daemons } => self.set_daemons(daemons).map(|()| Reply::DaemonsSet),
@@ -134,6 +137,20 @@ impl Engine {
             is_applied = false;
         }
         if is_applied { Ok(self.report(fault_id)) } else { Err(self.roll_back(fault_id)) }
+    }
+
+    /// As [`Engine::undo`], but what could not be undone before is not waited for as long: other faults have their times.
+    fn undo_in_time(&mut self, fault_id: u64) -> Result<FaultReport, Failure> {
+        let patience = self.patience;
+        if self.stubborn.contains(&fault_id) {
+            self.patience = patience.hurried();
+        }
+        let undone = self.undo(fault_id);
+        self.patience = patience;
+        if undone.is_err() {
+            self.stubborn.insert(fault_id);
+        }
+        undone
     }
 
     /// Undoes a fault and verifies that it is gone.

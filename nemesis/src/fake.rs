@@ -47,6 +47,8 @@ struct FakeClock {
     jumped: BTreeSet<u64>,
     /// It takes no orders.
     is_deaf: bool,
+    /// The daemon has just begun: the next order is its first, whose leaps are its predecessors'.
+    is_new: bool,
 }
 
 const BETWEEN_ORDERS_NS: u64 = 50_000_000;
@@ -125,6 +127,11 @@ impl FakeHost {
     /// The daemon runs its clock as it likes, though it goes on telling what that reads.
     pub fn be_deaf_to_clock_orders(&self) {
         self.state().clock.is_deaf = true;
+    }
+
+    /// The daemon has just begun, and has seen no order yet.
+    pub fn begin_to_read_clock_orders(&self) {
+        self.state().clock.is_new = true;
     }
 
     /// How far the daemon's clock is ahead of the machine's, in milliseconds, and its rate in thousandths.
@@ -328,6 +335,11 @@ fn obey_clock_order(state: &mut FakeState) {
     let Some(order) = state.files.get(Path::new(CLOCK_FILE)).filter(|_| runs) else { return };
     let order: serde_json::Value = serde_json::from_slice(order).unwrap();
     let before_ns = clock.daemon_ns;
+    let is_first = std::mem::take(&mut clock.is_new);
+    if is_first {
+        let numbers = order["jumps_ms"].as_object().unwrap().keys();
+        clock.jumped.extend(numbers.map(|number| number.parse::<u64>().unwrap()));
+    }
     if !clock.is_deaf {
         clock.rate_permille = order["rate_permille"].as_u64();
         for (number, ms) in order["jumps_ms"].as_object().unwrap() {
@@ -339,6 +351,7 @@ fn obey_clock_order(state: &mut FakeState) {
     let reading = serde_json::json!({
         "serial": order["serial"], "rate_permille": clock.rate_permille.unwrap_or(1000),
         "machine_ns": clock.machine_ns, "before_ns": before_ns, "after_ns": clock.daemon_ns,
+        "is_first": is_first,
     });
     state.files.insert(PathBuf::from(format!("{CLOCK_FILE}.reading")), reading.to_string().into_bytes());
 }

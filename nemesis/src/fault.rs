@@ -390,12 +390,41 @@ impl Fault {
             | Fault::Resource { target, .. } => Some(target),
         }
     }
+
+    /// The same, to be changed.
+    pub fn target_mut(&mut self) -> Option<&mut Target> {
+        match self {
+            Fault::Partition { shape } => shape.target_mut(),
+            Fault::Pause { target }
+            | Fault::Kill { target }
+            | Fault::PowerCut { target, .. }
+            | Fault::Network { target, .. }
+            | Fault::Clock { target, .. }
+            | Fault::Disk { target, .. }
+            | Fault::Application { target, .. }
+            | Fault::Membership { target, .. }
+            | Fault::Resource { target, .. } => Some(target),
+        }
+    }
 }
 
 impl PartitionShape {
     /// Whom it is aimed at, if it is.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
+        match self {
+            PartitionShape::Apart(target)
+            | PartitionShape::Deaf(target)
+            | PartitionShape::Mute(target)
+            | PartitionShape::Muffled(target)
+            | PartitionShape::ClientRequests(target)
+            | PartitionShape::ClientReplies(target)
+            | PartitionShape::ClientLinks(target) => Some(target),
+            _ => None,
+        }
+    }
+
+    fn target_mut(&mut self) -> Option<&mut Target> {
         match self {
             PartitionShape::Apart(target)
             | PartitionShape::Deaf(target)

@@ -41,6 +41,11 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// A quarter of it, for what is only tried.
+    pub(crate) fn hurried(self) -> Patience {
+        Patience { settle_ms: self.settle_ms / 4, ..self }
+    }
+
     /// Calls `look` until it gives something; `None` if it has not when the time to settle is over. Looks at least once.
     ///
     /// # Errors

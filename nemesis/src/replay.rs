@@ -1,7 +1,7 @@
 //! [`FaultList`]: faults with their times, as a person writes them in a campaign, and as they are taken from the record of a run to be
 //! replayed, on real nodes or in the simulator.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,10 @@ impl FaultList {
             let lasts_ms = fault.undone_at_ms.map_or(planned_ms, |undone_ms| undone_ms.saturating_sub(at_ms));
             Some(TimedFault::at(at_ms, lasts_ms, fault.resolved.into()))
         });
-        FaultList(timed.collect())
+        // They ended in another order.
+        let mut timed: Vec<TimedFault> = timed.collect();
+        timed.sort_by_key(|timed| timed.at_ms);
+        FaultList(timed)
     }
 
     /// The families of these faults, each once, in the order of their first fault.
@@ -162,31 +165,20 @@ impl FaultList {
     }
 }
 
-/// In order of time, numbered from 1. The numbers decide about what happens at the same time.
+/// In order of time; each has for its number its place in the list, from 1. The numbers decide about what happens at the same time.
 impl From<FaultList> for Schedule {
     fn from(FaultList(timed): FaultList) -> Schedule {
-        let mut timed: Vec<(u64, TimedFault)> = (1..).zip(timed).collect();
-        timed.sort_by_key(|(_, timed)| timed.at_ms);
-        let ids: BTreeMap<u64, u64> = timed.iter().map(|(place, _)| *place).zip(1..).collect();
-        let id_of = |place: u64| ids.get(&place).copied().unwrap_or(u64::MAX);
-        let renumbered = |trigger: Trigger| match trigger {
-            Trigger::After(Happening::FaultApplied(place)) => {
-                Trigger::After(Happening::FaultApplied(id_of(place)))
-            }
-            Trigger::After(Happening::FaultUndone(place)) => {
-                Trigger::After(Happening::FaultUndone(id_of(place)))
-            }
-            other => other,
-        };
         let number = |(place, timed): (u64, TimedFault)| Scheduled {
-            id: id_of(place),
-            trigger: timed.trigger().map(renumbered),
+            id: place,
+            trigger: timed.trigger(),
             at_ms: timed.at_ms,
             // What ends comes before what begins: a fault of no length would be undone before it is applied.
             duration_ms: timed.lasts_ms.max(1),
             fault: timed.fault,
         };
-        Schedule { faults: timed.into_iter().map(number).collect() }
+        let mut faults: Vec<Scheduled> = (1..).zip(timed).map(number).collect();
+        faults.sort_by_key(|fault| fault.at_ms);
+        Schedule { faults }
     }
 }
 
@@ -219,7 +211,7 @@ mod tests {
         assert_eq!(list().families(), [Family::Kill, Family::Partition]);
         let numbered: Vec<_> =
             Schedule::from(list()).faults.iter().map(|fault| (fault.id, fault.at_ms)).collect();
-        assert_eq!(numbered, [(1, 5), (2, 900)]);
+        assert_eq!(numbered, [(2, 5), (1, 900)]);
     }
 
     /// Every form that a plan can have, once; what is read is written again word for word.
@@ -275,12 +267,12 @@ drift-percent = -50
         };
         let words: Vec<String> = schedule.faults.iter().map(in_words).collect();
         let expected = [
-            "1 at 0: after new leader elected",
-            "2 at 5: while snapshot in flight",
-            "3 at 10: after fault 4 undone",
-            "4 at 100: ",
+            "2 at 0: after new leader elected",
+            "4 at 5: while snapshot in flight",
+            "3 at 10: after fault 1 undone",
+            "1 at 100: ",
         ];
-        assert_eq!(words, expected, "the place in the file has become the number in the schedule");
+        assert_eq!(words, expected, "in order of time, with the numbers that they have in the file");
     }
 
     #[test]

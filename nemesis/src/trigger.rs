@@ -24,13 +24,13 @@ pub enum Trigger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Happening {
-    /// Somebody leads who did not, or in another term.
+    /// Somebody leads in a newer term than anybody was known to before.
     NewLeader,
     /// So many operations of clients ended without success: failed, or nobody knows.
     OperationsFailed(u64),
     /// So many operations of clients ended, in whatever way.
     OperationsCompleted(u64),
-    /// Another fault was applied: its number, in a file its place in the list from 1.
+    /// Another fault was applied: its number, which is its place in the list from 1.
     FaultApplied(u64),
     /// Another fault was undone.
     FaultUndone(u64),

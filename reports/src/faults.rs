@@ -115,6 +115,8 @@ pub(crate) fn faults(history: &History) -> Vec<Fault> {
                 fault.applied_ns = Some(event.time_ns);
             }
             Action::Apply => {}
+            // It is still there, and is tried again.
+            Action::Undo if event.error().is_some() => fault.undo_ns = None,
             Action::Undo if fault.undo_ns.is_none() => fault.undo_ns = Some(event.time_ns),
             Action::Undo => {
                 fault.undone_ns = Some(event.time_ns);

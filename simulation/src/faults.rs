@@ -14,7 +14,7 @@ use labrys_nemesis::{
     PowerLoss, ProcessIdentity, Resolved, Schedule, Scheduled, View, resolve,
 };
 use labrys_seed::{Rng, Seed};
-use labrys_store::disk::FailureKind;
+use labrys_store::disk::{FailureKind, Rotten};
 use labrys_store::raft::Role;
 use labrys_workloads::Op;
 use labrys_workloads::generator::Thread;
@@ -33,6 +33,8 @@ pub(crate) struct Nemesis {
     active: BTreeMap<u64, InjectedFault>,
     /// What is over, in the order in which it ended.
     finished: Vec<InjectedFault>,
+    /// What has gone wrong on disks, by fault and node.
+    rotten: BTreeMap<(u64, usize), Rotten>,
     under_way: Option<(u64, Action, Op)>,
 }
 
@@ -51,6 +53,7 @@ impl Nemesis {
             rng: seed.fork("fault-targets").rng(),
             active: BTreeMap::new(),
             finished: Vec::new(),
+            rotten: BTreeMap::new(),
             under_way: None,
         }
     }
@@ -129,11 +132,15 @@ impl World {
         let leading = statuses()
             .filter(|(_, status)| status.role == Role::Leader)
             .max_by_key(|(_, status)| status.term);
-        let signals = leading.map_or_else(ClusterSignals::default, |(name, leader)| ClusterSignals {
-            leader: Some((name.to_owned(), leader.term.0)),
-            snapshot_in_flight: statuses().any(|(_, status)| status.last_index.next() < leader.first_index),
-        });
-        *shared.lock().unwrap_or_else(PoisonError::into_inner) = signals;
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest_term_led = shared.newest_term_led;
+        *shared = ClusterSignals { newest_term_led, ..ClusterSignals::default() };
+        if let Some((name, leader)) = leading {
+            shared.leader = Some((name.to_owned(), leader.term.0));
+            shared.newest_term_led = newest_term_led.max(leader.term.0);
+            shared.snapshot_in_flight =
+                statuses().any(|(_, status)| status.last_index.next() < leader.first_index);
+        }
     }
 
     /// Begins an operation of the nemesis thread.
@@ -315,20 +322,16 @@ impl World {
             DiskTrouble::SyncFails => return machine.disk.fail_next_sync(FailureKind::InputOutput),
             // Refused with the configuration.
             DiskTrouble::ReadsFail | DiskTrouble::NextReadFails | DiskTrouble::NextWriteFails => return,
-            DiskTrouble::Truncate | DiskTrouble::StaleChunk | DiskTrouble::SwapChunks => {
-                if !self.rot(node, trouble) {
-                    return;
+            DiskTrouble::FlipBit
+            | DiskTrouble::Truncate
+            | DiskTrouble::StaleChunk
+            | DiskTrouble::SwapChunks => {
+                let Some(rotten) = self.rot(node, trouble) else { return };
+                let mut others = self.nemesis.rotten.iter().filter(|((_, other), _)| *other == node);
+                if others.any(|(_, other)| rotten.overlaps(other)) {
+                    return self.nodes[node].disk.put_right(&rotten);
                 }
-            }
-            DiskTrouble::FlipBit => {
-                let files = machine.disk.files();
-                let files: Vec<_> = files.into_iter().filter(|(_, length)| *length > 0).collect();
-                if files.is_empty() {
-                    return;
-                }
-                let (name, length) = &files[self.rng.random_range(0..files.len())];
-                let (offset, bit) = (self.rng.random_range(0..*length), self.rng.random_range(0..8));
-                let _ = machine.disk.flip_bit(name, offset, bit);
+                self.nemesis.rotten.insert((id, node), rotten);
                 self.oracles.rots(node);
             }
         }
@@ -336,22 +339,23 @@ impl World {
         self.nemesis.note(id, &name, Effect::DiskTroubled { operations: 1 });
     }
 
-    /// Makes a part of a file go wrong; whether there was one that could.
-    fn rot(&mut self, node: usize, trouble: DiskTrouble) -> bool {
-        let files = self.nodes[node].disk.files();
-        let large: Vec<_> = files.into_iter().filter(|(_, length)| *length >= 2 * CHUNK_BYTES).collect();
+    /// Makes a part of a file go wrong, where that could be told from what a crash leaves; `None` if there was nothing that could.
+    fn rot(&mut self, node: usize, trouble: DiskTrouble) -> Option<Rotten> {
+        let unit = if trouble == DiskTrouble::FlipBit { 1 } else { 2 * CHUNK_BYTES };
+        let files = self.nodes[node].disk.settled_files();
+        let large: Vec<_> = files.into_iter().filter(|(_, settled)| *settled >= unit).collect();
         if large.is_empty() {
-            return false;
+            return None;
         }
-        let (name, length) = &large[self.rng.random_range(0..large.len())];
-        let chunks = length / CHUNK_BYTES;
+        let (name, settled) = &large[self.rng.random_range(0..large.len())];
+        if trouble == DiskTrouble::FlipBit {
+            let (offset, bit) = (self.rng.random_range(0..*settled), self.rng.random_range(0..8_u8));
+            return self.nodes[node].disk.rot(name, |bytes| bytes[offset] ^= 1 << bit);
+        }
+        let chunks = settled / CHUNK_BYTES;
         let (one, other) = (self.rng.random_range(0..chunks), self.rng.random_range(0..chunks));
-        self.oracles.rots(node);
         self.nodes[node].disk.rot(name, |bytes| {
             let at = |chunk: usize| chunk * CHUNK_BYTES..(chunk + 1) * CHUNK_BYTES;
-            if bytes.len() < (one.max(other) + 1) * CHUNK_BYTES {
-                return;
-            }
             match trouble {
                 DiskTrouble::Truncate => bytes.truncate(one * CHUNK_BYTES),
                 // Files are only appended to: before it was written a chunk was nothing.
@@ -424,7 +428,11 @@ impl World {
             Resolved::Disk { trouble, .. } => {
                 match trouble {
                     DiskTrouble::SlowSyncMs(_) => machine.slow_sync_ns = 0,
-                    trouble if trouble.is_rot() => {}
+                    trouble if trouble.is_rot() => {
+                        if let Some(rotten) = self.nemesis.rotten.remove(&(id, node)) {
+                            machine.disk.put_right(&rotten);
+                        }
+                    }
                     _ => {
                         machine.failing.remove(&id);
                         machine.fail_as_told();

@@ -164,10 +164,33 @@ fn every_oracle_is_shown_to_fire_by_a_defect() {
 
 #[test]
 fn a_cluster_that_cannot_go_on_is_unavailable_and_not_just_invalid() {
-    let simulated = (0..50).map(|seed| simulate("nemesis = [\"disk-rot\", \"kill\"]", seed));
+    let toml = r#"
+        nemesis = ["power-cut", "kill"]
+        store-option = ["snapshot-entries=5"]
+        defect = ["snapshot-not-atomic-file"]"#;
+    let simulated = (0..50).map(|seed| simulate(toml, seed));
     let mut unavailable = simulated.filter(|simulated| matches!(simulated.ended, Ended::Unavailable { .. }));
-    let found = unavailable.next().expect("rotten disks keep nodes from starting");
+    let found = unavailable.next().expect("half a snapshot keeps a node from starting");
     let check =
         found.verdict.checks.iter().find(|check| check.checker == "available").expect("its own verdict");
     assert_eq!(check.validity, Validity::Invalid);
+}
+
+#[test]
+fn a_correct_store_bears_rot_and_is_whole_again_when_that_is_put_right() {
+    let mut rotten = 0;
+    for seed in 0..seeds(30) {
+        let toml = r#"nemesis = ["disk-rot", "disk-decay", "kill", "power-cut-one", "partition-leader"]"#;
+        let simulated = simulate(toml, seed);
+        let complaints: Vec<&str> =
+            simulated.verdict.checks.iter().map(|check| check.reason.as_str()).collect();
+        assert_eq!(
+            (simulated.verdict.validity, &simulated.ended),
+            (Validity::Valid, &Ended::Whole),
+            "seed {seed}: {complaints:#?}"
+        );
+        let bit = simulated.schedule.iter().filter(|fault| fault.bit && !fault.resolved.rots().is_empty());
+        rotten += bit.count();
+    }
+    assert!(rotten > 10, "{rotten}");
 }

@@ -4,8 +4,8 @@
 //! A run that was made for a kind of fault of which none had an effect has not tested what it was made for: it is *unknown*, and the
 //! reason says which kind, and what became of it. Where nothing is required this is always valid, and its statistics are what it is for.
 //!
-//! A kind is what the history calls it, the function of the nemesis's events. A fault is in force from the end of its application to
-//! the beginning of its undoing. An operation goes through a kind if it was under way while any fault of the kind was in force; it is
+//! A kind is what the history calls it, the function of the nemesis's events. A fault is in force from the end of its application until it
+//! was seen to be undone; what was tried before, and failed, did not end it. An operation goes through a kind if it was under way while any fault of the kind was in force; it is
 //! *slow* if it succeeded and took more than ten times the median of all that succeeded in the run. O((faults + operations) log).
 
 use std::collections::BTreeMap;
@@ -168,10 +168,8 @@ fn in_force(history: &History, end_ns: u64) -> Vec<Seen> {
         {
             let fault = &mut seen[position];
             fault.bit |= step.bit == Some(true);
-            if step.begins {
-                fault.to_ns = fault.to_ns.min(step.time_ns);
-            }
             if step.ends {
+                fault.to_ns = step.time_ns;
                 open.remove(&step.fault);
             }
         }
@@ -255,7 +253,7 @@ mod tests {
         (verdict, kinds)
     }
 
-    /// Two kills that overlap, from 100 to 200 ms together, of which one bites; a partition from 300 to 400 ms that does not.
+    /// Two kills that overlap, from 100 to 210 ms together, of which one bites; a partition from 300 to 410 ms that does not.
     fn faults_and(operations: Vec<[Event; 2]>) -> History {
         let mut events = vec![
             step(90, "kill", 1, "apply", None),
@@ -282,7 +280,7 @@ mod tests {
             operation(95, 199, 1, EventKind::Ok),
             operation(120, 130, 2, EventKind::Info),
             operation(199, 220, 3, EventKind::Fail),
-            operation(201, 202, 4, EventKind::Ok),
+            operation(211, 212, 4, EventKind::Ok),
             operation(399, 405, 0, EventKind::Ok),
         ]);
         let (verdict, kinds) = judged(&history, &[]);
@@ -291,7 +289,7 @@ mod tests {
             planned: 2,
             applied: 2,
             bit: 1,
-            active_ms: 100,
+            active_ms: 110,
             operations: 3,
             not_ok: 2,
             slow: 1,
@@ -313,6 +311,27 @@ mod tests {
             verdict.reason,
             "partition had to bite: none of the 1 applied had an effect; clock had to bite: none was applied"
         );
+    }
+
+    #[test]
+    fn a_fault_is_in_force_until_it_was_seen_undone_whatever_was_tried_before() {
+        let failed = step(160, "kill", 1, "undo", Some(true)).with_error(Some(Value::from("n1 is stubborn")));
+        let undone = |events: &[Event]| {
+            let tried = [
+                step(100, "kill", 1, "apply", Some(true)),
+                step(150, "kill", 1, "undo", None),
+                failed.clone(),
+            ];
+            let mut all = tried.to_vec();
+            all.extend(events.iter().cloned());
+            all.extend(operation(170, 180, 0, EventKind::Fail));
+            all.extend(operation(900, 1_100, 0, EventKind::Ok));
+            let (_, kinds) = judged(&history(all), &[]);
+            (kinds["kill"].active_ms, kinds["kill"].operations, kinds["kill"].applied)
+        };
+        let again = [step(500, "kill", 1, "undo", None), step(510, "kill", 1, "undo", Some(true))];
+        assert_eq!(undone(&again), (410, 1, 1));
+        assert_eq!(undone(&[]), (1_000, 2, 1), "it was never undone");
     }
 
     #[test]

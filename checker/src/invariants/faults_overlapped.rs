@@ -116,7 +116,8 @@ fn in_force(history: &History) -> Vec<InForce> {
                 let Some(&position) = open.get(&step.fault) else { continue };
                 intervals[position].learn(step.bit);
                 if step.begins {
-                    intervals[position].to_ns = intervals[position].to_ns.min(step.time_ns);
+                    // Of several attempts only the last one can have ended it.
+                    intervals[position].to_ns = step.time_ns;
                 }
                 if step.ends {
                     open.remove(&step.fault);

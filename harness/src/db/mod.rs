@@ -31,6 +31,8 @@ pub use wait::{set_up_and_start, wait_until_ready, wait_until_recovered};
 pub struct ClusterSignals {
     /// Who leads, most credibly, and in which term.
     pub leader: Option<(String, u64)>,
+    /// The newest term in which anybody was ever known to lead; 0 if nobody's term is known.
+    pub newest_term_led: u64,
     /// A follower lacks what the leader's log no longer has.
     pub snapshot_in_flight: bool,
 }
@@ -174,10 +176,10 @@ pub trait Db: Send + Sync {
     fn primaries(&self) -> Vec<String>;
 
     /// What the cluster is doing, as far as is known at this moment without asking. Unless the system tells more, nobody's term is
-    /// known, and no snapshot is ever seen.
+    /// known, no leader is seen to be new, and no snapshot is ever seen.
     fn signals(&self) -> ClusterSignals {
         let leader = self.primaries().into_iter().next().map(|leader| (leader, 0));
-        ClusterSignals { leader, snapshot_in_flight: false }
+        ClusterSignals { leader, ..ClusterSignals::default() }
     }
 
     /// What has been seen since the last call. Quick: the looking goes on in the background from the first call on.

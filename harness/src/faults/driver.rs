@@ -96,8 +96,8 @@ struct State {
     /// The nodes whose disks have rotted, also if that was mended.
     rotten: BTreeSet<String>,
     failure: Option<FaultError>,
-    /// What could not be undone when it was to be.
-    mishaps: Vec<String>,
+    /// What could not be undone when it was to be, in words, by fault.
+    mishaps: BTreeMap<u64, String>,
 }
 
 impl State {
@@ -188,7 +188,7 @@ impl FaultDriver {
             injected: BTreeMap::new(),
             rotten: BTreeSet::new(),
             failure: None,
-            mishaps: Vec::new(),
+            mishaps: BTreeMap::new(),
         };
         Ok(FaultDriver {
             state: Arc::new(Mutex::new(state)),
@@ -249,8 +249,10 @@ impl FaultDriver {
             (Err(error), Action::Apply) | (Err(error @ FaultError::Record(_)), Action::Undo) => {
                 state.failure.get_or_insert(error);
             }
-            // Tried again at the end; a node that dies as soon as it is started again is the system's fault, and is seen.
-            (Err(error), Action::Undo) => state.mishaps.push(error.to_string()),
+            // Tried again, at the end at the latest; a node that dies as soon as it is started again is the system's fault, and is seen.
+            (Err(error), Action::Undo) => {
+                state.mishaps.entry(planned.id).or_insert_with(|| error.to_string());
+            }
         }
         (value, error)
     }
@@ -352,10 +354,10 @@ impl FaultDriver {
         Ok(())
     }
 
-    /// What could not be undone at its time, in words.
+    /// What could not be undone at its time, in words: why it could not when that was tried first.
     #[must_use]
     pub fn mishaps(&self) -> Vec<String> {
-        lock(&self.state).mishaps.clone()
+        lock(&self.state).mishaps.values().cloned().collect()
     }
 
     /// The first fault that could not be applied, if there was one. A run whose faults could not be applied has no verdict.
@@ -546,6 +548,19 @@ mod tests {
             assert_eq!(bench.driver.mishaps().len(), usize::from(undo_failed_before));
             assert_eq!(bench.driver.active().in_words(), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn what_is_undone_when_it_is_tried_again_is_over_then_and_was_one_mishap() {
+        let undone = Outcome::Result(Reply::Undone(report()));
+        let bench = Bench::new(vec![Outcome::Result(Reply::Applied(report())), refused(), refused(), undone]);
+        assert_eq!(bench.perform(Action::Apply), None);
+        let tried = [(); 3].map(|()| bench.perform(Action::Undo).is_some());
+        assert_eq!(tried, [true, true, false]);
+        assert_eq!(bench.driver.active().in_words(), Vec::<String>::new());
+        assert_eq!(bench.driver.mishaps().len(), 1);
+        let [fault] = &bench.schedule()[..] else { panic!("{:?}", bench.schedule()) };
+        assert!(fault.undone_at_ms.is_some());
     }
 
     #[test]

@@ -12,8 +12,10 @@ mod nemesis;
 mod network;
 mod resource;
 mod scenario;
+mod sequences;
 mod store;
 mod testbed;
+mod triggers;
 
 use std::process::ExitCode;
 
@@ -62,6 +64,8 @@ fn main() -> ExitCode {
             application::CASES,
             membership::CASES,
             resource::CASES,
+            sequences::CASES,
+            triggers::CASES,
         ] {
             add(cases, refusal.is_some() || no_store.is_some());
         }

@@ -88,6 +88,8 @@ fn inside(enclosure: &Enclosure, arguments: &[String]) -> ExitCode {
         super::resource::BODIES,
         super::membership::BODIES,
         super::network::BODIES,
+        super::sequences::BODIES,
+        super::triggers::BODIES,
         super::nemesis::BODIES,
     ];
     let Some((_, body)) = bodies.into_iter().flatten().find(|(candidate, _)| candidate == name) else {

@@ -184,7 +184,8 @@ impl Disk {
                 self.volume.lose_power(*loss, &mut Seed(*seed).rng()).map(DiskDeed::PowerLost)
             }
             DiskAct::Trouble { trouble, seed } if trouble.is_rot() => {
-                rot::set_in(&mut self.volume, *trouble, &mut Seed(*seed).rng()).map(|pieces| {
+                let rotten: Vec<_> = self.rotten.values().flatten().collect();
+                rot::set_in(&mut self.volume, *trouble, &rotten, &mut Seed(*seed).rng()).map(|pieces| {
                     let Some(first) = pieces.first() else { return DiskDeed::NothingToRot };
                     let bytes = pieces.iter().map(|piece| piece.was.len() as u64).sum();
                     let (file, offset) = (self.volume.name(first.ino), first.offset);

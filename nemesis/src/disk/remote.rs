@@ -1,9 +1,9 @@
 //! The process that is a disk, at arm's length: started and stopped on a host, and given orders, all by files and commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::order::{DiskAct, DiskAnswer, DiskOrder, answer_file, beside, log_file};
+use super::order::{DiskAct, DiskAnswer, DiskError, DiskOrder, answer_file, beside, errors_file, log_file};
 use crate::host::{Host, HostError};
 use crate::poll::Patience;
 
@@ -82,6 +82,19 @@ impl Remote<'_> {
     /// What it is told; `None`: there is no such disk.
     pub fn order(&self) -> Result<Option<DiskOrder>, HostError> {
         self.read(&self.order_file)
+    }
+
+    /// The processes that have met the trouble of a fault.
+    pub fn met(&self, fault_id: u64) -> Result<BTreeSet<i32>, HostError> {
+        let content = match self.host.read_file(&errors_file(&self.order_file)) {
+            Err(HostError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                Vec::new()
+            }
+            read => read?,
+        };
+        let lines = content.split(|byte| *byte == b'\n');
+        let errors = lines.filter_map(|line| serde_json::from_slice::<DiskError>(line).ok());
+        Ok(errors.filter(|error| error.fault_id == fault_id).map(|error| error.pid).collect())
     }
 
     /// What it has answered.

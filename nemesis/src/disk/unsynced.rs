@@ -7,6 +7,10 @@
 //! Failures?*, ATC 2020): they stay in the list as lost, and what is synced after them stays behind them as kept.
 //!
 //! Invariant: taking back all changes of the list, last first, gives what is durable but for the kept ones in the list.
+//!
+//! Besides it is known up to where a file is *settled*: what is before was durable before its last sync began, so that a program that finds
+//! damage there can tell that no crash did it. What a sync made durable stays unsettled until a later one has made more so; and of a file
+//! that was made shorter everything is, since what is last now may be what was synced last.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -66,6 +70,13 @@ pub(super) struct Left {
     pub kept_bytes: u64,
 }
 
+/// Changes that were written back unasked: where the first of them begins, and the number of the last.
+#[derive(Clone, Copy, Debug)]
+struct WrittenBack {
+    from: u64,
+    last: u64,
+}
+
 /// What of a file is not durable.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
@@ -74,6 +85,9 @@ pub(super) struct Unsynced {
     bytes: usize,
     past: VecDeque<Past>,
     past_bytes: usize,
+    written_back: Option<WrittenBack>,
+    /// Where what the last sync made durable begins; `None`: no sync has yet.
+    last_sync_from: Option<u64>,
 }
 
 impl Change {
@@ -81,6 +95,16 @@ impl Change {
         match self {
             Change::Write { new, old, .. } => new.len() + old.len(),
             Change::Resize { tail, .. } => tail.len(),
+        }
+    }
+
+    /// From here on what is in the file may be what this change left at its end.
+    fn unsettles_from(&self) -> u64 {
+        match self {
+            // What is between the old end and the beginning is new, too.
+            Change::Write { offset, length_before, .. } => *offset.min(length_before),
+            Change::Resize { from, to, .. } if to > from => *from,
+            Change::Resize { .. } => 0,
         }
     }
 
@@ -116,6 +140,11 @@ impl Change {
 }
 
 impl Unsynced {
+    /// Of a file that was there when the disk was mounted: all of it is durable, and it may all have been synced last.
+    pub fn found() -> Unsynced {
+        Unsynced { last_sync_from: Some(0), ..Unsynced::default() }
+    }
+
     /// Whether everything is durable.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -131,13 +160,11 @@ impl Unsynced {
         self.past.iter().rev()
     }
 
-    /// Where the first change begins that is not durable.
-    pub fn first_offset(&self) -> Option<u64> {
-        let offset = |entry: &Entry| match &entry.change {
-            Change::Write { offset, .. } => *offset,
-            Change::Resize { from, to, .. } => *from.min(to),
-        };
-        self.entries.iter().map(offset).min()
+    /// Up to here the file, which is so long, is settled.
+    pub fn settled(&self, length: u64) -> u64 {
+        let written_back = self.written_back.map(|written_back| written_back.from);
+        let unsettled = self.entries.iter().map(|entry| entry.change.unsettles_from());
+        unsettled.chain(written_back).chain(self.last_sync_from).fold(length, u64::min)
     }
 
     /// Writes to the file.
@@ -168,18 +195,28 @@ impl Unsynced {
         self.bytes += change.bytes();
         self.entries.push_back(Entry { number: self.next_number, state: State::Pending, change });
         self.next_number += 1;
-        while self.bytes > MOST_BYTES {
+        while self.bytes > MOST_BYTES
+            && let Some(first) = self.entries.front()
+        {
+            let (from, last) = (first.change.unsettles_from(), first.number);
+            let from = self.written_back.map_or(from, |before| before.from.min(from));
+            self.written_back = Some(WrittenBack { from, last });
             self.forget_first();
         }
     }
 
     /// Everything before `mark` is durable, but for what was lost.
     pub fn sync(&mut self, mark: u64) {
+        let mut from = self.written_back.take_if(|before| before.last < mark).map(|before| before.from);
         for entry in self.entries.iter_mut().take_while(|entry| entry.number < mark) {
             if entry.state == State::Pending {
                 entry.state = State::Kept;
+                let begins = entry.change.unsettles_from();
+                from = Some(from.map_or(begins, |from| from.min(begins)));
             }
         }
+        // One that found nothing to make durable changes nothing.
+        self.last_sync_from = from.or(self.last_sync_from);
         while self.entries.front().is_some_and(|entry| entry.state == State::Kept) {
             self.forget_first();
         }
@@ -207,8 +244,11 @@ impl Unsynced {
         }
     }
 
-    /// The power is lost: the file has what is durable, and what of the rest survives. That is durable then.
+    /// The power is lost: the file has what is durable, and what of the rest survives. That is durable then, and no more settled than what
+    /// was synced last: a program that finds it may not sync it again.
     pub fn lose_power(&mut self, file: &File, loss: PowerLoss, rng: &mut Rng) -> io::Result<Left> {
+        self.last_sync_from = Some(self.settled(u64::MAX)).filter(|from| *from < u64::MAX);
+        self.written_back = None;
         let entries = std::mem::take(&mut self.entries);
         self.bytes = 0;
         for entry in entries.iter().rev() {

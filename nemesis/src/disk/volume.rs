@@ -84,6 +84,9 @@ impl Volume {
             let kind = entry.file_type()?;
             if kind.is_dir() || kind.is_file() {
                 let ino = self.add(directory, &entry.file_name(), kind.is_file());
+                if let Some(file) = self.file_state(ino) {
+                    file.unsynced = Unsynced::found();
+                }
                 if kind.is_dir() {
                     self.load(ino, &entry.path())?;
                 }

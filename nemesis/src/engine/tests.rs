@@ -102,6 +102,25 @@ fn effects(report: &FaultReport, node: &str) -> Vec<Effect> {
 }
 
 #[test]
+fn what_could_not_be_undone_is_tried_again_in_a_shorter_time_and_others_are_undone_meanwhile() {
+    let mut bench = bench(2);
+    bench.engine.patience.settle_ms = 8;
+    bench.engine.apply(0, pause(&[1])).unwrap();
+    bench.engine.apply(1, pause(&[2])).unwrap();
+    bench.host(1).be_deaf_to(Signal::Continue);
+    let mut undo = |fault_id| bench.engine.answer(RequestBody::Undo { fault_id });
+    let waited = |failure: Failure| failure.faults[0].failures.last().map(ToString::to_string);
+    let first = waited(undo(0).unwrap_err()).unwrap();
+    undo(1).unwrap();
+    let second = waited(undo(0).unwrap_err()).unwrap();
+    assert!(first.ends_with("after 8 ms"), "{first}");
+    assert!(second.ends_with("after 2 ms"), "{second}");
+    bench.host(1).repair();
+    bench.engine.answer(RequestBody::Undo { fault_id: 0 }).unwrap();
+    bench.assert_clean();
+}
+
+#[test]
 fn a_partition_drops_packets_in_the_cut_direction_only_and_proves_it_by_its_counters() {
     let mut bench = bench(3);
     let report = bench.engine.apply(0, cut(&[(1, 2), (1, 3)])).unwrap();

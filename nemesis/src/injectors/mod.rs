@@ -137,30 +137,44 @@ impl Scope<'_> {
     where
         W: Fn(&str, &dyn Host) -> Result<Vec<Effect>, InjectError> + Sync,
     {
-        let on_node = |node: &str| match self.hosts.get(node) {
-            Some(host) => work(node, host.as_ref()),
-            None => Err(InjectError::Unexpected("there is no such node".to_owned())),
+        self.on_nodes_part_by_part(step, nodes, |node, host, seen| {
+            seen.extend(work(node, host)?);
+            Ok(())
+        })
+    }
+
+    /// The same for work in parts: what was seen of the first ones is kept though a later one fails.
+    fn on_nodes_part_by_part<W>(&self, step: Step, nodes: &[&str], work: W) -> StepReport
+    where
+        W: Fn(&str, &dyn Host, &mut Vec<Effect>) -> Result<(), InjectError> + Sync,
+    {
+        type Done = (Vec<Effect>, Result<(), InjectError>);
+        let on_node = |node: &str| {
+            let mut seen = Vec::new();
+            let done = match self.hosts.get(node) {
+                Some(host) => work(node, host.as_ref(), &mut seen),
+                None => Err(InjectError::Unexpected("there is no such node".to_owned())),
+            };
+            (seen, done)
         };
-        let panicked = || InjectError::Unexpected("the injector panicked".to_owned());
-        let results: Vec<(&str, Result<Vec<Effect>, InjectError>)> = std::thread::scope(|threads| {
+        let panicked = || (Vec::new(), Err(InjectError::Unexpected("the injector panicked".to_owned())));
+        let results: Vec<(&str, Done)> = std::thread::scope(|threads| {
             let mut workers = Vec::new();
             for node in nodes.iter().filter(|node| self.only.is_none_or(|only| only == **node)) {
                 workers.push((*node, threads.spawn(|| on_node(node))));
             }
             let join = |(node, worker): (_, std::thread::ScopedJoinHandle<'_, _>)| {
-                (node, worker.join().unwrap_or_else(|_| Err(panicked())))
+                (node, worker.join().unwrap_or_else(|_| panicked()))
             };
             workers.into_iter().map(join).collect()
         });
         let mut report = StepReport::default();
-        for (node, result) in results {
-            let node = node.to_owned();
-            match result {
-                Ok(effects) => report
-                    .observations
-                    .extend(effects.into_iter().map(|effect| Observation { node: node.clone(), effect })),
-                Err(error) => report.failures.push(NodeFailure { node, step, detail: error.to_string() }),
-            }
+        for (node, (seen, done)) in results {
+            let observation = |effect| Observation { node: node.to_owned(), effect };
+            report.observations.extend(seen.into_iter().map(observation));
+            let failure =
+                |error: InjectError| NodeFailure { node: node.to_owned(), step, detail: error.to_string() };
+            report.failures.extend(done.err().map(failure));
         }
         report
     }

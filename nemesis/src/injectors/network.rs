@@ -93,8 +93,8 @@ impl Injector for Network {
     }
 
     fn undo(&self, scope: &Scope<'_>) -> StepReport {
-        scope.on_nodes(Step::Undo, &receivers(scope), |node, host| {
-            let mut effects = Vec::new();
+        // What the rules of a part have counted goes with them.
+        scope.on_nodes_part_by_part(Step::Undo, &receivers(scope), |node, host, effects| {
             // The rules go on counting when the process has died and packets pass: that is no bite.
             let is_held = needs_process(scope) && has_queue(scope, host)?;
             for Part { tools, table, .. } in parts(scope, node)? {
@@ -107,7 +107,7 @@ impl Injector for Network {
                 let file = order_file(scope, node)?;
                 host.run("rm", &["-f", "--", &file.to_string_lossy()])?;
             }
-            Ok(effects)
+            Ok(())
         })
     }
 

@@ -64,8 +64,8 @@ impl Injector for Partition {
     }
 
     fn undo(&self, scope: &Scope<'_>) -> StepReport {
-        scope.on_each_node(Step::Undo, |node, host| {
-            let mut effects = Vec::new();
+        // What the rules of one version of IP have counted goes with them.
+        scope.on_nodes_part_by_part(Step::Undo, &scope.resolved.nodes(), |node, host, effects| {
             for (tools, senders) in senders_by_version(scope, node)? {
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 change(host, tools, filter.script_to_remove(scope.run_tag, scope.fault_id))?;
@@ -78,7 +78,7 @@ impl Injector for Partition {
                     });
                 }
             }
-            Ok(effects)
+            Ok(())
         })
     }
 

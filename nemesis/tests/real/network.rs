@@ -25,13 +25,18 @@ fn packet_program(test: &str) -> Vec<String> {
 
 /// Runs `body`, the test called `name`, on two hosts inside namespaces.
 fn on_two_hosts(name: &str, body: impl FnOnce(&Path, &TwoHosts)) {
+    on_two_hosts_of(name, false, body);
+}
+
+/// The same with addresses of version 6, or of version 4.
+fn on_two_hosts_of(name: &str, version_6: bool, body: impl FnOnce(&Path, &TwoHosts)) {
     if std::env::var_os(HOLDS_PACKETS).is_some() {
         let orders = std::env::args().next_back().unwrap();
         return hold_packets(Path::new(&orders)).unwrap();
     }
     inside_namespaces(name, || {
         let folder = tempfile::tempdir().unwrap();
-        let hosts = TwoHosts::new(folder.path(), false);
+        let hosts = TwoHosts::new(folder.path(), version_6);
         for host in [&hosts.first, &hosts.second] {
             std::fs::create_dir_all(&host.folder).unwrap();
         }
@@ -44,8 +49,13 @@ fn on_two_hosts(name: &str, body: impl FnOnce(&Path, &TwoHosts)) {
 
 /// No rule, no queue, no process, no orders.
 fn assert_no_trace(host: &LocalHost) {
-    for table in ["filter", "mangle"] {
-        let saved = host.run("iptables-save", &["-t", table]).unwrap().stdout;
+    for (save, table) in [
+        ("iptables-save", "filter"),
+        ("iptables-save", "mangle"),
+        ("ip6tables-save", "filter"),
+        ("ip6tables-save", "mangle"),
+    ] {
+        let saved = host.run(save, &["-t", table]).unwrap().stdout;
         assert!(!saved.contains("LABRYS"), "{} {saved}", host.name);
     }
     assert_eq!(queues_of(host), Vec::<String>::new(), "{}", host.name);
@@ -311,6 +321,58 @@ fn connections_are_reset_and_new_ones_are_made_afterwards() {
         let mut heard = [0; 5];
         incoming.read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"heard");
+    });
+}
+
+#[test]
+fn messages_of_version_6_get_into_the_same_trouble() {
+    const NAME: &str = "network::messages_of_version_6_get_into_the_same_trouble";
+    if !Path::new("/proc/sys/net/ipv6").exists() {
+        let _ = std::io::stderr().write_all(b"SKIPPED messages_of_version_6: this kernel has no IPv6\n");
+        return;
+    }
+    on_two_hosts_of(NAME, true, |folder, hosts| {
+        let (first, second) = (udp_socket_on(&hosts.first), udp_socket_on(&hosts.second));
+        let listener = in_network_of(&hosts.second, || TcpListener::bind((hosts.second.address, 0)).unwrap());
+        let address = listener.local_addr().unwrap();
+        let once: Vec<u32> = (0..20).collect();
+        // So that each knows where the other is: what asks for that would get into trouble as well.
+        for (from, to) in [(&first, &second), (&second, &first)] {
+            send(from, to, "before");
+            assert_eq!(receive(to), "before");
+        }
+        with_nemesis(folder, hosts, packet_program(NAME), |nemesis| {
+            let all = LinkTrouble::default();
+            nemesis(0, Some(trouble(LinkTrouble { loss_permille: 1000, ..all })));
+            send_numbered(&first, &second, 20);
+            assert_eq!(received(&second), Vec::<u32>::new());
+            assert_eq!(counted(&nemesis(0, None)), (20, 0, 0));
+
+            nemesis(1, Some(trouble(LinkTrouble { duplicate_permille: 1000, ..all })));
+            send_numbered(&first, &second, 20);
+            let mut arrived = received(&second);
+            arrived.sort_unstable();
+            assert_eq!(arrived, once.iter().flat_map(|number| [*number; 2]).collect::<Vec<_>>());
+            assert_eq!(counted(&nemesis(1, None)), (0, 20, 0));
+
+            // Longer than any wait of this test.
+            nemesis(2, Some(trouble(LinkTrouble { delay_ms: 600_000, ..all })));
+            send_numbered(&first, &second, 20);
+            assert_eq!(received(&second), Vec::<u32>::new(), "what was sent afterwards came first");
+            assert_eq!(counted(&nemesis(2, None)), (0, 0, 20));
+            let mut arrived: Vec<u32> = (0..20).map(|_| receive(&second).parse().unwrap()).collect();
+            arrived.sort_unstable();
+            assert_eq!(arrived, once, "held packets go on when the fault ends");
+
+            let mut outgoing = in_network_of(&hosts.first, || TcpStream::connect(address).unwrap());
+            let _incoming = listener.accept().unwrap().0;
+            nemesis(3, Some(trouble(LinkTrouble { reset_permille: 1000, ..all })));
+            outgoing.write_all(b"lost").unwrap();
+            assert_eq!(outgoing.read(&mut [0; 10]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+            assert!(nemesis(3, None).evidence.bit);
+        });
+        send_numbered(&first, &second, 20);
+        assert_eq!(received(&second), once);
     });
 }
 

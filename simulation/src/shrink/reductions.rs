@@ -94,7 +94,7 @@ impl<'a> Search<'a> {
 
     /// Of a fault that hits several, one is spared.
     fn hit_fewer(&mut self) -> Tried {
-        self.change_faults(|fault| match target_of(&fault.fault) {
+        self.change_faults(|fault| match fault.fault.target() {
             Some(Target::Named(names)) if names.len() > 1 => {
                 let spared = |spared: &String| names.iter().filter(|name| *name != spared).cloned().collect();
                 names.iter().map(|name| aimed(fault, Target::Named(spared(name)))).collect()
@@ -241,35 +241,11 @@ fn earlier_by(config: &SimulationConfig, by_ms: u64) -> SimulationConfig {
     config
 }
 
-fn target_of(fault: &Fault) -> Option<&Target> {
-    match fault {
-        Fault::Partition { .. } => None,
-        Fault::Pause { target }
-        | Fault::Kill { target }
-        | Fault::PowerCut { target, .. }
-        | Fault::Network { target, .. }
-        | Fault::Clock { target, .. }
-        | Fault::Disk { target, .. }
-        | Fault::Application { target, .. }
-        | Fault::Membership { target, .. }
-        | Fault::Resource { target, .. } => Some(target),
-    }
-}
-
-/// The same fault with another target; a partition has none.
+/// The same fault with another target, if it has one.
 fn aimed(scheduled: &Scheduled, aim: Target) -> Scheduled {
     let mut scheduled = scheduled.clone();
-    match &mut scheduled.fault {
-        Fault::Partition { .. } => {}
-        Fault::Pause { target }
-        | Fault::Kill { target }
-        | Fault::PowerCut { target, .. }
-        | Fault::Network { target, .. }
-        | Fault::Clock { target, .. }
-        | Fault::Disk { target, .. }
-        | Fault::Application { target, .. }
-        | Fault::Membership { target, .. }
-        | Fault::Resource { target, .. } => *target = aim,
+    if let Some(target) = scheduled.fault.target_mut() {
+        *target = aim;
     }
     scheduled
 }
@@ -291,7 +267,7 @@ fn with_nodes(config: &SimulationConfig, nodes: usize) -> SimulationConfig {
                 let fault = Fault::Partition { shape: PartitionShape::Links(links.clone()) };
                 (!links.is_empty()).then_some(Scheduled { fault, ..scheduled })
             }
-            fault => match target_of(fault) {
+            fault => match fault.target() {
                 Some(Target::Named(names)) => {
                     let names: Vec<String> = names.iter().filter(|name| is_there(name)).cloned().collect();
                     (!names.is_empty()).then(|| aimed(&scheduled, Target::Named(names)))

@@ -31,7 +31,8 @@ const DIGEST_INTERVAL: Duration = Duration::from_millis(500);
 /// cluster.
 const STALLED_AFTER: Duration = Duration::from_millis(2000);
 
-/// How old an answer may be and still count for who leads.
+/// How old an answer may be and still count for whom a fault hits that is aimed at a leader, though the look after it was missed. Whether
+/// anybody leads is another question: who did not answer the last time is not known to.
 const FRESH_FOR: Duration = Duration::from_millis(1000);
 
 /// The digest of a node at an index, as it is recorded.
@@ -48,6 +49,8 @@ struct View {
     applied: u64,
     /// When it had applied more than before.
     moved_at: Instant,
+    /// No look has been missed since.
+    answers: bool,
 }
 
 /// What the tasks share.
@@ -55,6 +58,8 @@ struct Shared {
     views: Mutex<Vec<Option<View>>>,
     /// The first and the last index of the nodes' logs, as they were when they answered last.
     logs: Mutex<Vec<(u64, u64)>>,
+    /// The newest term in which anybody was known to lead, by himself or by others.
+    newest_term_led: AtomicU64,
     seen: Mutex<Vec<Observation>>,
     failure: Mutex<Option<DbError>>,
     /// The common index; 0: none yet.
@@ -95,6 +100,7 @@ impl Watcher {
         let shared = Arc::new(Shared {
             views: Mutex::new(vec![None; names.len()]),
             logs: Mutex::new(vec![(0, 0); names.len()]),
+            newest_term_led: AtomicU64::new(0),
             seen: Mutex::default(),
             failure: Mutex::default(),
             compare_at: AtomicU64::new(0),
@@ -131,7 +137,11 @@ impl Watcher {
 
     /// What the cluster is doing.
     pub(super) fn signals(&self, names: &[String]) -> ClusterSignals {
-        signals_among(&lock(&self.shared.views), &lock(&self.shared.logs), names, Instant::now())
+        let now = Instant::now();
+        ClusterSignals {
+            newest_term_led: self.shared.newest_term_led.load(Ordering::Relaxed),
+            ..signals_among(&lock(&self.shared.views), &lock(&self.shared.logs), names, now)
+        }
     }
 
     /// Who claims to lead, the newest term first.
@@ -140,14 +150,14 @@ impl Watcher {
     }
 }
 
-/// What faults can wait for. A follower whose log ends before the leader's begins is sent a snapshot.
+/// What faults can wait for, as the nodes say that answered when they were asked last. A follower whose log ends before the leader's begins is sent a snapshot.
 fn signals_among(
     views: &[Option<View>],
     logs: &[(u64, u64)],
     names: &[String],
     now: Instant,
 ) -> ClusterSignals {
-    let is_fresh = |view: &View| now.saturating_duration_since(view.at) <= FRESH_FOR;
+    let is_fresh = |view: &View| view.answers && now.saturating_duration_since(view.at) <= FRESH_FOR;
     let fresh = || {
         views
             .iter()
@@ -161,6 +171,7 @@ fn signals_among(
     ClusterSignals {
         leader: Some((names[leader].clone(), view.term)),
         snapshot_in_flight: fresh().any(|(node, _)| logs[node].1 + 1 < begins),
+        ..ClusterSignals::default()
     }
 }
 
@@ -204,8 +215,9 @@ impl Watch {
             ticks.tick().await;
             let compare_at = self.shared.compare_at.load(Ordering::Relaxed);
             let asked = (compare_at > self.compared_at).then_some(compare_at);
-            if let Ok(status) = client.status(asked, TIMEOUT).await {
-                self.note(&status, asked);
+            match client.status(asked, TIMEOUT).await {
+                Ok(status) => self.note(&status, asked),
+                Err(_) => self.note_missed(),
             }
             let processes = Arc::clone(&self.processes);
             let node = self.node;
@@ -219,6 +231,12 @@ impl Watch {
         }
     }
 
+    fn note_missed(&self) {
+        if let Some(view) = &mut lock(&self.shared.views)[self.node] {
+            view.answers = false;
+        }
+    }
+
     fn note(&mut self, status: &NodeStatus, asked: Option<u64>) {
         let leads = status.role == Role::Leader;
         let (at, applied) = (Instant::now(), status.applied_index);
@@ -227,8 +245,9 @@ impl Watch {
             let stands_since =
                 views[self.node].filter(|last| last.applied == applied).map(|last| last.moved_at);
             let moved_at = stands_since.unwrap_or(at);
-            views[self.node] = Some(View { at, leads, term: status.term, applied, moved_at });
+            views[self.node] = Some(View { at, leads, term: status.term, applied, moved_at, answers: true });
         }
+        self.shared.newest_term_led.fetch_max(newest_term_led(status), Ordering::Relaxed);
         lock(&self.shared.logs)[self.node] = (status.storage.first_index, status.last_index);
         let mut seen = Vec::new();
         let offset_us = self.clock.as_mut().and_then(|clock| clock.see(at, status.uptime_ms));
@@ -268,6 +287,13 @@ impl Watch {
     }
 }
 
+/// The newest term of which a node knows that somebody leads it, or led it; 0: none.
+fn newest_term_led(status: &NodeStatus) -> u64 {
+    let now = status.leader.map(|_| status.term);
+    let led = status.leader_changes.iter().filter_map(|change| change.leader.map(|_| change.term));
+    led.chain(now).max().unwrap_or(0)
+}
+
 /// The ends of a node's daemons. The log is read only if there are any, and its end shown only for those not intended.
 pub(super) fn exits_with_log(
     processes: &Processes,
@@ -300,7 +326,7 @@ mod tests {
         let now = Instant::now();
         let view = |leads, term, age_ms| {
             let at = now - Duration::from_millis(age_ms);
-            Some(View { at, leads, term, applied: 0, moved_at: at })
+            Some(View { at, leads, term, applied: 0, moved_at: at, answers: age_ms != 200 })
         };
         let views = [view(true, 3, 100), None, view(true, 5, 200), view(true, 9, 60_000), view(false, 5, 0)];
         let names: Vec<String> = (1..=5).map(|number| format!("n{number}")).collect();
@@ -312,7 +338,8 @@ mod tests {
         let now = Instant::now();
         let ago = |ms| now - Duration::from_millis(ms);
         let view = |applied, age_ms, stands_ms| {
-            Some(View { at: ago(age_ms), leads: false, term: 1, applied, moved_at: ago(stands_ms) })
+            let (at, moved_at) = (ago(age_ms), ago(stands_ms));
+            Some(View { at, leads: false, term: 1, applied, moved_at, answers: true })
         };
         let slow = [view(90, 0, 100), view(70, 0, 1_900), None];
         assert_eq!(slowest_among(&slow, now), Some(70));
@@ -326,13 +353,29 @@ mod tests {
     #[test]
     fn a_snapshot_is_in_flight_while_a_follower_ends_before_the_leader_begins() {
         let now = Instant::now();
-        let view = |leads, term| Some(View { at: now, leads, term, applied: 0, moved_at: now });
+        let view =
+            |leads, term| Some(View { at: now, leads, term, applied: 0, moved_at: now, answers: true });
         let names: Vec<String> = (1..=3).map(|number| format!("n{number}")).collect();
         let views = [view(true, 4), view(false, 4), view(true, 3)];
         let of = |logs: [(u64, u64); 3]| signals_among(&views, &logs, &names, now);
         let lacking = of([(100, 120), (1, 40), (100, 120)]);
-        assert_eq!(lacking, ClusterSignals { leader: Some(("n1".to_owned(), 4)), snapshot_in_flight: true });
+        assert_eq!(lacking.leader, Some(("n1".to_owned(), 4)));
+        assert!(lacking.snapshot_in_flight);
         assert!(!of([(100, 120), (1, 99), (100, 120)]).snapshot_in_flight);
         assert_eq!(signals_among(&[None, None, None], &[(0, 0); 3], &names, now), ClusterSignals::default());
+    }
+
+    #[test]
+    fn nobody_leads_as_soon_as_the_one_who_did_does_not_answer_any_more() {
+        let now = Instant::now();
+        let view =
+            |leads, answers| Some(View { at: now, leads, term: 4, applied: 0, moved_at: now, answers });
+        let names = ["n1".to_owned(), "n2".to_owned()];
+        let of =
+            |answers| signals_among(&[view(true, answers), view(false, true)], &[(0, 0); 2], &names, now);
+        assert_eq!(of(true).leader, Some(("n1".to_owned(), 4)));
+        assert_eq!(of(false).leader, None);
+        // A fault that is aimed at a leader hits the one who led a moment ago.
+        assert_eq!(primaries_among(&[view(true, false), view(false, true)], &names, now), ["n1"]);
     }
 }

@@ -42,6 +42,36 @@ fn a_leap_is_made_once_and_the_rate_of_another_fault_stays() {
 }
 
 #[test]
+fn a_fault_that_another_one_takes_further_from_right_has_no_bite_until_it_rules_alone() {
+    let mut bench = bench(1);
+    assert!(bench.engine.apply(0, wrong_clocks(&[1], ClockChange::DriftPercent(80))).unwrap().evidence.bit);
+    let report = bench.engine.apply(1, wrong_clocks(&[1], ClockChange::DriftPercent(5))).unwrap();
+    let [Effect::ClockStillWrong { offset_us }] = effects(&report, "n1")[..] else { panic!("{report:?}") };
+    assert!(offset_us > 0 && !report.evidence.bit, "what the first one does is none of its doing");
+    assert!(!bench.engine.undo(1).unwrap().evidence.bit);
+    assert_eq!(bench.host(1).clock().1, 1800);
+    // Of two that ask for the same, each does it.
+    assert!(bench.engine.apply(2, wrong_clocks(&[1], ClockChange::DriftPercent(80))).unwrap().evidence.bit);
+    bench.engine.undo_all().unwrap();
+    bench.assert_clean();
+}
+
+#[test]
+fn a_leap_that_a_process_finds_when_it_begins_is_not_made_and_no_bite() {
+    let mut bench = bench(1);
+    bench.host(1).begin_to_read_clock_orders();
+    let report = bench.engine.apply(0, wrong_clocks(&[1], ClockChange::JumpMs(500))).unwrap();
+    assert_eq!(effects(&report, "n1"), [Effect::ClockUnread]);
+    assert!(!report.evidence.bit);
+    assert_eq!(bench.host(1).clock().0, 0, "it was not made");
+    let report = bench.engine.apply(1, wrong_clocks(&[1], ClockChange::JumpMs(300))).unwrap();
+    assert!(report.evidence.bit, "{report:?}");
+    assert_eq!(bench.host(1).clock().0, 300, "nor is it made up for by the next order");
+    bench.engine.undo_all().unwrap();
+    bench.assert_clean();
+}
+
+#[test]
 fn a_clock_that_does_not_do_as_it_was_told_is_a_failure_and_not_evidence() {
     for change in [ClockChange::Freeze, ClockChange::DriftPercent(-1), ClockChange::JumpMs(1)] {
         let mut bench = bench(1);

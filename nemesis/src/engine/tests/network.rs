@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::evidence::Mechanism;
+use crate::fake::fake_host_version_6;
 
 #[test]
 fn the_links_of_a_node_in_trouble_are_hit_in_both_directions_and_those_between_others_are_not() {
@@ -59,4 +60,22 @@ fn loss_that_could_not_be_made_on_one_node_is_undone_on_the_others() {
     let failure = bench.engine.apply(0, lossy(&[1])).unwrap_err();
     assert!(failure.to_string().contains("what was done of it has been undone"), "{failure}");
     bench.assert_clean();
+}
+
+#[test]
+fn what_the_rules_of_one_part_have_counted_is_kept_though_those_of_another_cannot_be_taken_away_yet() {
+    for fault in [cut(&[(1, 2), (3, 2)]), lossy(&[2])] {
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = vec![fake_host(1), fake_host(2), fake_host_version_6(3)];
+        let mut engine = engine_on(&hosts, &folder.path().join("journal.jsonl"));
+        engine.apply(0, fault).unwrap();
+        let heard = |from: usize| hosts[1].receives_from(hosts[from].address());
+        assert!(!heard(0) && !heard(2) && !heard(2));
+        hosts[1].fail_next("ip6tables-restore", 1);
+        let failure = engine.undo(0).unwrap_err();
+        assert_eq!(failure.faults[0].evidence.packets_dropped(), 1, "of version 4");
+        assert!(heard(0) && !heard(2));
+        assert_eq!(engine.undo(0).unwrap().evidence.packets_dropped(), 1 + 3);
+        assert!(heard(2) && hosts.iter().all(|host| host.filter_lines().is_empty()));
+    }
 }

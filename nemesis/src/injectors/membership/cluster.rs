@@ -118,7 +118,9 @@ impl<'a> Cluster<'a> {
         let mut report = StepReport::default();
         let Some(target) = self.scope.resolved.nodes().first().copied() else { return report };
         let mut told = |effect| report.observations.push(Observation { node: target.to_owned(), effect });
-        let Some((from, members)) = self.leaders().into_iter().next() else {
+        let leaders = self.leaders();
+        let mut leading: BTreeSet<String> = leaders.iter().map(|(leader, _)| leader.clone()).collect();
+        let Some((from, members)) = leaders.into_iter().next() else {
             told(Effect::MembershipPending { detail: "nobody leads, as far as the nodes say".to_owned() });
             return report;
         };
@@ -135,11 +137,12 @@ impl<'a> Cluster<'a> {
             return report;
         };
         let ordered = run(*host, &commands.transfer.filled(&[("id", &id.to_string())]));
-        // Whatever the command said: who leads now? The old leader may not have heard of it yet.
+        // Whatever the command said: who leads now and did not? The old leader may not have heard of it yet, nor one before him.
         let look = || {
             let leaders: Vec<String> = self.leaders().into_iter().map(|(leader, _)| leader).collect();
-            Ok::<_, Infallible>(leaders.into_iter().find(|leader| *leader != from))
+            Ok::<_, Infallible>(steps::new_among(&mut leading, leaders))
         };
+        let mut look = look;
         let to = if ordered.is_ok() { self.patience.wait_for(look) } else { look() };
         match (to, ordered) {
             (Ok(Some(to)), _) => told(Effect::LeadershipMoved { from, to }),

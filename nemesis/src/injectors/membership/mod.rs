@@ -10,8 +10,9 @@
 //! - *transfer*: the node leads, or somebody else if it does already. There is nothing to undo.
 //!
 //! A change that the cluster does not carry out in time (it has no leader, it is cut off) is no error of ours: it did not bite, or not
-//! yet. That the members cannot be brought back is an error, tried again with everything else when the run ends. A fault that would leave fewer
-//! voters than a majority of all nodes, together with those that are under way, is not applied at all: it did not bite.
+//! yet. That the members cannot be brought back is an error, tried again later and when the run ends. A fault that would leave fewer voters than
+//! a majority of all nodes, together with those that are under way, replacements that have not come to their end included, is not applied
+//! at all: it did not bite.
 //!
 //! Who is asked: every node about itself, on its own machine, which no partition of the nodes prevents. What is believed: the newest
 //! committed list of a node that leads.
@@ -19,7 +20,7 @@
 mod cluster;
 pub mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Injector, Scope, StepReport};
 use crate::evidence::{Effect, Evidence, NodeFailure, Observation, Step};
@@ -63,7 +64,11 @@ impl Injector for Membership {
         for node in scope.resolved.nodes() {
             wanted.entry(node.to_owned()).and_modify(|standing| *standing = held_back.min(*standing));
         }
-        let voters = wanted.values().filter(|standing| **standing == Standing::Voter).count();
+        let replaced = being_replaced(&scope.others);
+        let has_vote = |(node, standing): &(&String, &Standing)| {
+            **standing == Standing::Voter && !replaced.contains(node.as_str())
+        };
+        let voters = wanted.iter().filter(has_vote).count();
         if voters <= wanted.len() / 2 {
             let detail = format!("only {voters} of {} nodes would have a vote", wanted.len());
             return told(scope, |_| Effect::MembershipRefused { detail: detail.clone() });
@@ -145,6 +150,17 @@ fn wanted(scope: &Scope<'_>) -> BTreeMap<String, Standing> {
     wanted
 }
 
+/// The nodes of other faults that are being replaced, as far as is known: they may have no vote now, though they are to have one.
+fn being_replaced<'a>(others: &[(&'a Resolved, &Evidence)]) -> BTreeSet<&'a str> {
+    let is_pending = |evidence: &Evidence| {
+        evidence.details.iter().any(|seen| matches!(seen.effect, Effect::MembershipPending { .. }))
+    };
+    let is_one = |(resolved, evidence): &&(&Resolved, &Evidence)| {
+        change(resolved) == Some(MembershipChange::Replace) && is_pending(evidence)
+    };
+    others.iter().filter(is_one).flat_map(|(resolved, _)| resolved.nodes()).collect()
+}
+
 /// The same about each node of the fault.
 fn told(scope: &Scope<'_>, effect: impl Fn(&str) -> Effect) -> StepReport {
     let observation = |node: &str| Observation { node: node.to_owned(), effect: effect(node) };
@@ -180,4 +196,26 @@ fn report(
         }
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replacement_counts_as_under_way_until_it_was_seen_to_be_done() {
+        let of = |node: &str, change| Resolved::Membership { nodes: vec![node.to_owned()], change };
+        let seen = |effect| Evidence {
+            details: vec![Observation { node: "n2".to_owned(), effect }],
+            ..Evidence::default()
+        };
+        let pending = seen(Effect::MembershipPending { detail: "nobody leads".to_owned() });
+        let done = seen(Effect::MemberChanged { before: "voter 2".to_owned(), after: "voter 6".to_owned() });
+        let [replaced, removed] =
+            [MembershipChange::Replace, MembershipChange::Remove].map(|change| of("n2", change));
+        assert_eq!(being_replaced(&[(&replaced, &pending)]), BTreeSet::from(["n2"]));
+        assert!(being_replaced(&[(&replaced, &done)]).is_empty());
+        // Whoever is removed is to be no member, and is counted as that.
+        assert!(being_replaced(&[(&removed, &pending)]).is_empty());
+    }
 }

@@ -9,7 +9,7 @@
 //! without a vote (`docs/decisions/004`): its process is started anew as that member, then it is added, then it gets its vote. Which
 //! member a process is, it says itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +143,13 @@ pub(super) fn next(members: &Members, nodes: &BTreeMap<String, Node>) -> Step {
     }
 }
 
+/// The first of those who say that they lead who did not when that was looked at before. `leading`: those who have said so since the first
+/// look, without a break; whoever has ceased to, and leads again, is new.
+pub(super) fn new_among(leading: &mut BTreeSet<String>, leaders: Vec<String>) -> Option<String> {
+    leading.retain(|leader| leaders.contains(leader));
+    leaders.into_iter().find(|leader| !leading.contains(leader))
+}
+
 #[cfg(test)]
 mod tests {
     use labrys_seed::Seed;
@@ -252,6 +259,16 @@ mod tests {
         cluster.want("n2", Standing::Voter);
         cluster.nodes.get_mut("n2").unwrap().identity = None;
         assert!(matches!(next(&cluster.members, &cluster.nodes), Step::Wait(_)));
+    }
+
+    #[test]
+    fn a_leader_that_was_one_before_is_not_new_however_stale_unless_it_has_ceased_to_lead() {
+        let named = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut leading: BTreeSet<String> = named(&["n1", "n3"]).into_iter().collect();
+        assert_eq!(new_among(&mut leading, named(&["n1", "n3"])), None);
+        assert_eq!(new_among(&mut leading, named(&["n1"])), None);
+        assert_eq!(new_among(&mut leading.clone(), named(&["n2", "n1"])), Some("n2".to_owned()));
+        assert_eq!(new_among(&mut leading, named(&["n1", "n3"])), Some("n3".to_owned()));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use std::io;
 
 pub use error::DiskError;
 pub use real::RealDisk;
-pub use simulated::{FailureKind, PowerLoss, SimulatedDisk};
+pub use simulated::{FailureKind, PowerLoss, Rotten, SimulatedDisk};
 
 /// A directory of append-only files.
 pub trait Disk: Send {

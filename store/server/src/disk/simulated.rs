@@ -49,11 +49,25 @@ struct FileContent {
     agreed: usize,
     /// From here to there, a sync that failed has marked as written what is on no disk: readable, and never written again.
     dropped: Option<(usize, usize)>,
+    /// Where what the last sync made durable begins; `None`: no sync has yet.
+    last_sync_from: Option<usize>,
 }
 
 impl FileContent {
+    /// Up to here it was durable before its last sync began. Of a file that was made shorter nothing is taken for that, since what is
+    /// last now may have been synced last.
+    fn settled(&self) -> usize {
+        let agreed = if self.durable.len() > self.agreed { 0 } else { self.agreed };
+        self.last_sync_from.map_or(agreed, |from| from.min(agreed))
+    }
+
     /// What is written becomes durable, but for what an earlier sync has dropped.
     fn sync(&mut self) {
+        if self.durable.len() > self.agreed {
+            self.last_sync_from = Some(0);
+        } else if self.volatile.len() > self.agreed {
+            self.last_sync_from = Some(self.agreed);
+        }
         self.durable.truncate(self.agreed);
         self.durable.extend_from_slice(&self.volatile[self.agreed..]);
         self.agreed = self.volatile.len();
@@ -65,12 +79,70 @@ impl FileContent {
         }
     }
 
-    /// Both views are this.
+    /// Both views are this. No more is settled than was: a program that finds what has survived may not sync it again.
     fn settle(&mut self, left: Vec<u8>) {
+        self.last_sync_from = Some(self.settled());
         self.agreed = left.len();
         self.volatile.clone_from(&left);
         self.durable = left;
         self.dropped = None;
+    }
+}
+
+/// What has gone wrong with a file, and what should be there.
+#[derive(Clone, Debug)]
+pub struct Rotten {
+    file: FileId,
+    volatile: Option<Damage>,
+    durable: Option<Damage>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Damage {
+    offset: usize,
+    was: Vec<u8>,
+    /// Nothing: the file ends here.
+    is: Vec<u8>,
+}
+
+impl Rotten {
+    /// Whether both are about the same bytes: then what should be there is not known any more when the first of both is put right.
+    #[must_use]
+    pub fn overlaps(&self, other: &Rotten) -> bool {
+        let both = [(&self.volatile, &other.volatile), (&self.durable, &other.durable)];
+        let overlap = |(one, other): (&Option<Damage>, &Option<Damage>)| {
+            one.as_ref().zip(other.as_ref()).is_some_and(|(one, other)| one.overlaps(other))
+        };
+        self.file == other.file && both.into_iter().any(overlap)
+    }
+}
+
+impl Damage {
+    /// Behind the last byte that it is about.
+    fn end(&self) -> usize {
+        if self.is.is_empty() { usize::MAX } else { self.offset + self.is.len() }
+    }
+
+    fn overlaps(&self, other: &Damage) -> bool {
+        self.offset < other.end() && other.offset < self.end()
+    }
+
+    fn between(before: &[u8], after: &[u8]) -> Option<Damage> {
+        if after.len() < before.len() {
+            return Some(Damage { offset: after.len(), was: before[after.len()..].to_vec(), is: Vec::new() });
+        }
+        let differs = |at: &usize| before[*at] != after[*at];
+        let (first, last) = ((0..before.len()).find(differs)?, (0..before.len()).rfind(differs)?);
+        Some(Damage { offset: first, was: before[first..=last].to_vec(), is: after[first..=last].to_vec() })
+    }
+
+    fn put_right(&self, view: &mut Vec<u8>) {
+        let end = self.offset + self.is.len();
+        if self.is.is_empty() && view.len() == self.offset {
+            view.extend_from_slice(&self.was);
+        } else if !self.is.is_empty() && view.get(self.offset..end) == Some(&self.is[..]) {
+            view[self.offset..end].copy_from_slice(&self.was);
+        }
     }
 }
 
@@ -262,18 +334,41 @@ impl SimulatedDisk {
         found
     }
 
-    /// Makes the bytes of a file go wrong, durably, as `rot` says. False if there is no such file.
+    /// As [`SimulatedDisk::files`], and of each how many bytes from its beginning were durable before its last sync began. What a sync
+    /// made durable after them cannot be told, if it is damaged, from a write that a crash interrupted.
     #[must_use]
-    pub fn rot(&self, name: &str, mut rot: impl FnMut(&mut Vec<u8>)) -> bool {
+    pub fn settled_files(&self) -> Vec<(String, usize)> {
+        let state = self.state();
+        let settled = |id: &FileId| state.files.get(id).map_or(0, FileContent::settled);
+        state.volatile_names.iter().map(|(name, id)| (name.clone(), settled(id))).collect()
+    }
+
+    /// Makes the bytes of a file go wrong, durably, as `rot` says, which may change them or cut them short. `None` if nothing has.
+    #[must_use]
+    pub fn rot(&self, name: &str, mut rot: impl FnMut(&mut Vec<u8>)) -> Option<Rotten> {
         let mut state = self.state();
-        let Some(file) = state.volatile_names.get(name).copied().and_then(|id| state.files.get_mut(&id))
-        else {
-            return false;
+        let id = state.volatile_names.get(name).copied()?;
+        let file = state.files.get_mut(&id)?;
+        let mut damage = |view: &mut Vec<u8>| {
+            let before = view.clone();
+            rot(view);
+            Damage::between(&before, view)
         };
-        rot(&mut file.volatile);
-        rot(&mut file.durable);
-        file.agreed = 0;
-        true
+        let (volatile, durable) = (damage(&mut file.volatile), damage(&mut file.durable));
+        file.agreed = file.agreed.min(file.volatile.len()).min(file.durable.len());
+        let is_any = volatile.is_some() || durable.is_some();
+        is_any.then_some(Rotten { file: id, volatile, durable })
+    }
+
+    /// Puts back what should be there, where nobody has written since.
+    pub fn put_right(&self, rotten: &Rotten) {
+        let mut state = self.state();
+        let Some(file) = state.files.get_mut(&rotten.file) else { return };
+        for (view, damage) in [(&mut file.volatile, &rotten.volatile), (&mut file.durable, &rotten.durable)] {
+            if let Some(damage) = damage {
+                damage.put_right(view);
+            }
+        }
     }
 
     /// How many times a file was synced.
@@ -447,6 +542,76 @@ mod tests {
         disk.lose_power(&mut |_| 0);
         assert_eq!(disk.read("a").unwrap(), b"safe");
         assert_eq!(disk.list().unwrap(), ["a"], "the name `b` was not made durable");
+    }
+
+    #[test]
+    fn what_the_last_sync_made_durable_is_not_settled() {
+        let mut disk = SimulatedDisk::new();
+        disk.create("a").unwrap();
+        disk.sync_directory().unwrap();
+        let settled = |disk: &SimulatedDisk| disk.settled_files()[0].1;
+        disk.append("a", &[1; 100]).unwrap();
+        assert_eq!(settled(&disk), 0);
+        disk.sync("a").unwrap();
+        assert_eq!(settled(&disk), 0);
+        (0..3).for_each(|_| disk.append("a", &[1; 100]).unwrap());
+        disk.sync("a").unwrap();
+        disk.sync("a").unwrap();
+        assert_eq!(settled(&disk), 100, "a sync that makes nothing durable is none");
+        disk.lose_power(&mut |_| 0);
+        assert_eq!(settled(&disk), 100);
+        disk.append("a", &[1; 100]).unwrap();
+        disk.sync("a").unwrap();
+        assert_eq!(settled(&disk), 400);
+        disk.append("a", &[1; 100]).unwrap();
+        disk.lose_power(&mut |limit| limit);
+        assert_eq!((settled(&disk), disk.length("a").unwrap()), (400, 600), "what survived was not synced");
+        disk.truncate("a", 500).unwrap();
+        assert_eq!(settled(&disk), 0, "its end may have been synced last");
+        disk.sync("a").unwrap();
+        assert_eq!(settled(&disk), 0);
+        disk.append("a", &[1; 100]).unwrap();
+        disk.sync("a").unwrap();
+        assert_eq!(settled(&disk), 500);
+    }
+
+    #[test]
+    fn what_has_gone_wrong_is_put_right_unless_somebody_has_written_there() {
+        let content: Vec<u8> = (0..200).collect();
+        let rotten = |rot: fn(&mut Vec<u8>)| {
+            let mut disk = SimulatedDisk::new();
+            disk.create("a").unwrap();
+            disk.sync_directory().unwrap();
+            disk.append("a", &content).unwrap();
+            disk.sync("a").unwrap();
+            let rotten = disk.rot("a", rot).unwrap();
+            disk.lose_power(&mut |_| 0);
+            assert_ne!(disk.read("a").unwrap(), content, "it is durable");
+            (disk, rotten)
+        };
+        let rots: [fn(&mut Vec<u8>); 3] =
+            [|bytes| bytes[7] ^= 4, |bytes| bytes.swap(3, 150), |bytes| bytes.truncate(9)];
+        for rot in rots {
+            let (disk, found) = rotten(rot);
+            disk.put_right(&found);
+            assert_eq!(disk.read("a").unwrap(), content);
+            disk.lose_power(&mut |_| 0);
+            assert_eq!(disk.read("a").unwrap(), content, "durably");
+            let (mut disk, found) = rotten(rot);
+            disk.truncate("a", 0).unwrap();
+            disk.append("a", &[9; 50]).unwrap();
+            disk.put_right(&found);
+            assert_eq!(disk.read("a").unwrap(), [9; 50]);
+        }
+        let (disk, first) = rotten(|bytes| bytes.swap(3, 150));
+        let other = |rot: fn(&mut Vec<u8>)| disk.rot("a", rot).unwrap();
+        assert!(
+            first.overlaps(&other(|bytes| bytes[9] ^= 1))
+                && first.overlaps(&other(|bytes| bytes.truncate(100)))
+        );
+        assert!(!first.overlaps(&other(|bytes| bytes[2] ^= 1)));
+        let (disk, _) = rotten(|bytes| bytes[0] = 1);
+        assert!(disk.rot("a", |_| {}).is_none() && disk.rot("b", |bytes| bytes[0] = 2).is_none());
     }
 
     #[test]
