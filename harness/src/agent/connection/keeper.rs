@@ -1,6 +1,6 @@
 //! How a connection is kept: opened, read, made again when it is lost, and filled with heartbeats.
 
-use std::io::BufReader;
+use std::io::{BufReader, Write};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,9 @@ impl Shared {
             }
         };
         lifeline.allow(self.pace.heard_within);
+        // Held until all is said again: who asks something meanwhile is either among those for whom it is, or finds this writer. In between a
+        // request would be lost, and nobody would miss it before its time is over.
+        let mut held = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         state.incarnation = Some(incarnation);
         let now = Instant::now();
@@ -89,8 +92,9 @@ impl Shared {
         }
         drop(state);
         self.changed.notify_all();
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-        self.write(&again);
+        // If it cannot be written, the reader finds out, and all this is done once more.
+        let is_said = writer.write_all(again.as_bytes()).and_then(|()| writer.flush()).is_ok();
+        *held = is_said.then_some(writer);
         Ok(reader)
     }
 

@@ -23,7 +23,7 @@ const GREETING_BYTES: usize = 1 << 20;
 const GREETING_LINE_BYTES: u64 = 64 << 10;
 
 /// How long ssh's last words may take once it has ended: what it has started may hold on to its standard error.
-const SAID_WITHIN: Duration = Duration::from_secs(1);
+const SAID_WITHIN: Duration = Duration::from_secs(5);
 
 /// So much of a program is sent before that is told to be a sign of life.
 const SENT_BYTES: usize = 64 << 10;
