@@ -14,6 +14,7 @@ const QUICK: &[&str] = &[
     "quorum-off-by-one",
     "no-check-quorum",
     "no-dir-fsync",
+    "mid-log-corruption-truncates",
     "applied-index-nonatomic",
     "hard-state-and-entries-not-atomic",
     "local-leader-read",
