@@ -65,6 +65,9 @@ fn a_node_is_added_catches_up_gets_a_vote_leads_and_another_goes() {
         assert_eq!(roles(&cluster).await, voters(&[1, 2, 3, 4]));
 
         assert_eq!(done(&cluster, &["transfer-leader", "4"]).await, json!({ "leader": 4 }));
+        // The leader says it, or whoever is asked.
+        assert_eq!(done(&cluster, &["members", "list"]).await["node"], 4);
+        assert_eq!(done(&cluster, &["--only", "members", "list"]).await["node"], 1);
         client.put("x", "2", PATIENCE).await.unwrap();
         let leaves = first_leader.to_string();
         done(&cluster, &["members", "remove", &leaves]).await;

@@ -94,6 +94,23 @@ impl AdminSession {
         Ok(AdminSession { nodes, security })
     }
 
+    /// The members, as the first of the nodes sees them that answers, whoever leads.
+    ///
+    /// # Errors
+    ///
+    /// If no node answers, each within `timeout`.
+    pub async fn members_as_known(&self, timeout: Duration) -> Result<Members, AdminError> {
+        let mut detail = String::new();
+        for node in &self.nodes {
+            match tokio::time::timeout(timeout, ask_members(node, &self.security)).await {
+                Ok(Ok(members)) => return Ok(members),
+                Ok(Err(error)) => detail = format!("{node}: {error}"),
+                Err(_) => detail = format!("{node}: no answer in time"),
+            }
+        }
+        Err(AdminError { definite: true, detail })
+    }
+
     /// The members, as the leader sees them if it can be found, as any node does otherwise.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub enum ClusterVerb {
 /// What can be done with members.
 #[derive(Debug, Subcommand)]
 pub enum MembersVerb {
-    /// List the members as the leader sees them.
+    /// List the members as the leader sees them; with --only, as the endpoint does.
     List,
     /// Add a member that receives the log and has no vote yet. Its node is started with --join.
     Add {
@@ -73,6 +73,7 @@ impl ClusterVerb {
                 json!({ "leader": admin.transfer(id.map(NodeId), session.timeout).await? })
             }
             ClusterVerb::Members(verb) => match verb.change() {
+                None if session.only => json!(admin.members_as_known(session.timeout).await?),
                 None => json!(admin.members(session.timeout).await?),
                 Some(change) => json!({ "index": admin.change(change, session.timeout).await? }),
             },
