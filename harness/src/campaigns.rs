@@ -40,9 +40,15 @@ pub const DEFECTS: &[DefectCampaign] = campaigns! {
     "disk-full-swallowed"
     "fsync-failure-retry"
     "membership-two-at-once"
+    "membership-no-noop"
+    "membership-applied-at-commit"
+    "joint-exit-lost"
+    "removed-node-disrupts"
+    "leadership-transfer-keeps-serving"
     "no-check-quorum"
     "no-prevote-livelock"
     "partial-partition-stuck-leader"
+    "stale-append-reply-counted"
 };
 
 impl DefectCampaign {

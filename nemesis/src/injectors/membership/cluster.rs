@@ -65,7 +65,7 @@ impl<'a> Cluster<'a> {
         member.map_or_else(|| "no member".to_owned(), |member| format!("{} {}", member.role, member.id))
     }
 
-    /// Takes step after step until the members are those that are wanted, or patience ends. `joint`: all changes are made by way of joint
+    /// Takes step after step until the nodes of `wanted` are what they are to be, or patience ends; the others are left as they are. `joint`: all changes are made by way of joint
     /// configurations, not only those that cannot be made otherwise. `at_once`: the first changes are all asked for at the same time, of
     /// everybody who believes to lead.
     pub(super) fn settle(&self, wanted: &BTreeMap<String, Standing>, joint: bool, at_once: bool) -> Outcome {
@@ -181,10 +181,10 @@ impl<'a> Cluster<'a> {
         self.nodes.iter().find(is_there).map(|(name, _)| (*name).to_owned())
     }
 
-    /// The nodes as they are to be; those that have to change are asked who they are.
+    /// The nodes that are to be something; those that have to change are asked who they are.
     fn seen(&self, members: &Members, wanted: &BTreeMap<String, Standing>) -> BTreeMap<String, Node> {
         let node = |(name, (host, commands)): (&&str, &(&dyn Host, &MembershipCommands))| {
-            let wanted = wanted.get(*name).copied().unwrap_or(Standing::Voter);
+            let wanted = *wanted.get(*name)?;
             let is_to_grow = members.standing_at(&commands.address) < wanted;
             let said = || ask(*host, &commands.identify.command);
             let said =
@@ -192,9 +192,9 @@ impl<'a> Cluster<'a> {
             // One that was started here a moment ago does not answer yet.
             let started = self.started.borrow().get(*name).map(|(id, _)| *id);
             let node = Node { address: commands.address.clone(), wanted, identity: said.or(started) };
-            ((*name).to_owned(), node)
+            Some(((*name).to_owned(), node))
         };
-        self.nodes.iter().map(node).collect()
+        self.nodes.iter().filter_map(node).collect()
     }
 
     fn take(&self, leader: &str, step: &Step, joint: bool) -> Result<(), InjectError> {

@@ -60,7 +60,7 @@ impl Injector for Membership {
             _ => Standing::Out,
         };
         let mut wanted = wanted(scope);
-        let back = wanted.clone();
+        let mut back = wanted.clone();
         for node in scope.resolved.nodes() {
             wanted.entry(node.to_owned()).and_modify(|standing| *standing = held_back.min(*standing));
         }
@@ -73,6 +73,10 @@ impl Injector for Membership {
             let detail = format!("only {voters} of {} nodes would have a vote", wanted.len());
             return told(scope, |_| Effect::MembershipRefused { detail: detail.clone() });
         }
+        // What the other faults hold back is their affair: they have asked for it, and it may be under way.
+        let own = scope.resolved.nodes();
+        wanted.retain(|node, _| own.contains(&node.as_str()));
+        back.retain(|node, _| own.contains(&node.as_str()));
         let at_once = change == Some(MembershipChange::Remove);
         let outcome = cluster.settle(&wanted, change == Some(MembershipChange::Replace), at_once);
         let outcome = match change {
