@@ -80,6 +80,9 @@ enum Command {
     /// The process that holds packets back; started by the nemesis
     #[command(name = commands::packet_process::NAME, hide = true)]
     PacketProcess(commands::packet_process::Arguments),
+    /// The process that keeps another from its processor; started by the nemesis
+    #[command(name = commands::processor_process::NAME, hide = true)]
+    ProcessorProcess(commands::processor_process::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -145,6 +148,7 @@ fn run(command: Command) -> Outcome {
         Command::NemesisProcess(arguments) => commands::nemesis_process::run(&arguments),
         Command::DiskProcess(arguments) => commands::disk_process::run(&arguments),
         Command::PacketProcess(arguments) => commands::packet_process::run(&arguments),
+        Command::ProcessorProcess(arguments) => commands::processor_process::run(&arguments),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The engine: the faults that are applied, and the journal, kept in step.
 //!
-//! For each fault: *intent* is journalled, it is applied, verified, *applied* is journalled; later it is undone, that is
+//! For each fault: *intent* is journalled, what undoing it will need is looked up and journalled, it is applied, verified, *applied* is journalled; later it is undone, that is
 //! verified, and *undone* is journalled. Whatever fails in between, the fault stays on the list of active ones, and in the
 //! journal, until an undoing has been verified on every node.
 //!
@@ -27,12 +27,15 @@ pub struct Engine {
     patience: Patience,
     packet_program: Vec<String>,
     clock_program: Vec<String>,
+    processor_program: Vec<String>,
     only: Option<String>,
     journal: Mutex<Journal>,
     active: BTreeMap<u64, ActiveFault>,
     undone: BTreeSet<u64>,
     /// Those that could not be undone when that was asked for first.
     stubborn: BTreeSet<u64>,
+    /// The faults that another process has begun.
+    inherited: BTreeSet<u64>,
 }
 
 impl Engine {
@@ -44,6 +47,7 @@ impl Engine {
         patience: Patience,
         (journal, state): (Journal, JournalState),
     ) -> Engine {
+        let inherited = state.outstanding.keys().copied().collect();
         let active = state.outstanding.into_values().map(|outstanding| {
             let report = FaultReport {
                 fault_id: outstanding.fault_id,
@@ -59,11 +63,13 @@ impl Engine {
             patience,
             packet_program: Vec::new(),
             clock_program: Vec::new(),
+            processor_program: Vec::new(),
             only: None,
             journal: Mutex::new(journal),
             active: active.collect(),
             undone: state.undone.into_iter().collect(),
             stubborn: BTreeSet::new(),
+            inherited,
         }
     }
 
@@ -78,6 +84,12 @@ impl Engine {
     #[must_use]
     pub fn with_clock_program(self, clock_program: Vec<String>) -> Engine {
         Engine { clock_program, ..self }
+    }
+
+    /// The same, knowing how to start the process that keeps others from running ([`crate::starve`]). Undoing does not need it.
+    #[must_use]
+    pub fn with_processor_program(self, processor_program: Vec<String>) -> Engine {
+        Engine { processor_program, ..self }
     }
 
     /// The same, acting on this node alone, whatever nodes a fault names: engines on the others' machines act on them. Of the
@@ -130,6 +142,7 @@ impl Engine {
         let report = FaultReport { fault_id, ..FaultReport::default() };
         self.active.insert(fault_id, ActiveFault { resolved, report });
 
+        self.prepare(fault_id)?;
         let mut is_applied = self.step(fault_id, Step::Apply) && self.step(fault_id, Step::Verify);
         let evidence = self.report(fault_id).evidence;
         if let Err(error) = self.journalled(&Entry::Applied { fault_id, evidence }) {
@@ -151,6 +164,21 @@ impl Engine {
             self.stubborn.insert(fault_id);
         }
         undone
+    }
+
+    /// Looks at what the fault will be done to. What must be known to undo it is journalled before anything is done.
+    fn prepare(&mut self, fault_id: u64) -> Result<(), Failure> {
+        if !self.step(fault_id, Step::Prepare) {
+            return Err(self.roll_back(fault_id));
+        }
+        let evidence = self.report(fault_id).evidence;
+        if evidence.details.is_empty() {
+            return Ok(());
+        }
+        self.journalled(&Entry::Applied { fault_id, evidence }).map_err(|error| {
+            self.note_failure(fault_id, &error);
+            self.roll_back(fault_id)
+        })
     }
 
     /// Undoes a fault and verifies that it is gone.
@@ -264,6 +292,7 @@ impl Engine {
         let scope = self.scope(fault_id, &fault.resolved, &fault.report);
         let injector = injector_of(fault.resolved.family());
         let StepReport { observations, failures, daemons } = match step {
+            Step::Prepare => injector.prepare(&scope),
             Step::Apply => injector.apply(&scope),
             Step::Verify => injector.verify(&scope),
             Step::Undo => injector.undo(&scope),
@@ -287,9 +316,11 @@ impl Engine {
             patience: self.patience,
             packet_program: &self.packet_program,
             clock_program: &self.clock_program,
+            processor_program: &self.processor_program,
             only: self.only.as_deref(),
             journal: &self.journal,
             fault_id,
+            is_inherited: self.inherited.contains(&fault_id),
             resolved,
             evidence: &report.evidence,
             others: others.map(|(_, fault)| (&fault.resolved, &fault.report.evidence)).collect(),

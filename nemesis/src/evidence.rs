@@ -26,6 +26,31 @@ pub enum Mechanism {
     Reject,
 }
 
+/// How a process is kept short of something on real nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitMechanism {
+    /// A control group of the first version.
+    CgroupV1,
+    /// A control group of the second version.
+    CgroupV2,
+    /// A process that stops it (SIGSTOP) when it has had its share, and continues it when it has another one.
+    Signals,
+    /// A resource limit of the process (`prlimit`).
+    Rlimit,
+}
+
+impl fmt::Display for LimitMechanism {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            LimitMechanism::CgroupV1 => "cgroup v1",
+            LimitMechanism::CgroupV2 => "cgroup v2",
+            LimitMechanism::Signals => "signals",
+            LimitMechanism::Rlimit => "a resource limit",
+        })
+    }
+}
+
 /// Something seen on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "kebab-case")]
@@ -230,6 +255,94 @@ pub enum Effect {
         /// Which process.
         process: ProcessIdentity,
     },
+    /// How a process is about to be limited, written down before it is. Not a bite.
+    LimitPlanned {
+        /// Which process.
+        process: ProcessIdentity,
+        /// How.
+        by: LimitMechanism,
+        /// The control group that is made for it, or the file with the orders of the process that stops it.
+        place: String,
+        /// The control group that it was in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        back_to: Option<String>,
+    },
+    /// The process's share of a processor was read after it was given. Not a bite: it must want more.
+    ProcessorLimited {
+        /// Which process.
+        process: ProcessIdentity,
+        /// How.
+        by: LimitMechanism,
+        /// So many hundredths of one.
+        percent: u32,
+        /// How often it had been kept from running by then, by an older fault.
+        times: u64,
+        /// How much of a processor it had used by then, since it was started.
+        used_ms: u64,
+        /// When that was, by the machine's clock.
+        at_ms: u64,
+    },
+    /// What the process had of a processor while it was limited.
+    ProcessorStarved {
+        /// Which process.
+        process: ProcessIdentity,
+        /// How often it was kept from running though it wanted to.
+        times: u64,
+        /// How much of a processor it used.
+        used_ms: u64,
+        /// Within this time.
+        within_ms: u64,
+    },
+    /// The limit of the process's memory was read after it was set. Not a bite: it must want more.
+    MemoryLimited {
+        /// Which process.
+        process: ProcessIdentity,
+        /// How.
+        by: LimitMechanism,
+        /// What it may have: of what it asked for since then, or of all that it has.
+        limit_kib: u64,
+        /// How often it had been refused more by then, by an older fault.
+        times: u64,
+    },
+    /// How often the process was refused memory, or had to wait until some was free.
+    MemoryRefused {
+        /// Which process.
+        process: ProcessIdentity,
+        /// As the control group counts it.
+        times: u64,
+    },
+    /// The process has ended while it was short of memory.
+    MemoryEnded {
+        /// Which process.
+        process: ProcessIdentity,
+    },
+    /// The daemon is dead, and its data directory was emptied.
+    DataWiped {
+        /// Of so many files.
+        files: u64,
+        /// With so many bytes.
+        bytes: u64,
+    },
+    /// The data directory was copied while nobody wrote to it. Not a bite: it is still there.
+    DataCopied {
+        /// So many files.
+        files: u64,
+        /// With so many bytes.
+        bytes: u64,
+    },
+    /// The daemon is dead, and the copy of its data directory has taken the place of what had become of it.
+    DataPutBack {
+        /// So many files it had.
+        files: u64,
+        /// With so many bytes.
+        bytes: u64,
+        /// And now.
+        old_files: u64,
+        /// With so many bytes.
+        old_bytes: u64,
+        /// There was a difference.
+        differs: bool,
+    },
     /// Operations of the node's disk that went otherwise than they should.
     DiskTroubled {
         /// How many.
@@ -275,11 +388,15 @@ impl Effect {
             | Effect::ConnectionsReset { packets, .. } => *packets > 0,
             Effect::MessagesTroubled { messages } => *messages > 0,
             Effect::DiskTroubled { operations } => *operations > 0,
+            Effect::DataWiped { files, .. } => *files > 0,
+            Effect::DataPutBack { differs, .. } => *differs,
+            Effect::ProcessorStarved { times, .. } | Effect::MemoryRefused { times, .. } => *times > 0,
             Effect::UnsyncedLost { lost } => lost.bytes > 0 || lost.names > 0,
             Effect::ProcessStopped { .. }
             | Effect::ProcessKilled { .. }
             | Effect::PowerLost { .. }
             | Effect::ClockChanged
+            | Effect::MemoryEnded { .. }
             | Effect::OrderCarriedOut { .. } => true,
             Effect::OrderShows { before, after, .. } | Effect::MemberChanged { before, after } => {
                 before != after
@@ -299,6 +416,10 @@ impl Effect {
             | Effect::ClockStillWrong { .. }
             | Effect::OrderTaken { .. }
             | Effect::StillLimited { .. }
+            | Effect::LimitPlanned { .. }
+            | Effect::DataCopied { .. }
+            | Effect::ProcessorLimited { .. }
+            | Effect::MemoryLimited { .. }
             | Effect::MembershipPending { .. }
             | Effect::MembershipRefused { .. }
             | Effect::OrderRefused { .. }
@@ -387,6 +508,20 @@ impl fmt::Display for Evidence {
             Effect::LeadershipMoved { from, to } if from != to => {
                 Some(format!("leadership from {from} to {to}"))
             }
+            Effect::ProcessorStarved { times, used_ms, within_ms, .. } => Some(format!(
+                "{}: {used_ms} ms of a processor in {within_ms} ms, kept from more {times} times",
+                seen.node
+            )),
+            Effect::MemoryRefused { times, .. } if *times > 0 => {
+                Some(format!("{}: refused memory {times} times", seen.node))
+            }
+            Effect::DataWiped { files, bytes } if *files > 0 => {
+                Some(format!("{} lost its {files} files with {bytes} bytes", seen.node))
+            }
+            Effect::DataPutBack { bytes, old_bytes, differs: true, .. } => {
+                Some(format!("{} began anew on {old_bytes} bytes of before, instead of {bytes}", seen.node))
+            }
+            Effect::MemoryEnded { .. } => Some(format!("{} ended for want of memory", seen.node)),
             _ => None,
         }));
         let limited = nodes_where(|effect| matches!(effect, Effect::DescriptorsLimited { .. }));
@@ -447,6 +582,8 @@ impl fmt::Display for Evidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
+    /// Looking at what it will be done to.
+    Prepare,
     /// Making the fault.
     Apply,
     /// Seeing that it is there.
@@ -460,6 +597,7 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Step::Prepare => "prepare",
             Step::Apply => "apply",
             Step::Verify => "verify",
             Step::Undo => "undo",

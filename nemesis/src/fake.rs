@@ -87,6 +87,7 @@ pub(crate) fn daemon_spec() -> DaemonSpec {
         log_file: PathBuf::from("/var/store/log"),
         clock_file: Some(PathBuf::from(CLOCK_FILE)),
         commands: None,
+        data_directory: None,
         disk_file: None,
     }
 }

@@ -166,12 +166,26 @@ pub enum MembershipChange {
     Transfer,
 }
 
+/// On what a node is started again, instead of what it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartData {
+    /// Nothing: its data directory has been emptied.
+    Wiped,
+    /// What it had when the fault began.
+    Old,
+}
+
 /// What a process runs short of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResourceTrouble {
     /// File descriptors: it can open no file and accept no connection any more.
     Descriptors,
+    /// Time of a processor: it has so many hundredths of one.
+    ProcessorPercent(u32),
+    /// Memory: it may have so many KiB more than it has.
+    MemoryMarginKib(u64),
 }
 
 /// A fault, its targets still symbolic.
@@ -242,6 +256,13 @@ pub enum Fault {
         target: Target,
         /// Of what.
         trouble: ResourceTrouble,
+    },
+    /// Nodes are started again under their names, and not on what they had.
+    Restart {
+        /// Which.
+        target: Target,
+        /// On what.
+        data: RestartData,
     },
 }
 
@@ -331,6 +352,13 @@ pub enum Resolved {
         /// Of what.
         trouble: ResourceTrouble,
     },
+    /// These nodes are started again, and not on what they had.
+    Restart {
+        /// In order.
+        nodes: Vec<String>,
+        /// On what.
+        data: RestartData,
+    },
 }
 
 /// A planned fault.
@@ -371,6 +399,7 @@ impl Fault {
             Fault::Application { .. } => Family::Application,
             Fault::Membership { .. } => Family::Membership,
             Fault::Resource { .. } => Family::Resource,
+            Fault::Restart { .. } => Family::Restart,
         }
     }
 
@@ -387,7 +416,8 @@ impl Fault {
             | Fault::Disk { target, .. }
             | Fault::Application { target, .. }
             | Fault::Membership { target, .. }
-            | Fault::Resource { target, .. } => Some(target),
+            | Fault::Resource { target, .. }
+            | Fault::Restart { target, .. } => Some(target),
         }
     }
 
@@ -403,7 +433,8 @@ impl Fault {
             | Fault::Disk { target, .. }
             | Fault::Application { target, .. }
             | Fault::Membership { target, .. }
-            | Fault::Resource { target, .. } => Some(target),
+            | Fault::Resource { target, .. }
+            | Fault::Restart { target, .. } => Some(target),
         }
     }
 }
@@ -467,6 +498,7 @@ impl Resolved {
             Resolved::Application { .. } => Family::Application,
             Resolved::Membership { .. } => Family::Membership,
             Resolved::Resource { .. } => Family::Resource,
+            Resolved::Restart { .. } => Family::Restart,
         }
     }
 
@@ -483,18 +515,20 @@ impl Resolved {
             | Resolved::Disk { nodes, .. }
             | Resolved::Application { nodes, .. }
             | Resolved::Membership { nodes, .. }
-            | Resolved::Resource { nodes, .. } => nodes.iter().map(String::as_str).collect(),
+            | Resolved::Resource { nodes, .. }
+            | Resolved::Restart { nodes, .. } => nodes.iter().map(String::as_str).collect(),
         };
         nodes.sort_unstable();
         nodes.dedup();
         nodes
     }
 
-    /// The nodes whose disks rot, in order.
+    /// The nodes whose data goes wrong by it, or is lost, in order: a disk rots, or a node begins on another one.
     #[must_use]
     pub fn rots(&self) -> Vec<&str> {
         match self {
             Resolved::Disk { trouble, .. } if trouble.is_rot() => self.nodes(),
+            Resolved::Restart { .. } => self.nodes(),
             _ => Vec::new(),
         }
     }
@@ -538,11 +572,22 @@ impl fmt::Display for MembershipChange {
     }
 }
 
-impl fmt::Display for ResourceTrouble {
+impl fmt::Display for RestartData {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            ResourceTrouble::Descriptors => "no more descriptors",
+            RestartData::Wiped => "without its data",
+            RestartData::Old => "on old data",
         })
+    }
+}
+
+impl fmt::Display for ResourceTrouble {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResourceTrouble::Descriptors => formatter.write_str("no more descriptors"),
+            ResourceTrouble::ProcessorPercent(percent) => write!(formatter, "{percent} % of a processor"),
+            ResourceTrouble::MemoryMarginKib(kib) => write!(formatter, "{kib} KiB more memory at most"),
+        }
     }
 }
 
@@ -595,6 +640,7 @@ impl fmt::Display for Resolved {
                 write!(formatter, " ({loss})")
             }
             Resolved::Resource { trouble, .. } => write!(formatter, " ({trouble})"),
+            Resolved::Restart { data, .. } => write!(formatter, " ({data})"),
             _ => Ok(()),
         }
     }
@@ -620,6 +666,7 @@ impl From<Resolved> for Fault {
             Resolved::Resource { nodes, trouble } => {
                 Fault::Resource { target: Target::Named(nodes), trouble }
             }
+            Resolved::Restart { nodes, data } => Fault::Restart { target: Target::Named(nodes), data },
             Resolved::Application { nodes, order } => {
                 Fault::Application { target: Target::Named(nodes), order }
             }

@@ -105,6 +105,9 @@ pub struct DaemonSpec {
     /// Where it takes orders for its clock from, if it does: what clock faults need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_file: Option<PathBuf>,
+    /// Where it keeps what it must not lose, if that is known: what restarts on other data need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_directory: Option<PathBuf>,
     /// How it is given orders, if it takes any: what application and membership faults need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commands: Option<Commands>,

@@ -102,7 +102,7 @@ pub enum Entry {
         /// The fault.
         resolved: Resolved,
     },
-    /// The fault has been applied, wholly or in part.
+    /// The fault has been applied, wholly or in part, or is about to be and this is what it will be done to. The last one counts.
     Applied {
         /// Which.
         fault_id: u64,

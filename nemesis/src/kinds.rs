@@ -40,11 +40,13 @@ pub enum Family {
     Membership,
     /// Processes run short of what the machine gives them.
     Resource,
+    /// Nodes are started again, and not on what they had.
+    Restart,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Family; 10] = [
+    pub const ALL: [Family; 11] = [
         Family::Partition,
         Family::Pause,
         Family::Kill,
@@ -55,6 +57,7 @@ impl Family {
         Family::Application,
         Family::Membership,
         Family::Resource,
+        Family::Restart,
     ];
 }
 
@@ -71,6 +74,7 @@ impl fmt::Display for Family {
             Family::Application => "application",
             Family::Membership => "membership",
             Family::Resource => "resource",
+            Family::Restart => "restart",
         })
     }
 }
@@ -122,7 +126,10 @@ impl FaultKind {
     #[must_use]
     pub fn needs_real_nodes(self) -> bool {
         self.name() == "disk-read-errors"
-            || matches!(self.family(), Some(Family::Application | Family::Membership | Family::Resource))
+            || matches!(
+                self.family(),
+                Some(Family::Application | Family::Membership | Family::Resource | Family::Restart)
+            )
     }
 
     /// Whether it cuts links between clients and nodes, which needs a network that the clients share with nobody else.

@@ -39,6 +39,7 @@ mod record;
 mod replay;
 mod resolve;
 mod sequences;
+mod starver;
 mod target;
 mod trigger;
 
@@ -49,14 +50,16 @@ pub use disk::{
     run_disk, start_disk, stop_disk,
 };
 pub use engine::Engine;
-pub use evidence::{Effect, Evidence, Mechanism, NodeFailure, Observation, Step};
+pub use evidence::{Effect, Evidence, LimitMechanism, Mechanism, NodeFailure, Observation, Step};
 pub use fault::{
     CLIENTS, ClockChange, DiskTrouble, Fault, Link, LinkTrouble, MembershipChange, PartitionShape, PowerLoss,
-    Resolved, ResourceTrouble, Schedule, Scheduled, Target,
+    Resolved, ResourceTrouble, RestartData, Schedule, Scheduled, Target,
 };
-pub use heal::{HealError, heal};
+pub use heal::{HealError, heal, remove_control_groups};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
-pub use injectors::{machine_clock_objection, try_muffled_partition, try_partition};
+pub use injectors::{
+    PressedProcess, machine_clock_objection, pressed_file, try_muffled_partition, try_partition,
+};
 pub use journal::{
     BadRunTag, Entry, JOURNAL_VERSION, Journal, JournalError, JournalState, Outstanding, RunIdentity, RunTag,
     read_journal,
@@ -73,5 +76,6 @@ pub use record::{InjectedFault, RecordError, ScheduleWriter, read_schedule};
 pub use replay::{FaultList, FaultListError, TimedFault};
 pub use resolve::{View, resolve};
 pub use sequences::{MOST_IN_A_WINDOW, Part, Window};
+pub use starver::{StarveError, starve};
 pub use target::{NoTarget, Operator, Quantity, is_reserved};
 pub use trigger::{Condition, Happening, NoTrigger, Trigger};

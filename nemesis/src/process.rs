@@ -44,6 +44,10 @@ pub struct ServeConfig {
     /// is added. Empty: messages cannot be made late.
     #[serde(default)]
     pub packet_program: Vec<String>,
+    /// How the process is started that keeps others from running: a program and its arguments, to which the file for [`crate::starve`] is
+    /// added. Empty: a processor can be kept from others only by a control group.
+    #[serde(default)]
+    pub processor_program: Vec<String>,
     /// How patient it is.
     #[serde(default)]
     pub patience: Patience,
@@ -109,7 +113,8 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     let journal = Journal::open(&config.journal, &config.run_tag, &config.testbed)?;
     let mut engine = Engine::new(config.run_tag, hosts, config.patience, journal)
-        .with_packet_program(config.packet_program);
+        .with_packet_program(config.packet_program)
+        .with_processor_program(config.processor_program);
     let looped = catch_unwind(AssertUnwindSafe(|| {
         if let Err(failure) = engine.undo_all() {
             return Err(ServeError::LeftBehind { failure, cause: None });

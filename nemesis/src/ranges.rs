@@ -1,7 +1,7 @@
 //! What the numbers of an explicit fault may be: a fault that nothing can carry out as it says is refused before a run, and not when
 //! its time comes.
 
-use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, PartitionShape};
+use crate::fault::{ClockChange, DiskTrouble, Fault, LinkTrouble, PartitionShape, ResourceTrouble};
 use crate::replay::FaultList;
 use crate::trigger::Happening;
 
@@ -11,6 +11,10 @@ const DRIFT_PERCENT: std::ops::RangeInclusive<i32> = -100..=9_900;
 const LONGEST_JUMP_MS: u64 = 366 * 24 * 3_600_000;
 /// Ten minutes: for a network, or a disk, that is for ever.
 const LONGEST_DELAY_MS: u64 = 600_000;
+/// A control group gives a thousandth of a second at least, in each tenth of one; a whole processor is no want for most.
+const SHARE_PERCENT: std::ops::RangeInclusive<u32> = 1..=100;
+/// From a few pages on, below which a control group cannot even hold what moves into it; up to a tebibyte, which nothing here has.
+const MARGIN_KIB: std::ops::RangeInclusive<u64> = 64..=1 << 30;
 
 impl FaultList {
     /// What is wrong with the first fault that cannot be carried out as it says: which one, which field, and what would be right.
@@ -54,6 +58,7 @@ impl Fault {
             Fault::Disk { trouble: DiskTrouble::SlowSyncMs(ms), .. } => {
                 not_in("slow-sync-ms", *ms, 1..=LONGEST_DELAY_MS)
             }
+            Fault::Resource { trouble, .. } => trouble.out_of_range(),
             _ => None,
         };
         let nobody = self.target().filter(|target| target.is_nobody());
@@ -90,6 +95,16 @@ impl ClockChange {
     }
 }
 
+impl ResourceTrouble {
+    fn out_of_range(self) -> Option<String> {
+        match self {
+            ResourceTrouble::Descriptors => None,
+            ResourceTrouble::ProcessorPercent(percent) => not_in("processor-percent", percent, SHARE_PERCENT),
+            ResourceTrouble::MemoryMarginKib(kib) => not_in("memory-margin-kib", kib, MARGIN_KIB),
+        }
+    }
+}
+
 fn not_in<N: PartialOrd + std::fmt::Display>(
     field: &str,
     number: N,
@@ -113,6 +128,10 @@ mod tests {
         Fault::Network { target: Target::One, trouble }
     }
 
+    fn resource(trouble: ResourceTrouble) -> Fault {
+        Fault::Resource { target: Target::One, trouble }
+    }
+
     #[test]
     fn what_cannot_be_carried_out_is_named_with_its_field() {
         let link = Link { from: "n1".to_owned(), to: "n1".to_owned() };
@@ -124,6 +143,9 @@ mod tests {
             (clock(ClockChange::JumpMs(u64::MAX)), "jump-ms: "),
             (network(LinkTrouble::default()), "trouble: there is none"),
             (network(LinkTrouble { loss_permille: 1_001, ..LinkTrouble::default() }), "loss-permille: 1001"),
+            (resource(ResourceTrouble::ProcessorPercent(0)), "processor-percent: 0 is not between 1 and 100"),
+            (resource(ResourceTrouble::ProcessorPercent(101)), "processor-percent: 101"),
+            (resource(ResourceTrouble::MemoryMarginKib(63)), "memory-margin-kib: 63"),
             (network(LinkTrouble { delay_ms: 600_001, ..LinkTrouble::default() }), "delay-ms: 600001"),
             (
                 Fault::Partition { shape: PartitionShape::Links(vec![link]) },
@@ -143,6 +165,7 @@ mod tests {
             clock(ClockChange::JumpMs(5_000)),
             clock(ClockChange::Freeze),
             network(LinkTrouble { loss_permille: 1_000, ..LinkTrouble::default() }),
+            resource(ResourceTrouble::ProcessorPercent(1)),
             Fault::Pause { target: Target::Leader },
         ];
         let timed = |fault| TimedFault::at(70, 5, fault);
@@ -150,10 +173,10 @@ mod tests {
         assert_eq!(list.first_out_of_range(), None);
         list.0.push(timed(clock(ClockChange::JumpMs(0))));
         let problem = list.first_out_of_range().unwrap();
-        assert!(problem.starts_with("fault 6 (clock at 70 ms): jump-ms: "), "{problem}");
-        list.0[5] =
-            TimedFault { after: Some(Happening::FaultUndone(6)), ..timed(clock(ClockChange::Freeze)) };
+        assert!(problem.starts_with("fault 7 (clock at 70 ms): jump-ms: "), "{problem}");
+        list.0[6] =
+            TimedFault { after: Some(Happening::FaultUndone(7)), ..timed(clock(ClockChange::Freeze)) };
         let problem = list.first_out_of_range().unwrap();
-        assert!(problem.contains("after: there is no other fault 6 among the 6"), "{problem}");
+        assert!(problem.contains("after: there is no other fault 7 among the 7"), "{problem}");
     }
 }

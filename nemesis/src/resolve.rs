@@ -24,7 +24,7 @@ pub struct View {
     pub leaders: Vec<String>,
     /// The names of the user's own commands.
     pub commands: Vec<String>,
-    /// Those whose disks have rotted in this run, by faults before this one.
+    /// Those whose disks have rotted in this run, or who have begun on other data, by faults before this one.
     pub rotten: Vec<String>,
 }
 
@@ -48,8 +48,8 @@ pub struct View {
 ///   exactly a majority on both sides (7, 11, 15 … nodes), to one more.
 /// - [`OrderName::AnyCommand`] is one of the user's commands, and stays itself, which nobody understands, where there is none.
 /// - A single node has no links: nothing is cut.
-/// - Rot keeps a quorum of good copies: over the whole run it hits a minority at most (one node, where there is none), unless nodes are
-///   named or a majority or all are asked for. Whoever would be one too many is spared, and those that rot already rot further instead.
+/// - Rot, and restarts on other data, keep a quorum of good copies: over the whole run they hit a minority at most (one node, where there is none), unless nodes are
+///   named or a majority or all are asked for. Whoever would be one too many is spared, and those that were hit already are hit again instead.
 #[must_use]
 pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
     match fault {
@@ -87,6 +87,10 @@ pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
         }
         Fault::Resource { target, trouble } => {
             Resolved::Resource { nodes: hit(target, view, rng), trouble: *trouble }
+        }
+        Fault::Restart { target, data } => {
+            let nodes = spare_a_quorum(target, hit(target, view, rng), view);
+            Resolved::Restart { nodes, data: *data }
         }
         Fault::Application { target, order } => {
             let nodes = hit(target, view, rng);

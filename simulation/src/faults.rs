@@ -224,7 +224,10 @@ impl World {
             Resolved::Disk { trouble, .. } => {
                 hit.into_iter().for_each(|node| self.trouble_disk(id, node, *trouble))
             }
-            Resolved::Application { .. } | Resolved::Membership { .. } | Resolved::Resource { .. } => {
+            Resolved::Application { .. }
+            | Resolved::Membership { .. }
+            | Resolved::Resource { .. }
+            | Resolved::Restart { .. } => {
                 unreachable!("refused where the configuration is checked")
             }
         }
@@ -408,7 +411,8 @@ impl World {
             | Resolved::Network { .. }
             | Resolved::Application { .. }
             | Resolved::Membership { .. }
-            | Resolved::Resource { .. } => {}
+            | Resolved::Resource { .. }
+            | Resolved::Restart { .. } => {}
             Resolved::Pause { .. } => {
                 if machine.stopped_by.remove(&id) && machine.stopped_by.is_empty() {
                     self.resume(node);

@@ -254,6 +254,7 @@ fn etcd_spec(
         log_file: folder.join("etcd.log"),
         clock_file: None,
         commands: None,
+        data_directory: None,
         disk_file: None,
     }
 }

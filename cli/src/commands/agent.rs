@@ -79,8 +79,11 @@ fn be_agent() -> anyhow::Result<u8> {
         let words = words.iter().map(|word| (*word).to_owned());
         std::iter::once(format!("/proc/{}/exe", std::process::id())).chain(words).collect()
     };
-    let programs =
-        Programs { packets: program(&[super::packet_process::NAME]), clock: program(&[NAME, "clock"]) };
+    let programs = Programs {
+        packets: program(&[super::packet_process::NAME]),
+        processor: program(&[super::processor_process::NAME]),
+        clock: program(&[NAME, "clock"]),
+    };
     serve(&take_listener()?, programs)?;
     Ok(0)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use labrys_harness::run_directory::RunDirectory;
 use labrys_harness::testbed::{Liveness, NetnsTestbedConfig, SshTestbedConfig, heal_machines};
-use labrys_nemesis::read_journal;
+use labrys_nemesis::{JournalState, read_journal, remove_control_groups};
 
 use crate::exit::{Failure, Outcome};
 
@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         return Ok(0);
     }
     let state = read_journal(&journal).map_err(Failure::environment)?;
-    let Some(run) = state.run else {
+    let Some(run) = &state.run else {
         eprintln!("{}: no fault was ever applied", journal.display());
         return Ok(0);
     };
@@ -54,11 +54,12 @@ pub fn run(arguments: &Arguments) -> Outcome {
             .map_err(Failure::environment)?;
         return heal_all(&machines, arguments.end);
     }
-    let testbed: NetnsTestbedConfig = serde_json::from_value(run.testbed)
+    let testbed: NetnsTestbedConfig = serde_json::from_value(run.testbed.clone())
         .with_context(|| format!("{}: the description of the testbed", journal.display()))
         .map_err(Failure::environment)?;
     let liveness = testbed.identity.liveness().map_err(Failure::environment)?;
     let Liveness::Alive { init, .. } = liveness else {
+        take_away_groups(&state)?;
         eprintln!(
             "nothing is left: the namespaces of the run are gone, and with them {} that its journal names",
             faults(state.outstanding.len())
@@ -74,7 +75,17 @@ pub fn run(arguments: &Arguments) -> Outcome {
             arguments.run_directory.display()
         )));
     }
-    end(&testbed).map_err(Failure::environment)
+    let code = end(&testbed).map_err(Failure::environment)?;
+    take_away_groups(&state)?;
+    Ok(code)
+}
+
+/// Control groups are no part of any namespace, and outlive a run that root has made and that was killed.
+fn take_away_groups(state: &JournalState) -> Result<(), Failure> {
+    for group in remove_control_groups(state, GONE_WITHIN).map_err(Failure::environment)? {
+        eprintln!("removed: {}", group.display());
+    }
+    Ok(())
 }
 
 /// Heals the machines of a run; a line for each.

@@ -13,6 +13,7 @@ mod generated_part;
 pub mod heal;
 pub mod nemesis_process;
 pub mod packet_process;
+pub mod processor_process;
 mod quiet;
 pub mod report;
 pub mod scenario;

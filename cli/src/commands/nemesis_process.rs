@@ -31,13 +31,15 @@ fn work(arguments: &Arguments) -> anyhow::Result<u8> {
         journal: setup.journal,
         testbed: serde_json::to_value(&setup.testbed)?,
         daemons: BTreeMap::new(),
-        // This very program, by a name that stays its own whatever becomes of its file.
-        packet_program: vec![
-            format!("/proc/{}/exe", std::process::id()),
-            super::packet_process::NAME.to_owned(),
-        ],
+        packet_program: again_as(super::packet_process::NAME),
+        processor_program: again_as(super::processor_process::NAME),
         patience: Patience::default(),
     };
     serve(config, hosts_from(&setup.testbed)?, std::io::stdin(), std::io::stdout())?;
     Ok(0)
+}
+
+/// How this very program is started to be something else, by a name that stays its own whatever becomes of its file.
+fn again_as(name: &str) -> Vec<String> {
+    vec![format!("/proc/{}/exe", std::process::id()), name.to_owned()]
 }

@@ -48,6 +48,8 @@ const WORK_ENDS_WITHIN: Duration = Duration::from_secs(12);
 pub struct Programs {
     /// The process that holds packets back.
     pub packets: Vec<String>,
+    /// The process that keeps others from running.
+    pub processor: Vec<String>,
     /// What moves the machine's clock; the node's folder and the words of [`labrys_nemesis::machine_clock::carry_out`] are added.
     pub clock: Vec<String>,
 }
@@ -284,7 +286,8 @@ impl Agent {
         let path = identity_file(&setup.directory);
         process::write_atomically(&path, &identity).map_err(|source| AgentError::File { path, source })?;
         let engine = Engine::new(setup.run_tag.clone(), hosts(&setup, &host), Patience::default(), journal)
-            .with_packet_program(self.programs.packets.clone());
+            .with_packet_program(self.programs.packets.clone())
+            .with_processor_program(self.programs.processor.clone());
         let engine = match setup.real_clock {
             true => engine.with_clock_program(self.clock_program(&setup.directory)),
             false => engine,

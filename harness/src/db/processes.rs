@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use labrys_nemesis::{
-    DaemonSpec, DiskError, Host, HostError, ProcessIdentity, ProcessState, Signal, errors_file,
+    DaemonSpec, DiskError, Host, HostError, PressedProcess, ProcessIdentity, ProcessState, Signal,
+    errors_file, pressed_file,
 };
 
 use super::{DbError, logs};
@@ -57,6 +58,25 @@ fn environments_signal(number: i32) -> Option<&'static str> {
         Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT => "somebody else ended it",
         _ => return None,
     })
+}
+
+/// Whether an end may be that of a process that was refused memory: the kernel sends SIGKILL, and a program that cannot do without aborts.
+fn may_be_for_want_of_memory(exit: &DaemonExit) -> bool {
+    use nix::sys::signal::Signal::{SIGABRT, SIGKILL};
+    !exit.expected && [SIGABRT, SIGKILL].iter().any(|signal| exit.killed_by == Some(*signal as i32))
+}
+
+/// The lines of a file that can be understood, if it is there.
+fn json_lines<T: for<'de> serde::Deserialize<'de>>(
+    host: &dyn Host,
+    file: &std::path::Path,
+) -> Result<Vec<T>, DbError> {
+    let text = match host.read_file(file) {
+        Err(HostError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    let lines = text.split(|byte| *byte == b'\n');
+    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
 impl Processes {
@@ -193,6 +213,12 @@ impl Processes {
                 exit.expected |= self.may_be_its_disks(exit) && met.contains(&exit.process.pid);
             }
         }
+        if exits.iter().any(may_be_for_want_of_memory) {
+            let pressed = self.those_short_of_memory(node)?;
+            for exit in &mut exits {
+                exit.expected |= may_be_for_want_of_memory(exit) && pressed.contains(&exit.process);
+            }
+        }
         Ok(exits)
     }
 
@@ -204,26 +230,29 @@ impl Processes {
     fn those_that_met_trouble(&self, node: usize) -> Result<BTreeSet<i32>, DbError> {
         let NodePlace { host, spec, .. } = &self.nodes[node];
         let Some(order_file) = &spec.disk_file else { return Ok(BTreeSet::new()) };
-        let text = match host.read_file(&errors_file(order_file)) {
-            Err(HostError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Vec::new()
-            }
-            read => read?,
-        };
-        let errors = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-        Ok(errors.map(|error: DiskError| error.pid).collect())
+        let errors = json_lines(host.as_ref(), &errors_file(order_file))?;
+        Ok(errors.into_iter().map(|error: DiskError| error.pid).collect())
     }
 
-    /// Starts those that have ended because of their disks, after the disks were mended: a daemon may take a while to end of what it met.
+    /// The processes whose memory the nemesis has limited.
+    fn those_short_of_memory(&self, node: usize) -> Result<Vec<ProcessIdentity>, DbError> {
+        let NodePlace { host, spec, .. } = &self.nodes[node];
+        let pressed = json_lines(host.as_ref(), &pressed_file(&spec.directory))?;
+        Ok(pressed.into_iter().map(|pressed: PressedProcess| pressed.process).collect())
+    }
+
+    /// Starts those that have ended because of their disks, or for want of memory, after that was mended: a daemon may take a while to end
+    /// of what it met.
     ///
     /// # Errors
     /// If a host cannot tell how its daemon ended, or cannot start it.
-    pub fn start_those_ended_by_disks(&self) -> Result<(), DbError> {
-        for node in (0..self.nodes.len()).filter(|node| self.nodes[*node].spec.disk_file.is_some()) {
+    pub fn start_those_ended_by_faults(&self) -> Result<(), DbError> {
+        for node in 0..self.nodes.len() {
             let Some(daemon) = self.nodes[node].host.daemon()? else { continue };
-            let exits = self.exits(node)?;
+            let (exits, short) = (self.exits(node)?, self.those_short_of_memory(node)?);
             let own = |exit: &&DaemonExit| {
-                exit.process == daemon && exit.exit_code.is_some_and(self.ends_by_its_disk)
+                let is_by_disk = exit.exit_code.is_some_and(self.ends_by_its_disk);
+                exit.process == daemon && (is_by_disk || short.contains(&daemon))
             };
             if exits.iter().find(own).is_some_and(|exit| exit.expected) {
                 self.start(node)?;

@@ -267,6 +267,7 @@ fn park(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
         log_file: Path::new(folder).join("sleep.log"),
         clock_file: None,
         commands: None,
+        data_directory: None,
         disk_file: None,
     };
     let daemon = hosts[1].start_daemon(&spec).map_err(text)?;

@@ -11,14 +11,16 @@ use labrys_harness::db::{Db, ReferenceStore, set_up_and_start, wait_until_recove
 use labrys_harness::isolation::Enclosure;
 use labrys_harness::testbed::disks::Disks;
 use labrys_harness::testbed::{NetnsTestbedConfig, hosts_from};
-use labrys_nemesis::{NemesisClient, Patience, ServeConfig, hold_packets, outlive_the_terminal, serve};
+use labrys_nemesis::{
+    NemesisClient, Patience, ServeConfig, hold_packets, outlive_the_terminal, serve, starve,
+};
 use labrys_store::raft::Defects;
 use serde::{Deserialize, Serialize};
 
 use super::scenario::{Body, FLAG, text};
 use super::store::{cluster_on, runtime};
 
-pub const BODIES: &[Body] = &[("nemesis", serve_faults), ("packets", packets)];
+pub const BODIES: &[Body] = &[("nemesis", serve_faults), ("packets", packets), ("processor", processor)];
 
 pub const WITHIN: Duration = Duration::from_secs(30);
 
@@ -68,6 +70,7 @@ impl Stage {
             testbed: serde_json::Value::Null,
             daemons: names.into_iter().enumerate().map(|(node, name)| (name, db.daemon_spec(node))).collect(),
             packet_program: again_as("packets"),
+            processor_program: again_as("processor"),
             patience: Patience::default(),
         };
         let setting = Setting { testbed, serve, ready_file: folder.join("ready") };
@@ -108,5 +111,10 @@ fn serve_faults(_: &Enclosure, arguments: &[String]) -> Result<u8, String> {
 
 fn packets(_: &Enclosure, arguments: &[String]) -> Result<u8, String> {
     hold_packets(Path::new(arguments.first().ok_or("no orders")?)).map_err(text)?;
+    Ok(0)
+}
+
+fn processor(_: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    starve(Path::new(arguments.first().ok_or("no orders")?)).map_err(text)?;
     Ok(0)
 }

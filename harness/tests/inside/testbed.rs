@@ -61,6 +61,7 @@ fn shell(folder: &Path, script: &str) -> DaemonSpec {
         log_file: folder.join("logs/daemon.log"),
         clock_file: None,
         commands: None,
+        data_directory: None,
         disk_file: None,
     }
 }

@@ -10,7 +10,7 @@
 
 use super::{InjectError, Injector, Scope, StepReport, disk, living_daemon, signal_unless_gone};
 use crate::evidence::{Effect, NodeFailure, Step};
-use crate::fault::Resolved;
+use crate::fault::{Resolved, RestartData};
 use crate::host::{Host, ProcessIdentity, ProcessState, Signal};
 
 pub(super) struct Kill;
@@ -66,7 +66,9 @@ const NO_SPECIFICATION: &str = "it is not known how to start its daemon";
 /// Whether another fault goes on to hold the node down.
 pub(super) fn is_held_down(scope: &Scope<'_>, node: &str) -> bool {
     let holds = |resolved: &Resolved| match resolved {
-        Resolved::Kill { nodes } | Resolved::PowerCut { nodes, .. } => nodes.iter().any(|n| n == node),
+        Resolved::Kill { nodes }
+        | Resolved::PowerCut { nodes, .. }
+        | Resolved::Restart { nodes, data: RestartData::Wiped } => nodes.iter().any(|n| n == node),
         _ => false,
     };
     scope.others.iter().any(|(resolved, _)| holds(resolved))

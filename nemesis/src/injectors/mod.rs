@@ -1,4 +1,4 @@
-//! The injectors: one file per fault, each with four steps that work on all nodes of the fault in parallel. The table for users,
+//! The injectors: one file per fault, each with four steps, and one before them that only looks, that work on all nodes of the fault in parallel. The table for users,
 //! the simulator's faults included, is `docs/faults.md`.
 //!
 //! | fault | needs | how it is verified | how it is undone | how that is verified |
@@ -12,7 +12,10 @@
 //! | disk | a disk that can | the disk says that it is in trouble, and counts | the disk is told so, bytes that went wrong are put back where nobody has written since; the daemon is started if it has ended of it | the disk has no such order; the daemon is alive |
 //! | application | the command lines of the daemon's orders ([`crate::Commands`]) | what the order changes is looked at before and after it, where there is a look; else its command succeeded | its command for that, if it has one | that command succeeded |
 //! | membership | the command lines by which members are listed and changed | the members as the cluster lists them, before and after; who says that it leads | every node is a member with a vote again, a removed one under a new id on an empty disk | the cluster lists them so |
-//! | resource | `prlimit`, `ls`, `cat` | the process may open as few files as it has open, by `/proc/PID/limits` | the limit is that of any process on the node, when no other fault holds it | `/proc/PID/limits` |
+//! | resource: processor | cgroups that can be written, or the process that stops others ([`crate::starve`]) | the share as it is read back; how often the process was kept from running, and what it used | the process is moved back and its cgroup removed, or the file with the orders is, when no other fault holds it | no cgroup; the other process gone, and nobody stopped |
+//! | resource: memory | as for the processor, or `prlimit` | the limit as it is read back; how often memory was refused, or that the process has ended | the limit goes as above; a daemon that has ended is started again | as above; `/proc/PID/limits`; the daemon is alive |
+//! | restart | where the daemon keeps its data; `cp`, `mv`, `rm`, `find`, `diff`; to signal and to start it | how much was in the directory that is empty now; whether the copy that took its place differs from it | the daemon is started, when no other fault holds the node | no copy is left; the daemon is alive |
+//! | resource: descriptors | `prlimit`, `ls`, `cat` | the process may open as few files as it has open, by `/proc/PID/limits` | the limit is that of any process on the node, when no other fault holds it | `/proc/PID/limits` |
 //!
 //! Invariants: every step may be repeated; `undo` works from the fault alone, whether it was applied wholly, in part or
 //! not at all, with or without its evidence; a step on one node does not depend on another node. What a fault shares with
@@ -30,10 +33,12 @@ mod partition;
 mod pause;
 mod power_cut;
 mod resource;
+mod restart;
 mod tables;
 
 pub use machine_clock::machine_clock_objection;
 pub use partition::{try_muffled_partition, try_partition};
+pub use resource::{PressedProcess, pressed_file};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -59,11 +64,15 @@ pub(crate) struct Scope<'a> {
     /// How the clocks of the hosts' machines are moved: a program and its first arguments. Empty: they are not, and clocks are those of
     /// systems that take orders.
     pub clock_program: &'a [String],
+    /// How the process is started that keeps others from running, in the same way.
+    pub processor_program: &'a [String],
     /// The one node that is acted upon, where others act upon the others: an agent's. `None`: all.
     pub only: Option<&'a str>,
     /// For what must be known before something is done. Not for the fault's own entries.
     pub journal: &'a Mutex<Journal>,
     pub fault_id: u64,
+    /// It was begun by another process, and taken over from its journal.
+    pub is_inherited: bool,
     pub resolved: &'a Resolved,
     /// What has been seen of this fault so far.
     pub evidence: &'a Evidence,
@@ -97,6 +106,10 @@ pub(crate) trait Injector: Sync {
     fn objections(&self, _scope: &Scope<'_>) -> Vec<NodeFailure> {
         Vec::new()
     }
+    /// Looks at what it will be done to. What is seen is journalled before [`Injector::apply`].
+    fn prepare(&self, _scope: &Scope<'_>) -> StepReport {
+        StepReport::default()
+    }
     /// Makes the fault.
     fn apply(&self, scope: &Scope<'_>) -> StepReport;
     /// Sees that it is there.
@@ -119,6 +132,7 @@ pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
         Family::Disk => &disk::Disk,
         Family::Application => &application::Application,
         Family::Resource => &resource::Resource,
+        Family::Restart => &restart::Restart,
         Family::Membership => &membership::Membership,
     }
 }

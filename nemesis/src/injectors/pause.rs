@@ -5,11 +5,13 @@
 //! - A paused process that is killed dies (SIGKILL works on stopped processes); the pause then ends on nothing.
 //! - A node that is started while a pause of its former process goes on *runs*: the pause was of that process. A later pause
 //!   of the new process does not wait for the older pause to end.
+//! - A process that another fault stops and continues to keep it from its processor is left alone by that for as long as a pause holds it.
 //! - A dead daemon cannot be paused: no bite on this node, and no error.
 //!
 //! A pause of which nothing is known but its intent (the nemesis died in between) is undone on whatever daemon the node has
 //! now, if it is stopped.
 
+use super::resource::{hold_starvers, release_starvers};
 use super::{InjectError, Injector, Scope, StepReport, effects_on, living_daemon, signal_unless_gone};
 use crate::evidence::{Effect, Evidence, Step};
 use crate::host::{Host, HostError, ProcessIdentity, ProcessState, Signal};
@@ -18,8 +20,9 @@ pub(super) struct Pause;
 
 impl Injector for Pause {
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
-        scope.on_each_node(Step::Apply, |_, host| {
+        scope.on_each_node(Step::Apply, |node, host| {
             if let Some((process, _)) = living_daemon(host)? {
+                hold_starvers(scope, node, host, process)?;
                 signal_unless_gone(host, process, Signal::Stop)?;
             }
             Ok(Vec::new())
@@ -50,6 +53,7 @@ impl Injector for Pause {
                 if found != ProcessState::Gone {
                     signal_unless_gone(host, process, Signal::Continue)?;
                 }
+                release_starvers(scope, node, host, process)?;
                 effects.push(Effect::PauseEnded { process, found });
             }
             Ok(effects)
@@ -79,7 +83,8 @@ fn held_by_this(scope: &Scope<'_>, node: &str, host: &dyn Host) -> Result<Vec<Pr
     Ok(living_daemon(host)?.map(|(process, _)| process).into_iter().collect())
 }
 
-fn is_held_by_another(scope: &Scope<'_>, node: &str, process: ProcessIdentity) -> bool {
+/// Whether a pause holds the process, other than the fault at hand.
+pub(super) fn is_held_by_another(scope: &Scope<'_>, node: &str, process: ProcessIdentity) -> bool {
     scope.others.iter().any(|(_, evidence)| stopped_processes(evidence, node).contains(&process))
 }
 

@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use crate::commands::OrderName;
 use crate::fault::{
     ClockChange, DiskTrouble, Fault, LinkTrouble, MembershipChange, PartitionShape, PowerLoss,
-    ResourceTrouble, Target,
+    ResourceTrouble, RestartData, Target,
 };
 
 /// A row of the table.
@@ -373,6 +373,33 @@ pub(super) const TABLE: &[Row] = &[
         summary: "processes can open no file and accept no connection any more (real nodes only)",
         generate: descriptors,
     },
+    Row {
+        name: "resource-processor",
+        summary: "processes get 2 to 20 % of a processor, any targets (real nodes only)",
+        generate: |rng, nodes| {
+            let target = targets(nodes).choose(rng)?.clone();
+            let trouble = ResourceTrouble::ProcessorPercent(rng.random_range(2..=20));
+            Some(Fault::Resource { target, trouble })
+        },
+    },
+    Row {
+        name: "resource-memory",
+        summary: "processes of a minority may have 1 to 16 MiB more memory, and may end of it (real nodes only)",
+        generate: |rng, nodes| {
+            let trouble = ResourceTrouble::MemoryMarginKib(rng.random_range(1_024..=16_384));
+            Some(Fault::Resource { target: few(nodes), trouble })
+        },
+    },
+    Row {
+        name: "restart-wiped",
+        summary: "one node is started again without its data, which nobody need bear; never a majority in one run (real nodes only)",
+        generate: |_, _| restart(RestartData::Wiped),
+    },
+    Row {
+        name: "restart-old",
+        summary: "one node is started again on old data, which nobody need bear; never a majority in one run (real nodes only)",
+        generate: |_, _| restart(RestartData::Old),
+    },
 ];
 
 /// Every shape that cuts something in a cluster of this size without standing in for another one.
@@ -482,6 +509,10 @@ fn few(nodes: usize) -> Target {
 
 fn disk(target: Target, trouble: DiskTrouble) -> Option<Fault> {
     Some(Fault::Disk { target, trouble })
+}
+
+fn restart(data: RestartData) -> Option<Fault> {
+    Some(Fault::Restart { target: Target::One, data })
 }
 
 fn power_cut(target: Target, loss: PowerLoss) -> Option<Fault> {

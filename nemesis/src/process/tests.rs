@@ -22,6 +22,7 @@ fn config(folder: &Path) -> ServeConfig {
         testbed: serde_json::Value::Null,
         daemons: BTreeMap::from([("n1".to_owned(), daemon_spec()), ("n2".to_owned(), daemon_spec())]),
         packet_program: Vec::new(),
+        processor_program: Vec::new(),
         patience: IMPATIENT,
     }
 }

@@ -126,6 +126,7 @@ fn with_nemesis(
         testbed: serde_json::Value::Null,
         daemons: [("n1".to_owned(), spec)].into(),
         packet_program: Vec::new(),
+        processor_program: Vec::new(),
         // A daemon that does nothing neither ends of what it met nor goes on: that is not waited for.
         patience: Patience { settle_ms: 400, ..Patience::default() },
     };

@@ -137,6 +137,7 @@ pub fn idle_daemon(folder: &Path) -> DaemonSpec {
         log_file: folder.join("log"),
         clock_file: None,
         commands: None,
+        data_directory: None,
         disk_file: None,
     }
 }

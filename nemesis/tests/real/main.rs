@@ -12,4 +12,6 @@ mod namespaces;
 mod network;
 mod partition;
 mod processes;
+mod resource;
+mod restart;
 mod survival;

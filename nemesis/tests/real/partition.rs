@@ -83,6 +83,7 @@ pub fn with_nemesis(
         testbed: serde_json::Value::Null,
         daemons: local.iter().map(|host| (host.name.clone(), idle_daemon(&host.folder))).collect(),
         packet_program,
+        processor_program: Vec::new(),
         patience: Patience::default(),
     };
     let local = local.map(|host| Arc::new(host) as Arc<dyn Host>).into();

@@ -36,6 +36,7 @@ fn a_process_is_seen_to_stop_to_go_on_to_die_and_to_be_replaced() {
         testbed: serde_json::Value::Null,
         daemons: [("n1".to_owned(), spec)].into(),
         packet_program: Vec::new(),
+        processor_program: Vec::new(),
         patience: Patience::default(),
     };
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();

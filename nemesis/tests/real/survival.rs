@@ -131,6 +131,7 @@ fn be_the_nemesis(setting: Setting) {
         testbed: serde_json::Value::Null,
         daemons: setting.hosts.iter().map(|host| (host.name.clone(), idle_daemon(&host.folder))).collect(),
         packet_program: Vec::new(),
+        processor_program: Vec::new(),
         patience: Patience::default(),
     };
     let hosts = setting.hosts.into_iter().map(|host| Arc::new(host) as Arc<dyn Host>).collect();

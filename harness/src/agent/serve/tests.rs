@@ -43,6 +43,7 @@ impl Bench {
             log_file: self.setup.directory.join("sleep.log"),
             clock_file: None,
             commands: None,
+            data_directory: None,
             disk_file: None,
         }
     }

@@ -305,6 +305,7 @@ fn daemon_spec(
         log_file: directory.join("labrys-store.log"),
         clock_file,
         commands: Some(orders::commands(options, address, membership)),
+        data_directory: Some(data_directory(directory, options)),
         disk_file: options.disk_faults.then(|| disks::order_file(directory)),
     }
 }
@@ -366,7 +367,7 @@ impl Db for ReferenceStore {
     }
 
     async fn recovery(&self) -> Result<Readiness, DbError> {
-        self.blocking(Processes::start_those_ended_by_disks).await?;
+        self.blocking(Processes::start_those_ended_by_faults).await?;
         self.refuse_dead().await?;
         Ok(agreement::is_whole(&self.ask_all(None).await))
     }

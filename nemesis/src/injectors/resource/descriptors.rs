@@ -1,19 +1,17 @@
-//! Processes that run short of what the machine gives them: so far, of file descriptors.
-//!
-//! *Descriptors*: the soft limit of the running process (`prlimit`, RLIMIT_NOFILE) is lowered to the highest descriptor that it has open, so
+//! File descriptors: the soft limit of the running process (`prlimit`, RLIMIT_NOFILE) is lowered to the highest descriptor that it has open, so
 //! that it can open no other file and accept no connection; what is open stays so. Only the soft limit is touched: who may not raise a
 //! hard limit could not undo it. It is undone by giving the process the limit that a process has which is started on the node now, since
 //! daemons have no limits of their own; whoever is started meanwhile has that limit anyway. Where faults overlap on a process, the last
 //! one to end raises the limit. A daemon that is dead has no limits: no bite, and no error.
 
-use super::{InjectError, Injector, Scope, StepReport, effects_on, living_daemon};
+use super::super::{InjectError, Injector, Scope, StepReport, effects_on, living_daemon};
 use crate::evidence::{Effect, Step};
 use crate::fault::Resolved;
 use crate::host::{Host, ProcessIdentity, ProcessState};
 
-pub(super) struct Resource;
+pub(super) struct Descriptors;
 
-impl Injector for Resource {
+impl Injector for Descriptors {
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Apply, |_, host| {
             let Some((process, _)) = living_daemon(host)? else { return Ok(vec![Effect::NoProcess]) };

@@ -1,0 +1,258 @@
+//! Restarts on a data directory that has been emptied, or on an old one: what an operator does who loses a disk, or restores a snapshot
+//! of a machine, and goes on under the old name.
+//!
+//! - *wiped*: the daemon is killed and its data directory is emptied when the fault begins; it is started when the fault ends. Until then
+//!   the fault holds the node down, as a kill does.
+//! - *old*: when the fault begins the daemon is stopped for as long as it takes to copy its data directory, and goes on. When the fault ends
+//!   it is killed, the copy takes the place of what has become of the directory, and it is started on that.
+//!
+//! The copy is beside the data directory, under a name that has the run's tag and the fault's number, and is gone when the fault is. What
+//! is emptied is not kept: the record says how much it was. The bite is that there was something, or that what was put back differs.
+//!
+//! An old directory is put back only at the end of a fault that the same nemesis has begun. One that takes the fault over from a journal
+//! (`labrys heal`, an agent that was started again) has nothing to test any more: it removes the copy and leaves the directory as it is. Unless it was
+//! being put back: then that is brought to its end, as half of a directory is neither. The name of the copy tells which.
+//!
+//! A directory that is not plainly one of a program's data (no absolute path, less than two levels below `/`) is refused.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::kill::{is_held_down, send_kill, start_again, wait_until_gone};
+use super::pause::is_held_by_another as is_paused;
+use super::resource::{hold_starvers, release_starvers};
+use super::{InjectError, Injector, Scope, StepReport, disk, living_daemon, signal_unless_gone};
+use crate::evidence::{Effect, NodeFailure, Step};
+use crate::fault::{Resolved, RestartData};
+use crate::host::{Host, ProcessIdentity, ProcessState, Signal};
+
+pub(super) struct Restart;
+
+impl Injector for Restart {
+    fn objections(&self, scope: &Scope<'_>) -> Vec<NodeFailure> {
+        let nodes = scope.resolved.nodes().into_iter();
+        let failures = nodes.filter_map(|node| {
+            let detail = places(scope, node).err()?.to_string();
+            Some(NodeFailure { node: node.to_owned(), step: Step::Apply, detail })
+        });
+        failures.collect()
+    }
+
+    fn apply(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Apply, |node, host| {
+            let places = places(scope, node)?;
+            match data(scope)? {
+                RestartData::Wiped => {
+                    if let Some(process) = send_kill(host)? {
+                        wait_until_gone(scope, host, process)?;
+                    }
+                    let (files, bytes) = measure(host, &places.data)?;
+                    empty(host, &places.data)?;
+                    Ok(vec![Effect::DataWiped { files, bytes }])
+                }
+                RestartData::Old => {
+                    let (files, bytes) = standing_still(scope, node, host, || places.copy(host))?;
+                    Ok(vec![Effect::DataCopied { files, bytes }])
+                }
+            }
+        })
+    }
+
+    fn verify(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Verify, |node, host| {
+            let places = places(scope, node)?;
+            match data(scope)? {
+                RestartData::Wiped => {
+                    if let Some((process, _)) = living_daemon(host)? {
+                        let detail =
+                            format!("somebody has started the daemon again, as process {}", process.pid);
+                        return Err(InjectError::Unexpected(detail));
+                    }
+                    if measure(host, &places.data)?.0 > 0 {
+                        return Err(unexpected("its data directory is not empty"));
+                    }
+                }
+                RestartData::Old if !exists(host, &places.image) => {
+                    return Err(unexpected("there is no copy of its data directory"));
+                }
+                RestartData::Old => {}
+            }
+            Ok(Vec::new())
+        })
+    }
+
+    fn undo(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::Undo, |node, host| {
+            let places = places(scope, node)?;
+            let mut effects = Vec::new();
+            if data(scope)? == RestartData::Old {
+                if exists(host, &places.image) && !scope.is_inherited {
+                    host.run("mv", &["-T", "--", &text(&places.image), &text(&places.going)])?;
+                }
+                if exists(host, &places.going) {
+                    if let Some(process) = send_kill(host)? {
+                        wait_until_gone(scope, host, process)?;
+                    }
+                    effects.push(places.put_back(host)?);
+                }
+                remove(host, &[&places.draft, &places.image])?;
+                go_on(scope, node, host)?;
+            }
+            effects.extend(start_again(scope, node, host)?);
+            Ok(effects)
+        })
+    }
+
+    fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
+        scope.on_each_node(Step::VerifyUndone, |node, host| {
+            let places = places(scope, node)?;
+            let left = [&places.draft, &places.image, &places.going].into_iter();
+            if let Some(left) = left.into_iter().find(|place| exists(host, place)) {
+                return Err(unexpected(format!("{} is still there", left.display())));
+            }
+            if !is_held_down(scope, node) && !disk::is_troubled(scope, node) && living_daemon(host)?.is_none()
+            {
+                return Err(unexpected(REFUSED));
+            }
+            Ok(Vec::new())
+        })
+    }
+}
+
+const REFUSED: &str = "the daemon ended right after it was started on the data that it was given: see its log; a system that refuses to \
+     go on with such data is right to, and cannot be tested with this fault";
+
+fn data(scope: &Scope<'_>) -> Result<RestartData, InjectError> {
+    match scope.resolved {
+        Resolved::Restart { data, .. } => Ok(*data),
+        _ => Err(unexpected("this is no restart")),
+    }
+}
+
+/// The directory, and what stands beside it during a fault.
+struct Places {
+    data: PathBuf,
+    /// The copy while it is made.
+    draft: PathBuf,
+    image: PathBuf,
+    /// The copy while it is put back.
+    going: PathBuf,
+}
+
+fn places(scope: &Scope<'_>, node: &str) -> Result<Places, InjectError> {
+    let specification = scope.daemons.get(node);
+    let specification = specification.ok_or_else(|| unexpected("it is not known how to start its daemon"))?;
+    let data = specification.data_directory.clone();
+    let data = data.ok_or_else(|| unexpected("it is not known where its daemon keeps its data"))?;
+    let levels = data.components().filter(|part| matches!(part, Component::Normal(_))).count();
+    let is_plain = data.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !data.is_absolute() || !is_plain || levels < 2 {
+        let detail = format!("{} is no data directory that could be emptied", data.display());
+        return Err(InjectError::Unexpected(detail));
+    }
+    let name = data.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = |what: &str| {
+        data.with_file_name(format!("{name}.labrys-{what}-{}-{}", scope.run_tag, scope.fault_id))
+    };
+    Ok(Places { draft: beside("draft"), image: beside("old"), going: beside("put-back"), data })
+}
+
+impl Places {
+    /// Copies the directory; how much is in the copy. Whole when it has its name.
+    fn copy(&self, host: &dyn Host) -> Result<(u64, u64), InjectError> {
+        remove(host, &[&self.draft])?;
+        host.run("cp", &["-a", "-T", "--", &text(&self.data), &text(&self.draft)])?;
+        let measured = measure(host, &self.draft)?;
+        host.run("mv", &["-T", "--", &text(&self.draft), &text(&self.image)])?;
+        Ok(measured)
+    }
+
+    /// Puts the copy in the place of the directory, which may be a mount point and stays itself.
+    fn put_back(&self, host: &dyn Host) -> Result<Effect, InjectError> {
+        let (files, bytes) = measure(host, &self.data)?;
+        let differs = host.run("diff", &["-rq", "--", &text(&self.going), &text(&self.data)]).is_err();
+        empty(host, &self.data)?;
+        let content = format!("{}/.", text(&self.going));
+        host.run("cp", &["-a", "--", &content, &text(&self.data)])?;
+        let (old_files, old_bytes) = measure(host, &self.data)?;
+        remove(host, &[&self.going])?;
+        Ok(Effect::DataPutBack { files, bytes, old_files, old_bytes, differs })
+    }
+}
+
+/// Does something while the daemon stands still; one that does not live, or that a pause has stopped, stands still already.
+fn standing_still<T>(
+    scope: &Scope<'_>,
+    node: &str,
+    host: &dyn Host,
+    work: impl FnOnce() -> Result<T, InjectError>,
+) -> Result<T, InjectError> {
+    if let Some((process, _)) = living_daemon(host)? {
+        hold_starvers(scope, node, host, process)?;
+        signal_unless_gone(host, process, Signal::Stop)?;
+        wait_for_state(scope, host, process, |state| state != ProcessState::Running)?;
+    }
+    let done = work();
+    go_on(scope, node, host)?;
+    done
+}
+
+/// The daemon goes on, unless a pause holds it.
+fn go_on(scope: &Scope<'_>, node: &str, host: &dyn Host) -> Result<(), InjectError> {
+    let Some((process, state)) = living_daemon(host)? else { return Ok(()) };
+    if is_paused(scope, node, process) {
+        return Ok(());
+    }
+    if state == ProcessState::Stopped {
+        signal_unless_gone(host, process, Signal::Continue)?;
+        wait_for_state(scope, host, process, |state| state != ProcessState::Stopped)?;
+    }
+    release_starvers(scope, node, host, process)
+}
+
+fn wait_for_state(
+    scope: &Scope<'_>,
+    host: &dyn Host,
+    process: ProcessIdentity,
+    is_wanted: impl Fn(ProcessState) -> bool,
+) -> Result<(), InjectError> {
+    let settled = scope
+        .patience
+        .wait_for(|| Ok::<_, InjectError>(is_wanted(host.process_state(process)?).then_some(())))?;
+    let waited_ms = scope.patience.settle_ms;
+    settled.ok_or(InjectError::NotSettled { process, expected: "has not heard a signal", waited_ms })
+}
+
+/// How many files are in a directory, and how many bytes they have; none if it is not there.
+fn measure(host: &dyn Host, directory: &Path) -> Result<(u64, u64), InjectError> {
+    const SIZES: &str = "[ ! -d \"$1\" ] || find \"$1\" -mindepth 1 -type f -printf '%s\\n'";
+    let sizes = host.run("sh", &["-c", SIZES, "sh", &text(directory)])?.stdout;
+    let sizes: Vec<u64> = sizes.lines().filter_map(|line| line.parse().ok()).collect();
+    Ok((sizes.len() as u64, sizes.iter().sum()))
+}
+
+/// Removes what is in a directory, which is there afterwards.
+fn empty(host: &dyn Host, directory: &Path) -> Result<(), InjectError> {
+    host.run("mkdir", &["-p", "--", &text(directory)])?;
+    host.run("find", &[&text(directory), "-mindepth", "1", "-delete"])?;
+    Ok(())
+}
+
+fn remove(host: &dyn Host, places: &[&Path]) -> Result<(), InjectError> {
+    let names: Vec<String> = places.iter().map(|place| text(place)).collect();
+    let mut arguments = vec!["-rf", "--"];
+    arguments.extend(names.iter().map(String::as_str));
+    host.run("rm", &arguments)?;
+    Ok(())
+}
+
+fn exists(host: &dyn Host, place: &Path) -> bool {
+    host.run("test", &["-e", &text(place)]).is_ok()
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn unexpected(detail: impl Into<String>) -> InjectError {
+    InjectError::Unexpected(detail.into())
+}
