@@ -200,7 +200,7 @@ options! {
     [value_name = "OPS/S"] rate: f64 = |_| 1000.0;
     /// What the clients do
     [value_name = "NAME"] workload: String = |_| "register".to_owned();
-    /// Kinds of faults, separated by commas; none: no faults; all: every family that the testbed has. With an interval of its own: kill=3s
+    /// Kinds of faults, separated by commas; none: no faults; all: every family that the testbed has, but restart. With an interval of its own: kill=3s
     [value_name = "KIND[=DURATION]", value_delimiter = ',']
     nemesis: Vec<String> = |_| ["partition", "pause", "kill"].map(String::from).to_vec();
     /// Mean time between the beginnings of two faults of a kind

@@ -19,8 +19,9 @@
 //! keys. An answer that came late, after a retry or after what was observed, changes nothing of this; one that never came promises nothing.
 //!
 //! *Which clocks.* Times of invocations and completions are read from one clock, the harness's monotonic one. The system counts by
-//! its nodes' own clocks. Between them may be a drift of [`DRIFT_PERCENT`]: a clock that is disciplined by NTP drifts by at most a
-//! twentieth of one per cent, the crystal under it by a hundredth. In a run in which a clock was *made* to run wrong, what is promised holds no more from
+//! its nodes' own clocks. Between them may be a drift of [`DRIFT_PERCENT`]: a clock that ntpd or systemd-timesyncd disciplines drifts by at most a
+//! twentieth of one per cent, the crystal under it by a hundredth; chrony may slew it by eight per cent unless `maxslewrate` says less, which
+//! matters where nodes are machines of their own (docs/workloads.md says so). In a run in which a clock was *made* to run wrong, what is promised holds no more from
 //! the first such fault on, to the end: what a clock has gained stays, and a node that has not looked at the log since then brings it in much
 //! later, when it leads. So nothing that completed after the beginning of that fault is judged here; that
 //! replicas end a lease at the same entry, and that what is gone stays gone, is judged all the same, by others. (One more clock: where the machine of the harness
@@ -31,7 +32,9 @@
 //! How late a lease ends, few systems promise: a new leader may begin its time anew. But when nothing goes wrong it ends. Before the first
 //! fault of a run, and [`LATE`] after all that can have renewed it (every keep-alive that was answered) and after the last leader appeared, a lease
 //! that nobody keeps alive must be over: two reads, [`APART`] apart, that see its key are a violation. Two, because a whole
-//! machine may stand still: the first answer after that can come before the leader has looked at its clock. Nothing is said of
+//! machine may stand still: the first answer after that can come before the leader has looked at its clock. And only if something else than a
+//! read was asked for after the lease was due, and succeeded before the first of them: an end must be agreed on like every change, and a
+//! system of which all disks stand still may go on answering reads, but agrees on nothing. Nothing is said of
 //! a lease of which a keep-alive has an unknown end: it may take effect at any time.
 //!
 //! Without operations on leases it is valid, with the statistic `leases` at 0. O(n log n) for n operations.
@@ -175,6 +178,35 @@ fn lasting_ns(ttl_ns: u64) -> u64 {
     ttl_ns - ttl_ns.saturating_mul(DRIFT_PERCENT) / 100
 }
 
+/// What was asked for and has changed something, whatever it was: what proves that the system agreed on something meanwhile.
+struct Updates {
+    /// When each was invoked, in order, and the first completion of those from there on.
+    from_ns: Vec<u64>,
+    first_to_ns: Vec<u64>,
+}
+
+impl Updates {
+    fn of(history: &History) -> Updates {
+        let is_update = |operation: &Operation<'_>| {
+            operation.f() != "read" && matches!(operation.completion(), Completion::Ok { .. })
+        };
+        let updates = history.operations().into_iter().filter(is_update);
+        let mut spans: Vec<Span> = updates.filter_map(|operation| Span::of(&operation)).collect();
+        spans.sort_unstable();
+        let mut first_to_ns: Vec<u64> = spans.iter().map(|span| span.to_ns).collect();
+        for at in (1..first_to_ns.len()).rev() {
+            first_to_ns[at - 1] = first_to_ns[at - 1].min(first_to_ns[at]);
+        }
+        Updates { from_ns: spans.iter().map(|span| span.from_ns).collect(), first_to_ns }
+    }
+
+    /// Whether one was invoked and has succeeded between two moments. O(log n).
+    fn any_between(&self, after_ns: u64, before_ns: u64) -> bool {
+        let first = self.from_ns.partition_point(|from_ns| *from_ns <= after_ns);
+        self.first_to_ns.get(first).is_some_and(|to_ns| *to_ns < before_ns)
+    }
+}
+
 fn milliseconds(ns: u64) -> u64 {
     ns / 1_000_000
 }
@@ -218,6 +250,7 @@ fn never(
     seen: &Seen,
     trusted_until_ns: u64,
     leaders_ns: &[u64],
+    updates: &Updates,
 ) -> Option<Broken> {
     let ttl_ns = seen.ttl_ns.filter(|_| !seen.is_unsure && on_key.sole_lease() == Some(lease))?;
     let apart_ns = APART.as_nanos() as u64;
@@ -226,8 +259,9 @@ fn never(
             seen.promises.iter().filter(|promise| promise.from_ns <= read.to_ns).map(|promise| promise.to_ns);
         let leader_ns = leaders_ns[..leaders_ns.partition_point(|ns| *ns <= read.to_ns)].last().copied();
         let calm_ns = renewed.chain(leader_ns).max().unwrap_or(u64::MAX);
-        let over_ns = calm_ns.saturating_add(ttl_ns).saturating_add(LATE.as_nanos() as u64);
-        read.to_ns < trusted_until_ns && read.from_ns > over_ns
+        let due_ns = calm_ns.saturating_add(ttl_ns);
+        let over_ns = due_ns.saturating_add(LATE.as_nanos() as u64);
+        read.to_ns < trusted_until_ns && read.from_ns > over_ns && updates.any_between(due_ns, read.from_ns)
     };
     let late: Vec<&Span> = on_key.there.iter().filter(is_late).collect();
     let first = late.iter().min_by_key(|read| (read.to_ns, read.events))?;
@@ -249,7 +283,9 @@ fn trusted(history: &History) -> (u64, u64) {
         let events = history.named(Process::NEMESIS).filter(|event| is_one(&event.f));
         events.map(|event| event.time_ns).min().unwrap_or(u64::MAX)
     };
-    (first_ns(&|f| f.contains("clock")), first_ns(&|_| true))
+    // The others are what Jepsen's nemesis of clocks calls its operations.
+    let is_of_clocks = |f: &str| f.contains("clock") || ["bump", "strobe", "reset"].contains(&f);
+    (first_ns(&is_of_clocks), first_ns(&|_| true))
 }
 
 impl Checker for LeasesLast {
@@ -265,6 +301,7 @@ impl Checker for LeasesLast {
         let (clocks_until_ns, all_until_ns) = trusted(history);
         let leaders = history.named(Process::OBSERVER).filter(|event| &*event.f == "leader");
         let leaders_ns: Vec<u64> = leaders.map(|event| event.time_ns).collect();
+        let updates = Updates::of(history);
         let (mut leases, mut promises, mut judged) = (0_u64, 0_u64, 0_u64);
         let mut broken: Vec<Broken> = Vec::new();
         for on_key in keys.values() {
@@ -272,7 +309,7 @@ impl Checker for LeasesLast {
                 leases += 1;
                 promises += seen.promises.len() as u64;
                 broken.extend(too_early(on_key, *lease, seen, clocks_until_ns, &mut judged));
-                broken.extend(never(on_key, *lease, seen, all_until_ns, &leaders_ns));
+                broken.extend(never(on_key, *lease, seen, all_until_ns, &leaders_ns, &updates));
             }
         }
         Ok(verdict(self.name(), broken, [("leases", leases), ("promises", promises), ("ends", judged)]))

@@ -163,18 +163,25 @@ fn from_the_first_fault_of_a_clock_on_no_promise_counts() {
     let nemesis = |ms, f| verdict(&history(&ops, &[(ms, Process::nemesis(), f)])).validity;
     assert_eq!(nemesis(450, "clock"), Valid);
     assert_eq!(nemesis(501, "clock"), Invalid);
+    assert_eq!(nemesis(450, "bump"), Valid, "as Jepsen calls it");
     assert_eq!(nemesis(450, "pause"), Invalid);
 }
 
 #[test]
 fn a_lease_that_never_ends_though_nothing_goes_wrong_is_a_violation() {
-    let late = |first_ms, second_ms| {
-        with(&[op("read", first_ms, first_ms + 10, OK), op("read", second_ms, second_ms + 10, OK)])
+    let late_with = |update: Op, first_ms, second_ms| {
+        with(&[update, op("read", first_ms, first_ms + 10, OK), op("read", second_ms, second_ms + 10, OK)])
     };
+    let update = |from_ms, to_ms, end| Op { lease: 8, ..op("grant", from_ms, to_ms, end) };
+    let late = |first_ms, second_ms| late_with(update(1_011, 11_010, OK), first_ms, second_ms);
     // The last renewal was answered at 10 ms, lasts a second, and is given ten more.
     assert_eq!(judged(&late(11_011, 13_022)), Invalid);
     assert_eq!(judged(&late(11_010, 13_022)), Valid, "the first is in time");
     assert_eq!(judged(&late(11_011, 13_021)), Valid, "they are too close to one another");
+    let changed = |update| judged(&late_with(update, 11_011, 13_022));
+    assert_eq!(changed(update(1_011, 11_010, End::Info)), Valid, "nothing need have been agreed on since");
+    assert_eq!(changed(update(1_010, 11_010, OK)), Valid, "this may have been before the end was due");
+    assert_eq!(changed(update(1_011, 11_011, OK)), Valid, "this may have been after the first read");
     let disturbed = |ms, process: Process, f: &str| {
         verdict(&history(&late(11_011, 13_022), &[(ms, process, f)])).validity
     };

@@ -169,7 +169,7 @@ impl Places {
     /// Puts the copy in the place of the directory, which may be a mount point and stays itself.
     fn put_back(&self, host: &dyn Host) -> Result<Effect, InjectError> {
         let (files, bytes) = measure(host, &self.data)?;
-        let differs = host.run("diff", &["-rq", "--", &text(&self.going), &text(&self.data)]).is_err();
+        let differs = differ(host, &self.going, &self.data)?;
         empty(host, &self.data)?;
         let content = format!("{}/.", text(&self.going));
         host.run("cp", &["-a", "--", &content, &text(&self.data)])?;
@@ -228,6 +228,14 @@ fn measure(host: &dyn Host, directory: &Path) -> Result<(u64, u64), InjectError>
     let sizes = host.run("sh", &["-c", SIZES, "sh", &text(directory)])?.stdout;
     let sizes: Vec<u64> = sizes.lines().filter_map(|line| line.parse().ok()).collect();
     Ok((sizes.len() as u64, sizes.iter().sum()))
+}
+
+/// Whether two directories differ; that it could not be found out is an error, and no difference.
+fn differ(host: &dyn Host, one: &Path, other: &Path) -> Result<bool, InjectError> {
+    // 0: they are alike, 1: they differ, 2: it cannot be said.
+    const COMPARE: &str = "diff -rq -- \"$1\" \"$2\" > /dev/null; code=$?; [ $code -le 1 ] && echo $code";
+    let code = host.run("sh", &["-c", COMPARE, "sh", &text(one), &text(other)])?.stdout;
+    Ok(code.trim() == "1")
 }
 
 /// Removes what is in a directory, which is there afterwards.

@@ -32,8 +32,6 @@ pub enum Breakage {
     LosesWrites(u64),
     /// A compare-and-set sets without comparing.
     SetsWithoutComparing,
-    /// A lease lasts a third of its time.
-    EndsLeasesEarly,
 }
 
 /// How the map behaves. Probabilities are in per mille.
@@ -149,9 +147,7 @@ impl Client for InMemoryClient {
             let mut state = self.map.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.end_leases(self.map.clock.now_ns());
             match parsed {
-                (Some(lease_op), _) => {
-                    state.apply_to_lease(op, lease_op, self.map.clock.now_ns(), options.breakage)
-                }
+                (Some(lease_op), _) => state.apply_to_lease(op, lease_op, self.map.clock.now_ns()),
                 (None, Some(register_op)) => state.apply(&op.key, register_op, options.breakage),
                 (None, None) => Outcome::Fail { error: Value::keyword("unsupported-operation") },
             }
@@ -190,9 +186,8 @@ impl State {
         });
     }
 
-    fn apply_to_lease(&mut self, op: &Op, lease_op: LeaseOp, now_ns: u64, breakage: Breakage) -> Outcome {
-        let divisor = if breakage == Breakage::EndsLeasesEarly { 3 } else { 1 };
-        let ends_ns = |ttl_ms: u64| now_ns.saturating_add(ttl_ms.saturating_mul(1_000_000) / divisor);
+    fn apply_to_lease(&mut self, op: &Op, lease_op: LeaseOp, now_ns: u64) -> Outcome {
+        let ends_ns = |ttl_ms: u64| now_ns.saturating_add(ttl_ms.saturating_mul(1_000_000));
         let is_known = match &lease_op {
             LeaseOp::Grant { ttl_ms } => {
                 self.granted += 1;
