@@ -198,7 +198,7 @@ options! {
     [value_name = "N|Nn"] concurrency: Concurrency = |_| Concurrency::Threads(10);
     /// Mean number of operations per second, all clients together; 0: as fast as the clients can
     [value_name = "OPS/S"] rate: f64 = |_| 1000.0;
-    /// What the clients do
+    /// What the clients do: register, or lease (keys that last as long as a lease; docs/workloads.md)
     [value_name = "NAME"] workload: String = |_| "register".to_owned();
     /// Kinds of faults, separated by commas; none: no faults; all: every family that the testbed has, but restart. With an interval of its own: kill=3s
     [value_name = "KIND[=DURATION]", value_delimiter = ',']

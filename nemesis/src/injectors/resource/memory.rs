@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::kill::{is_held_down, start_again};
 use super::super::{InjectError, Injector, Scope, StepReport, disk, living_daemon};
-use super::{Plan, cat, cgroup, others_with, planned, trouble, unexpected, unless_gone};
+use super::{Plan, cat, cgroup, others_with, planned, trouble, unexpected, unless_gone, without_daemon};
 use crate::evidence::{Effect, LimitMechanism, NodeFailure, Step};
 use crate::fault::ResourceTrouble;
 use crate::host::{Host, ProcessIdentity, ProcessState};
@@ -41,13 +41,7 @@ pub fn pressed_file(directory: &Path) -> PathBuf {
 
 impl Injector for Memory {
     fn objections(&self, scope: &Scope<'_>) -> Vec<NodeFailure> {
-        let unknown = scope.resolved.nodes().into_iter().filter(|node| !scope.daemons.contains_key(*node));
-        let failure = |node: &str| NodeFailure {
-            node: node.to_owned(),
-            step: Step::Apply,
-            detail: "it may end of it, and it is not known how to start its daemon".to_owned(),
-        };
-        unknown.map(failure).collect()
+        without_daemon(scope, "it may end of it, and it is not known how to start its daemon")
     }
 
     fn prepare(&self, scope: &Scope<'_>) -> StepReport {

@@ -9,7 +9,7 @@ mod memory;
 mod processor;
 
 use super::{InjectError, Injector, Scope, StepReport, effects_on};
-use crate::evidence::{Effect, LimitMechanism, NodeFailure};
+use crate::evidence::{Effect, LimitMechanism, NodeFailure, Step};
 use crate::fault::{Resolved, ResourceTrouble};
 use crate::host::{Host, HostError, ProcessIdentity, ProcessState};
 
@@ -57,6 +57,14 @@ fn trouble(resolved: &Resolved) -> Option<ResourceTrouble> {
         Resolved::Resource { trouble, .. } => Some(*trouble),
         _ => None,
     }
+}
+
+/// An objection, in these words, for each node of which no daemon is known.
+fn without_daemon(scope: &Scope<'_>, detail: &str) -> Vec<NodeFailure> {
+    let unknown = scope.resolved.nodes().into_iter().filter(|node| !scope.daemons.contains_key(*node));
+    let failure =
+        |node: &str| NodeFailure { node: node.to_owned(), step: Step::Apply, detail: detail.to_owned() };
+    unknown.map(failure).collect()
 }
 
 /// How a process is, or is to be, limited.

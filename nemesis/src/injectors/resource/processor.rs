@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::pause::is_held_by_another as is_paused;
 use super::super::{InjectError, Injector, Scope, StepReport, living_daemon, signal_unless_gone};
-use super::{Plan, cgroup, others_with, planned, plans_in, trouble, unexpected, unless_gone};
+use super::{Plan, cgroup, others_with, planned, plans_in, trouble, unexpected, unless_gone, without_daemon};
 use crate::evidence::{Effect, LimitMechanism, NodeFailure, Step};
 use crate::fault::ResourceTrouble;
 use crate::host::{Host, HostError, ProcessIdentity, ProcessState, Signal};
@@ -35,13 +35,7 @@ const TICK_MS: u64 = 10;
 
 impl Injector for Processor {
     fn objections(&self, scope: &Scope<'_>) -> Vec<NodeFailure> {
-        let unknown = scope.resolved.nodes().into_iter().filter(|node| !scope.daemons.contains_key(*node));
-        let failure = |node: &str| NodeFailure {
-            node: node.to_owned(),
-            step: Step::Apply,
-            detail: "it is not known in which folder the node keeps its files".to_owned(),
-        };
-        unknown.map(failure).collect()
+        without_daemon(scope, "it is not known in which folder the node keeps its files")
     }
 
     fn prepare(&self, scope: &Scope<'_>) -> StepReport {
