@@ -59,6 +59,12 @@ impl Family {
         Family::Resource,
         Family::Restart,
     ];
+
+    /// Whether the simulator has none of its faults.
+    #[must_use]
+    pub fn needs_real_nodes(self) -> bool {
+        matches!(self, Family::Application | Family::Membership | Family::Resource | Family::Restart)
+    }
 }
 
 impl fmt::Display for Family {
@@ -125,11 +131,7 @@ impl FaultKind {
     /// Whether the simulator cannot have it.
     #[must_use]
     pub fn needs_real_nodes(self) -> bool {
-        self.name() == "disk-read-errors"
-            || matches!(
-                self.family(),
-                Some(Family::Application | Family::Membership | Family::Resource | Family::Restart)
-            )
+        self.name() == "disk-read-errors" || self.family().is_some_and(Family::needs_real_nodes)
     }
 
     /// Whether it cuts links between clients and nodes, which needs a network that the clients share with nobody else.

@@ -155,6 +155,21 @@ fn explicit_faults_that_cannot_be_carried_out_are_refused_with_their_field() {
 const TWO_MACHINES: &str = "testbed = \"ssh\"\nhosts = { hosts = [{ name = \"a\", address = \"10.0.0.1\" }, { name = \"b\", address = \"10.0.0.2\" }] }\n";
 
 #[test]
+fn a_fault_of_any_family_may_be_given_explicitly_and_the_simulator_refuses_what_it_has_not() {
+    for (fault, is_simulated) in [
+        ("kind = \"kill\", target = \"one\"", true),
+        ("kind = \"membership\", target = \"one\", change = \"remove\"", false),
+        ("kind = \"resource\", target = \"one\", trouble = \"descriptors\"", false),
+        ("kind = \"restart\", target = \"one\", data = \"old\"", false),
+    ] {
+        let text = format!("faults = [{{ at-ms = 5, lasts-ms = 10, {fault} }}]");
+        options(&text).resolve(Seed(1)).unwrap_or_else(|error| panic!("{fault}: {error}"));
+        let simulated = options(&format!("testbed = \"sim\"\n{text}")).resolve(Seed(1));
+        assert_eq!(simulated.is_ok(), is_simulated, "{fault}");
+    }
+}
+
+#[test]
 fn machines_are_the_nodes_and_a_run_records_them() {
     let config = options(TWO_MACHINES).resolve(Seed(1)).expect("valid");
     assert_eq!((config.nodes, config.node_names()), (2, vec!["a".to_owned(), "b".to_owned()]));
