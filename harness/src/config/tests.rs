@@ -1,3 +1,4 @@
+use super::checks::LARGEST_SEED;
 use super::*;
 
 fn options(text: &str) -> TestOptions {
