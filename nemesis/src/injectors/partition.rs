@@ -11,6 +11,7 @@
 //!
 //! Per node: applying costs two calls of the host (read the filter, change it), verifying one.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::chain::Wanted;
@@ -33,8 +34,8 @@ impl Injector for Partition {
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Apply, |node, host| {
             for (tools, senders) in senders_by_version(scope, node)? {
-                let wanted: Vec<Wanted> =
-                    senders.iter().map(|sender| dropped(sender, node, host, content_only(scope))).collect();
+                let of_sender = |sender| dropped(sender, node, host, content_only(scope));
+                let wanted: Vec<Wanted> = senders.iter().flat_map(of_sender).collect();
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 change(host, tools, filter.script_to_add(scope.run_tag, scope.fault_id, &wanted))?;
             }
@@ -48,11 +49,8 @@ impl Injector for Partition {
             for (tools, senders) in senders_by_version(scope, node)? {
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 for sender in senders {
-                    if !filter.does(
-                        scope.run_tag,
-                        scope.fault_id,
-                        &dropped(&sender, node, host, content_only(scope)),
-                    ) {
+                    let wanted = dropped(&sender, node, host, content_only(scope));
+                    if !wanted.iter().all(|rule| filter.does(scope.run_tag, scope.fault_id, rule)) {
                         let detail = format!("no rule in force drops packets from {}", sender.name);
                         return Err(InjectError::Unexpected(detail));
                     }
@@ -69,13 +67,14 @@ impl Injector for Partition {
             for (tools, senders) in senders_by_version(scope, node)? {
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 change(host, tools, filter.script_to_remove(scope.run_tag, scope.fault_id))?;
+                let mut counted: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
                 for rule in filter.rules_of(scope.run_tag, scope.fault_id) {
                     let sender = senders.iter().find(|sender| Some(sender.address) == rule.source);
-                    effects.push(Effect::PacketsDropped {
-                        from: sender.map_or("somebody", |sender| sender.name).to_owned(),
-                        packets: rule.packets,
-                        bytes: rule.bytes,
-                    });
+                    let sums = counted.entry(sender.map_or("somebody", |sender| sender.name)).or_default();
+                    *sums = (sums.0 + rule.packets, sums.1 + rule.bytes);
+                }
+                for (from, (packets, bytes)) in counted {
+                    effects.push(Effect::PacketsDropped { from: from.to_owned(), packets, bytes });
                 }
             }
             Ok(())
@@ -98,25 +97,37 @@ impl Injector for Partition {
     }
 }
 
-/// Packets of TCP that open no connection and have so many bytes; those of a bare acknowledgement are the heads of IP and TCP with a time
-/// stamp. (One that acknowledges selectively is longer, and lost: it only saves time.)
-const CONTENT: &str = " -p tcp -m tcp ! --tcp-flags SYN SYN -m length --length ";
+/// The heads of IP and TCP with a time stamp, which is all that there is of a bare acknowledgement.
 const IPV4_HEADS_BYTES: u16 = 20 + 32;
 const IPV6_HEADS_BYTES: u16 = 40 + 32;
+
+/// Packets of TCP that open no connection and have so many bytes beyond the heads (first to last): what is said, and not the acknowledgements of it.
+///
+/// While anything is missing, every acknowledgement is a selective one (option 5; RFC 2018), which is longer by 4 bytes and 8 more for each of
+/// one to three blocks. These must pass, too: without them a sender that has lost two packets never hears that the first one has arrived at last,
+/// and repeats it for ever. So may what says just 8 or 16 bytes at such a moment, which is less than any message between our nodes.
+const CONTENT: [(&str, u16, u16); 4] =
+    [(" ! --tcp-option 5", 1, LONGEST), ("", 13, 19), ("", 21, 27), ("", 29, LONGEST)];
+/// However long.
+const LONGEST: u16 = u16::MAX;
 
 fn content_only(scope: &Scope<'_>) -> bool {
     matches!(scope.resolved, Resolved::Partition { content_only: true, .. })
 }
 
 /// What `receiver` is to drop.
-fn dropped(sender: &Sender<'_>, receiver: &str, host: &dyn Host, content_only: bool) -> Wanted {
+fn dropped(sender: &Sender<'_>, receiver: &str, host: &dyn Host, content_only: bool) -> Vec<Wanted> {
     let to = if receiver == CLIENTS { format!(" -d {}", host.address()) } else { String::new() };
-    let content = match content_only {
-        true if sender.address.is_ipv4() => format!("{CONTENT}{}:65535", IPV4_HEADS_BYTES + 1),
-        true => format!("{CONTENT}{}:65535", IPV6_HEADS_BYTES + 1),
-        false => String::new(),
+    let heads_bytes = if sender.address.is_ipv4() { IPV4_HEADS_BYTES } else { IPV6_HEADS_BYTES };
+    let content = |(option, first, last): (&str, u16, u16)| {
+        let (first, last) = (heads_bytes.saturating_add(first), heads_bytes.saturating_add(last));
+        format!("{to} -p tcp -m tcp{option} ! --tcp-flags SYN SYN -m length --length {first}:{last}")
     };
-    Wanted { matches: to + &content, ..Wanted::drop(sender.address) }
+    let matches: Vec<String> = match content_only {
+        true => CONTENT.into_iter().map(content).collect(),
+        false => vec![to.clone()],
+    };
+    matches.into_iter().map(|matches| Wanted { matches, ..Wanted::drop(sender.address) }).collect()
 }
 
 /// A partition may be made of programs and modules of which each works by itself; so all of them are tried, by the very texts
@@ -125,7 +136,7 @@ fn dropped(sender: &Sender<'_>, receiver: &str, host: &dyn Host, content_only: b
 /// # Errors
 /// In words, which step failed, and what the program said.
 pub fn try_partition(host: &dyn Host, sender: IpAddr) -> Result<(), String> {
-    try_cut(host, sender, &Wanted::drop(sender))
+    try_cut(host, sender, &[Wanted::drop(sender)])
 }
 
 /// The same for a node that is muffled, of whose packets only some are dropped: that needs a module more.
@@ -136,15 +147,15 @@ pub fn try_muffled_partition(host: &dyn Host, sender: IpAddr) -> Result<(), Stri
     try_cut(host, sender, &dropped(&Sender { name: "nobody", address: sender }, host.name(), host, true))
 }
 
-fn try_cut(host: &dyn Host, sender: IpAddr, cut: &Wanted) -> Result<(), String> {
+fn try_cut(host: &dyn Host, sender: IpAddr, cut: &[Wanted]) -> Result<(), String> {
     let tools = if sender.is_ipv4() { &VERSION_4 } else { &VERSION_6 };
     let run_tag: RunTag = "trial".parse().map_err(|error: BadRunTag| error.to_string())?;
     let fault_id = 0;
     let failed = |error: InjectError| error.to_string();
     let look = || read(host, tools, FILTER, &run_tag).map_err(failed);
-    change(host, tools, look()?.script_to_add(&run_tag, fault_id, std::slice::from_ref(cut)))
-        .map_err(failed)?;
-    let is_cut = look()?.does(&run_tag, fault_id, cut);
+    change(host, tools, look()?.script_to_add(&run_tag, fault_id, cut)).map_err(failed)?;
+    let filter = look()?;
+    let is_cut = cut.iter().all(|rule| filter.does(&run_tag, fault_id, rule));
     change(host, tools, look()?.script_to_remove(&run_tag, fault_id)).map_err(failed)?;
     let left = look()?;
     if !is_cut {

@@ -186,6 +186,9 @@ fn a_muffled_host_hears_nothing_that_is_said_and_is_heard_for_as_long_as_it_spea
                 unreachable!("a cut is a partition")
             };
             nemesis(0, Some(Resolved::Partition { description, links, content_only: true }));
+            lose_each_tenth(&hosts.first);
+            first.set_read_timeout(Some(PATIENCE)).unwrap();
+            second.set_write_timeout(Some(PATIENCE)).unwrap();
             first.write_all(b"unheard").unwrap();
             std::thread::scope(|threads| {
                 threads.spawn(|| second.write_all(&vec![7; SPEECH_BYTES]).unwrap());
@@ -203,6 +206,13 @@ fn a_muffled_host_hears_nothing_that_is_said_and_is_heard_for_as_long_as_it_spea
         second.read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"unheard", "it is said again until it is heard");
     });
+}
+
+/// A machine that is short of a processor or of memory loses packets, and then says which it has instead of merely how far it has got.
+fn lose_each_tenth(host: &LocalHost) {
+    let each_tenth = ["-m", "statistic", "--mode", "nth", "--every", "10", "--packet", "5"];
+    host.run("iptables", &[&["-A", "INPUT", "-p", "tcp"], &each_tenth[..], &["-j", "DROP"]].concat())
+        .unwrap();
 }
 
 #[test]
