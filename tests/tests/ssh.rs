@@ -98,10 +98,11 @@ impl Machines {
         finish(&mut self.inside("ssh", &["-n", "-i", &key, "-o", &known, &target, script]))
     }
 
-    /// Whatever of Labrys there is on the machines but its programs and folders: processes, rules, mounts.
+    /// Whatever of Labrys there is on the machines but its programs and folders: processes, rules, mounts, control groups.
     fn traces_of(&self, numbers: &[usize]) -> String {
         let script = format!(
             "iptables-save | grep LABRYS; ip6tables-save | grep LABRYS; grep '{0}/' /proc/mounts; \
+             find /sys/fs/cgroup -name 'labrys-*'; \
              for p in /proc/[0-9]*; do readlink $p/exe | grep '^{0}' && cat $p/status | grep State; done 2>/dev/null",
             self.directory()
         );
@@ -155,6 +156,18 @@ const FAULTS: &str = "faults = [
   { at-ms = 1100, lasts-ms = 60000, kind = \"pause\", target = { named = [\"n3\"] } },
   { at-ms = 1200, lasts-ms = 60000, kind = \"kill\", target = { named = [\"n4\"] } },
   { at-ms = 1300, lasts-ms = 60000, kind = \"clock\", target = { named = [\"n5\"] }, change = { drift-percent = 50 } },
+]
+";
+
+/// Nodes that begin anew, one at a time and never who leads, so that nothing acknowledged is lost; then processes that run short of something
+/// and an order, on nodes of their own.
+const FAULTS_OF_PROCESSES: &str = "faults = [
+  { at-ms = 1000, lasts-ms = 1500, kind = \"restart\", target = \"one of followers\", data = \"wiped\" },
+  { at-ms = 4500, lasts-ms = 1500, kind = \"restart\", target = \"one of followers\", data = \"old\" },
+  { at-ms = 8000, lasts-ms = 3000, kind = \"resource\", target = { named = [\"n1\"] }, trouble = \"descriptors\" },
+  { at-ms = 8000, lasts-ms = 3000, kind = \"resource\", target = { named = [\"n2\"] }, trouble = { processor-percent = 2 } },
+  { at-ms = 8000, lasts-ms = 3000, kind = \"resource\", target = { named = [\"n3\"] }, trouble = { memory-margin-kib = 256 } },
+  { at-ms = 8000, lasts-ms = 1000, kind = \"application\", target = { named = [\"n4\"] }, order = \"snapshot\" },
 ]
 ";
 
@@ -258,6 +271,31 @@ fn a_campaign_on_five_machines_by_one_command_survives_lost_connections_and_leav
     assert!(!runs.stdout.contains("-7"), "the run's folder is still there: {runs:?}");
     let healed = finish(&mut machines.labrys(&["heal", "labrys-runs/latest"])).expect_code(0);
     assert_eq!(healed.stderr.matches(": clean").count(), COUNT, "{healed:?}");
+}
+
+#[test]
+fn processes_on_machines_run_short_and_begin_anew_and_nothing_of_it_is_left() {
+    let _machine = whole_machine();
+    let Some(machines) = machines() else { return };
+    fs::write(machines.path("faults.toml"), FAULTS_OF_PROCESSES).unwrap();
+    let args = ["test", "--testbed", "ssh", "--hosts", "hosts.toml", "--faults", "faults.toml"];
+    let mut campaign = machines.labrys(&args);
+    campaign.args(["--time-limit", "13s", "--rate", "200", "--seed", "3", "--json"]);
+    let finished = finish(&mut campaign).expect_code(0);
+    let run = run_directory(&finished);
+    let schedule = fs::read_to_string(run.join("schedule.jsonl")).unwrap();
+    let bites = |kind: &str| {
+        let has_bitten = |line: &&str| {
+            line.contains("\"bit\":true") && line.contains(&format!("\"resolved\":{{\"kind\":\"{kind}\""))
+        };
+        schedule.lines().filter(has_bitten).count()
+    };
+    assert_eq!(bites("restart"), 2, "{schedule}");
+    assert!(bites("resource") >= 2, "memory may not have been asked for meanwhile: {schedule}");
+    assert_eq!(bites("application"), 1, "{schedule}");
+    machines.assert_clean("processes that ran short and began anew");
+    let copies = machines.on(1, &format!("ls {}/runs", machines.directory()));
+    assert_eq!(copies.stdout, "", "a folder of the run is still there");
 }
 
 #[test]
