@@ -11,13 +11,14 @@
 mod checks;
 mod commands;
 mod concurrency;
+mod disk;
 mod faults;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use labrys_checker::invariants::Available;
-use labrys_nemesis::FaultList;
+use labrys_nemesis::{DiskKind, FaultList};
 use labrys_seed::Seed;
 use labrys_store::raft::ReadMode;
 use serde::{Deserialize, Serialize};
@@ -162,6 +163,8 @@ options! {
     [value_name = "N"] ops_per_key: u64 = |_| 500;
     /// Where the nodes run: netns (network namespaces on this machine), ssh (other machines: --hosts) or sim (the simulator)
     [value_name = "NAME"] testbed: String = |_| NETNS.to_owned();
+    /// What the nodes' data is on where the power is cut or the disk fails: fuse, a file system of Labrys' own, or ext4, a real one, as root and for power-cut-plain
+    [value_name = "fuse|ext4"] disk: DiskKind = |_| DiskKind::Fuse;
     /// System under test
     [value_name = "NAME"] db: String = |_| "labrys-store".to_owned();
     /// Folder under which run directories are made

@@ -6,11 +6,11 @@
 
 use std::fmt;
 use std::net::{AddrParseError, IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use labrys_nemesis::{Host, try_muffled_partition, try_partition};
+use labrys_nemesis::{DiskKind, Host, try_muffled_partition, try_partition};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
@@ -151,7 +151,13 @@ const TRIALS: &[Trial] = &[
         needed: true,
         look: network_namespaces,
     },
-    Trial { name: "fuse", purpose: "power cuts and faults of the disk", needed: false, look: disk },
+    Trial { name: "fuse", purpose: "power cuts and faults of the disk", needed: false, look: fuse },
+    Trial {
+        name: "ext4",
+        purpose: "power cuts on a real file system (--disk ext4)",
+        needed: false,
+        look: ext4,
+    },
     Trial { name: "iptables", purpose: "partitions", needed: true, look: || partition(try_partition) },
     Trial {
         name: "xt_length",
@@ -281,27 +287,34 @@ fn partition(trial: fn(&dyn Host, IpAddr) -> Result<(), String>) -> Look {
     Ok(version.trim().to_owned())
 }
 
-/// Mounts a disk as the runner does, writes to it, and takes it away.
-fn disk() -> Look {
+fn fuse() -> Look {
     const MEND: &str = "modprobe fuse, or a kernel that has it (from 4.18 on for ordinary users); in a container /dev/fuse must be there";
-    let failed = |detail: String| missing(detail, MEND);
-    let directory = Path::new("/run/labrys-doctor/node");
+    disk(DiskKind::Fuse).map_err(|detail| missing(detail, MEND))?;
+    Ok("mounted a disk that can fail, and wrote a file to it".to_owned())
+}
+
+fn ext4() -> Look {
+    const MEND: &str = "run it as root, outside of other namespaces; sudo apt-get install e2fsprogs; modprobe loop; in a container the loop devices must be there";
+    disk(DiskKind::Ext4).map_err(|detail| missing(detail, MEND))?;
+    Ok("made one in a file, mounted it by a loop device, and wrote a file to it".to_owned())
+}
+
+/// Mounts a disk as the runner does, writes to it, and takes it away; what went wrong.
+fn disk(kind: DiskKind) -> Result<(), String> {
+    let directory = PathBuf::from(format!("/run/labrys-doctor/{kind}"));
     let here = LocalHost::new(
         "this machine",
         IpAddr::V4(Ipv4Addr::LOCALHOST),
         Path::new("/proc/self/ns/net"),
-        directory,
+        &directory,
     );
-    let host: Arc<dyn Host> = Arc::new(here.map_err(|error| failed(error.to_string()))?);
-    let node = vec![(host, directory.to_owned())];
-    let mut disks = Disks::start(node, &disk_program()).map_err(|error| failed(error.to_string()))?;
-    let written = std::fs::write(disks::mount_point(directory).join("probe"), "x");
+    let host: Arc<dyn Host> = Arc::new(here.map_err(|error| error.to_string())?);
+    let node = vec![(host, directory.clone())];
+    let mut disks = Disks::start(node, &disk_program(), kind).map_err(|error| error.to_string())?;
+    let written = std::fs::write(disks::mount_point(&directory).join("probe"), "x");
     let stopped = disks.stop();
-    written.map_err(|error| failed(error.to_string()))?;
-    match stopped.first() {
-        None => Ok("mounted a disk that can fail, and wrote a file to it".to_owned()),
-        Some(error) => Err(failed(error.to_string())),
-    }
+    written.map_err(|error| error.to_string())?;
+    stopped.first().map_or(Ok(()), |error| Err(error.to_string()))
 }
 
 /// Adds a rule and removes it.

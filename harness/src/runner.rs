@@ -17,7 +17,7 @@ use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
     read_history,
 };
-use labrys_nemesis::{BadRunTag, Family, HostError, JournalError, RunTag, Schedule};
+use labrys_nemesis::{BadRunTag, DiskKind, Family, HostError, JournalError, RunTag, Schedule};
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
@@ -54,6 +54,9 @@ pub enum RunError {
     /// The system under test did not come up.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// Only root can mount a real file system, and not in a user namespace.
+    #[error("--disk ext4: only root can mount one: run it as root (sudo), or leave --disk out")]
+    NotRoot,
     /// The disks of the nodes could not be mounted.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -220,6 +223,9 @@ impl Rig {
         enclosure: Option<&Enclosure>,
         directory: &RunDirectory,
     ) -> Result<Rig, RunError> {
+        if config.disk == DiskKind::Ext4 && enclosure.is_some_and(Enclosure::has_user_namespace) {
+            return Err(RunError::NotRoot);
+        }
         let run_tag: RunTag = format!("{:x}", config.seed.0).parse()?;
         let store = find_store_binary(None)?;
         let testbed = Testbed::build(config, enclosure, directory, &run_tag, &store)?;
@@ -227,7 +233,7 @@ impl Rig {
         let has = |families: &[Family]| {
             schedule.faults.iter().any(|fault| families.contains(&fault.fault.family()))
         };
-        let disk_faults = has(&[Family::Disk, Family::PowerCut]);
+        let disk_faults = has(&[Family::Disk, Family::PowerCut]) || config.disk != DiskKind::default();
         // The only system so far; the configuration has been checked for others.
         let options = ReferenceStoreOptions {
             binary: testbed.store(store),
@@ -241,7 +247,8 @@ impl Rig {
             disk_faults,
         };
         let disk_program = testbed.disk_program();
-        let disks = disk_faults.then(|| Disks::start(testbed.hosts(), &disk_program)).transpose()?;
+        let start_disks = || Disks::start(testbed.hosts(), &disk_program, config.disk);
+        let disks = disk_faults.then(start_disks).transpose()?;
         let mut db = ReferenceStore::new(testbed.hosts(), &options)?;
         if let Some(address) = testbed.observer_address() {
             db = db.observed_from(address);

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::disk::Lost;
+use crate::disk::{DiskKind, Lost};
 use crate::host::{ProcessIdentity, ProcessState};
 
 /// How messages are got into trouble on real nodes.
@@ -353,6 +353,9 @@ pub enum Effect {
         /// How much.
         #[serde(flatten)]
         lost: Lost,
+        /// What the disk is made of.
+        #[serde(default)]
+        disk: DiskKind,
     },
     /// Bytes of the node's disk have gone wrong. Not a bite: somebody must read them.
     DiskRotten {
@@ -365,7 +368,7 @@ pub enum Effect {
     },
     /// There was nothing on the node's disk that could go wrong.
     NothingToRot,
-    /// The process that is the node's disk has died, and what it had mounted was taken away.
+    /// The process that is the node's disk has died, and what it had mounted was taken away, unless it is a real file system that works on.
     DiskGone,
     /// The fault had been undone before it was to be.
     EndedEarly {
@@ -391,7 +394,7 @@ impl Effect {
             Effect::DataWiped { files, .. } => *files > 0,
             Effect::DataPutBack { differs, .. } => *differs,
             Effect::ProcessorStarved { times, .. } | Effect::MemoryRefused { times, .. } => *times > 0,
-            Effect::UnsyncedLost { lost } => lost.bytes > 0 || lost.names > 0,
+            Effect::UnsyncedLost { lost, .. } => lost.bytes > 0 || lost.names > 0,
             Effect::ProcessStopped { .. }
             | Effect::ProcessKilled { .. }
             | Effect::PowerLost { .. }
@@ -563,10 +566,14 @@ impl fmt::Display for Evidence {
         parts.extend((messages > 0).then(|| format!("{messages} messages in trouble")));
         parts.extend((operations > 0).then(|| format!("{operations} disk operations in trouble")));
         let lost = sum(|effect| match effect {
-            Effect::UnsyncedLost { lost } => lost.bytes,
+            Effect::UnsyncedLost { lost, .. } => lost.bytes,
             _ => 0,
         });
-        parts.extend((lost > 0).then(|| format!("{lost} un-synced bytes lost")));
+        let is_of_ext4 =
+            |effect: &Effect| matches!(effect, Effect::UnsyncedLost { disk: DiskKind::Ext4, .. });
+        let where_lost =
+            if self.details.iter().any(|seen| is_of_ext4(&seen.effect)) { " by ext4" } else { "" };
+        parts.extend((lost > 0).then(|| format!("{lost} un-synced bytes lost{where_lost}")));
         parts.extend(self.details.iter().filter_map(|seen| match &seen.effect {
             Effect::EndedEarly { by, earlier_ms } => {
                 Some(format!("ended {:.1} s early on {} by {by}", *earlier_ms as f64 / 1e3, seen.node))

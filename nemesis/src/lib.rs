@@ -46,8 +46,8 @@ mod trigger;
 pub use client::{ClientError, NemesisClient};
 pub use commands::{CommandLine, Commands, Look, MembershipCommands, Order, OrderName};
 pub use disk::{
-    DiskAct, DiskAnswer, DiskDeed, DiskError, DiskFailure, DiskOrder, Lost, MetTrouble, errors_file,
-    run_disk, start_disk, stop_disk,
+    DiskAct, DiskAnswer, DiskDeed, DiskError, DiskFailure, DiskKind, DiskOrder, Lost, MetTrouble,
+    errors_file, run_disk, start_disk, stop_disk,
 };
 pub use engine::Engine;
 pub use evidence::{Effect, Evidence, LimitMechanism, Mechanism, NodeFailure, Observation, Step};

@@ -36,6 +36,7 @@ const REQUIRED: &[Package] = &[
 /// What the project's own tests use in addition; they skip, visibly, what they cannot have.
 const FOR_TESTS: &[Package] = &[
     Package { name: "chromium", program: "chromium", need: "looking at the report in a real browser" },
+    Package { name: "e2fsprogs", program: "mkfs.ext4", need: "tests of power cuts on a real file system" },
     Package { name: "openssh-client", program: "ssh", need: "tests of nodes on other machines" },
 ];
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use labrys_nemesis::run_disk;
+use labrys_nemesis::{DiskFailure, run_disk};
 
 use crate::exit::{Failure, Outcome};
 
@@ -17,5 +17,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Outcome {
-    run_disk(&arguments.orders).map(|()| 0).map_err(Failure::environment)
+    let failure = |failure: DiskFailure| match failure.is_usage() {
+        true => Failure::usage(failure),
+        false => Failure::environment(failure),
+    };
+    run_disk(&arguments.orders).map(|()| 0).map_err(failure)
 }

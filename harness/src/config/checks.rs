@@ -62,6 +62,7 @@ impl TestConfig {
         self.store_option.iter().try_for_each(|option| check_store_option(option))?;
         self.defects()?;
         self.check_faults()?;
+        self.check_disk()?;
         self.own_intervals()?;
         self.required_families()?;
         check(self.quiet.is_zero() || self.quiet_every >= Duration::from_millis(1), "--quiet-every", || {

@@ -54,7 +54,10 @@ impl TestConfig {
         let names =
             self.nemesis.iter().map(|entry| entry.split_once('=').map_or(entry.as_str(), |(name, _)| name));
         for name in names.filter(|name| *name != "none") {
-            let names: &[&str] = if name == "all" { &families } else { &[name] };
+            let names = match name {
+                "all" => families.iter().filter_map(|family| self.of_all(family)).collect(),
+                name => vec![name],
+            };
             for one in names {
                 let kind: FaultKind =
                     one.parse().map_err(|error| invalid("--nemesis", format!("{error}")))?;

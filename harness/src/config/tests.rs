@@ -1,4 +1,6 @@
 use super::checks::LARGEST_SEED;
+use labrys_nemesis::FaultKind;
+
 use super::*;
 
 fn options(text: &str) -> TestOptions {
@@ -226,4 +228,34 @@ fn a_mistake_in_a_file_is_named_with_file_and_line() {
         .expect_err("a mistake")
         .to_string();
     assert!(error.contains("c.toml") && error.contains("line 2") && error.contains("nemisis"), "{error}");
+}
+
+#[test]
+fn a_real_file_system_loses_power_and_is_asked_for_nothing_else() {
+    let plain = "disk = \"ext4\"\nnemesis = [\"power-cut-plain=3s\", \"kill\"]";
+    assert_eq!(options(plain).resolve(Seed(1)).expect("valid").disk, DiskKind::Ext4);
+    let all = options("disk = \"ext4\"\nnemesis = [\"all\"]").resolve(Seed(1)).expect("valid");
+    let names: Vec<_> = all.fault_kinds().expect("known").into_iter().map(FaultKind::name).collect();
+    assert!(
+        names.contains(&"power-cut-plain") && !names.iter().any(|name| ["power-cut", "disk"].contains(name))
+    );
+    let cut = "{ at-ms = 1, lasts-ms = 1, kind = \"power-cut\", target = \"all\", loss = \"everything\" }";
+    let listed = options(&format!("disk = \"ext4\"\nnemesis = [\"disk\"]\nfaults = [{cut}]"));
+    assert!(listed.resolve(Seed(1)).is_ok(), "what is listed takes the place of what is planned");
+
+    let slow =
+        "{ at-ms = 1, lasts-ms = 1, kind = \"disk\", target = \"all\", trouble = { slow-sync-ms = 3 } }";
+    for (text, expected) in [
+        ("nemesis = [\"power-cut-torn\"]".to_owned(), "`ext4` cannot do `power-cut-torn`;"),
+        ("nemesis = [\"partition\", \"disk-full=2s\"]".to_owned(), "`ext4` cannot do `disk-full`;"),
+        (format!("faults = [{cut}, {slow}]"), "`ext4` cannot do fault 2 of the list;"),
+        (format!("faults = [{}]", cut.replace("everything", "torn")), "fault 1 of the list;"),
+        ("testbed = \"sim\"".to_owned(), "the simulator has disks of its own. Leave --disk out"),
+        (TWO_MACHINES.to_owned(), "`ext4` is for --testbed netns alone"),
+    ] {
+        let problem = problem(&format!("disk = \"ext4\"\n{text}"));
+        assert!(problem.starts_with("--disk: ") && problem.contains(expected), "{problem}");
+    }
+    let unknown = TestOptions::parse("disk = \"ext3\"", Path::new("campaign.toml")).expect_err("unknown");
+    assert!(unknown.to_string().contains("`fuse` or `ext4`"), "{unknown}");
 }

@@ -2,19 +2,20 @@
 //! disk is started again.
 
 use std::io::Read as _;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use labrys_harness::db::{Db, Observation, wait_until_recovered};
 use labrys_harness::isolation::Enclosure;
 use labrys_harness::testbed::{disks, hosts_from};
 use labrys_nemesis::{
-    DiskTrouble, Effect, FaultReport, Patience, PowerLoss, Resolved, heal, read_journal, run_disk,
+    DiskKind, DiskTrouble, Effect, FaultReport, Patience, PowerLoss, Resolved, heal, read_journal, run_disk,
 };
 
 use super::Case;
 use super::nemesis::{Setting, Stage, WITHIN, nemesis, start};
-use super::scenario::{Body, eventually, same, text};
-use super::store::in_folder;
+use super::scenario::{Body, Identity, eventually, open_folder, same, text};
+use super::store::{in_folder, in_this_folder};
 
 pub const CASES: &[Case] = &[
     ("all_nodes_lose_power_at_once_and_the_cluster_comes_back", |identity| {
@@ -31,12 +32,41 @@ pub const CASES: &[Case] = &[
     }),
 ];
 
+/// On a real file system, which takes root.
+pub const CASES_OF_ROOT: &[Case] = &[
+    ("all_nodes_lose_power_at_once_on_ext4_and_the_cluster_comes_back", |identity| {
+        on_ext4(identity, "ext4_without_power")
+    }),
+    ("nodes_on_ext4_are_healed_from_the_journal_alone", |identity| on_ext4(identity, "ext4_healed")),
+    ("nodes_on_ext4_are_well_after_the_harness_was_killed", |identity| on_ext4(identity, "ext4_of_orphans")),
+    ("when_all_is_killed_the_mounts_of_ext4_and_their_loop_devices_go_too", |identity| {
+        on_ext4(identity, "ext4_left_alone")
+    }),
+];
+
+/// Why they cannot be run.
+pub fn refusal_of_ext4() -> Option<String> {
+    let probe = "d=$(mktemp -d) && truncate -s 8M $d/image && PATH=$PATH:/usr/sbin:/sbin && mkfs.ext4 -q -F $d/image && \
+        mkdir $d/mount && mount -t ext4 -o loop $d/image $d/mount && umount $d/mount && rm -r $d";
+    let output = Command::new("unshare").args(["--mount", "sh", "-c", probe]).output();
+    match output {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("unshare: {error}")),
+    }
+}
+
 pub const BODIES: &[Body] = &[
     ("all_without_power", all_without_power),
     ("full_disk", full_disk),
     ("disk_healed", disk_healed),
     ("disk_of_orphans", disk_of_orphans),
     ("disk_harness", disk_harness),
+    ("ext4_without_power", ext4_without_power),
+    ("ext4_healed", ext4_healed),
+    ("ext4_of_orphans", ext4_of_orphans),
+    ("ext4_harness", ext4_harness),
+    ("ext4_left_alone", ext4_left_alone),
     ("disk", |_, arguments| {
         run_disk(arguments.first().ok_or("no orders")?.as_ref()).map_err(text)?;
         Ok(0)
@@ -48,6 +78,21 @@ fn leaves_nothing(outcome: Result<(), String>) -> Result<(), String> {
     outcome?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(text)?;
     same("mounted outside", mounts.contains("labrys-disk"), false)
+}
+
+/// The same of a real file system: no loop device has a file of the test's.
+fn on_ext4(identity: Identity, scenario: &str) -> Result<(), String> {
+    let folder = open_folder()?;
+    leaves_nothing(in_this_folder(identity, scenario, folder.path()))?;
+    eventually("its loop devices are free", || loop_files(folder.path()).is_empty())
+}
+
+/// The files below a folder that are the disks of loop devices.
+fn loop_files(folder: &Path) -> Vec<String> {
+    let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let files =
+        devices.filter_map(|device| std::fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    files.filter(|file| Path::new(file).starts_with(folder)).collect()
 }
 
 fn effects(report: &FaultReport) -> Vec<&Effect> {
@@ -70,6 +115,8 @@ impl Stage {
         same("mounted inside", mounts.contains("labrys-disk"), false)?;
         for node in &self.setting.testbed.nodes {
             same("orders", disks::order_file(&node.directory).exists(), false)?;
+            let image = node.directory.join("disk.json.ext4");
+            same("an image", image.exists(), false)?;
             let data = disks::mount_point(&node.directory).join("data");
             same("what the node wrote", data.join("identity.json").exists(), true)?;
         }
@@ -169,4 +216,89 @@ fn disk_of_orphans(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, St
     stage.recovers()?;
     stage.disks_go()?;
     Ok(0)
+}
+
+fn n1_to_n3() -> Vec<String> {
+    ["n1", "n2", "n3"].map(str::to_owned).to_vec()
+}
+
+fn without_power() -> Resolved {
+    Resolved::PowerCut { nodes: n1_to_n3(), loss: PowerLoss::Everything }
+}
+
+fn ext4_without_power(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let mut stage = Stage::set_on_ext4(enclosure, arguments)?;
+    let (mut process, mut client) = nemesis(&stage.setting)?;
+    for id in 0..3 {
+        let report = client.apply(id, without_power()).map_err(text)?;
+        let of_ext4 = effects(&report)
+            .into_iter()
+            .filter(|effect| matches!(effect, Effect::UnsyncedLost { disk: DiskKind::Ext4, .. }));
+        same("nodes whose ext4 lost power", of_ext4.count(), 3)?;
+        let lost = effects(&report).into_iter().filter(|effect| matches!(effect, Effect::PowerLost { .. }));
+        same("nodes without power", lost.count(), 3)?;
+        client.undo(id).map_err(text)?;
+        stage.recovers()?;
+    }
+    for exit in stage.runtime.block_on(stage.db.observe()).map_err(text)? {
+        if let Observation::Exit { expected, environment, .. } = exit {
+            same("a fault wanted it", (expected, environment), (true, None))?;
+        }
+    }
+    drop(client);
+    process.wait().map_err(text)?;
+    stage.disks_go()?;
+    Ok(0)
+}
+
+fn ext4_healed(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let mut stage = Stage::set_on_ext4(enclosure, arguments)?;
+    let (mut process, mut client) = nemesis(&stage.setting)?;
+    client.apply(0, without_power()).map_err(text)?;
+    // It cannot undo anything.
+    process.kill().map_err(text)?;
+    process.wait().map_err(text)?;
+    let healed = || {
+        let hosts = hosts_from(&stage.setting.testbed).map_err(text)?;
+        heal(hosts, &stage.setting.serve.journal, Patience::default()).map_err(text)
+    };
+    same("faults undone", healed()?.len(), 1)?;
+    same("faults undone, the second time", healed()?.len(), 0)?;
+    stage.recovers()?;
+    stage.disks_go()?;
+    Ok(0)
+}
+
+/// The harness's part in [`ext4_of_orphans`].
+fn ext4_harness(_: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let setting: Setting = serde_json::from_str(arguments.first().ok_or("no setting")?).map_err(text)?;
+    let (_process, mut client) = nemesis(&setting)?;
+    client.apply(0, without_power()).map_err(text)?;
+    std::fs::write(&setting.ready_file, "").map_err(text)?;
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    Ok(1)
+}
+
+fn ext4_of_orphans(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let mut stage = Stage::set_on_ext4(enclosure, arguments)?;
+    let mut harness = start("ext4_harness", &stage.setting, Stdio::piped())?;
+    eventually("the power is off", || stage.setting.ready_file.exists())?;
+    harness.kill().map_err(text)?;
+    harness.wait().map_err(text)?;
+    eventually("the nemesis undoes it", || {
+        read_journal(&stage.setting.serve.journal).is_ok_and(|journal| journal.outstanding.is_empty())
+    })?;
+    stage.recovers()?;
+    stage.disks_go()?;
+    Ok(0)
+}
+
+/// Everybody else is killed when this process, the harness of the isolation, ends.
+fn ext4_left_alone(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let stage = Stage::set_on_ext4(enclosure, arguments)?;
+    let (_process, mut client) = nemesis(&stage.setting)?;
+    client.apply(0, without_power()).map_err(text)?;
+    let folder = Path::new(arguments.first().ok_or("no folder")?);
+    same("loop devices in use", loop_files(folder).len(), 3)?;
+    std::process::exit(0);
 }

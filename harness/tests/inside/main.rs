@@ -37,6 +37,10 @@ fn main() -> ExitCode {
     if let Some(reason) = &no_store {
         eprintln!("skipped, all that need the store: {reason}");
     }
+    let no_ext4 = disk::refusal_of_ext4();
+    if let Some(reason) = &no_ext4 {
+        eprintln!("skipped, all on ext4, which takes root, mkfs.ext4 and loop devices: {reason}");
+    }
     for identity in scenario::identities() {
         let refusal = scenario::refusal(identity);
         if let Some(reason) = &refusal {
@@ -68,6 +72,9 @@ fn main() -> ExitCode {
             triggers::CASES,
         ] {
             add(cases, refusal.is_some() || no_store.is_some());
+        }
+        if identity == Identity::Root {
+            add(disk::CASES_OF_ROOT, refusal.is_some() || no_store.is_some() || no_ext4.is_some());
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -12,7 +12,7 @@ use labrys_harness::isolation::Enclosure;
 use labrys_harness::testbed::disks::Disks;
 use labrys_harness::testbed::{NetnsTestbedConfig, hosts_from};
 use labrys_nemesis::{
-    NemesisClient, Patience, ServeConfig, hold_packets, outlive_the_terminal, serve, starve,
+    DiskKind, NemesisClient, Patience, ServeConfig, hold_packets, outlive_the_terminal, serve, starve,
 };
 use labrys_store::raft::Defects;
 use serde::{Deserialize, Serialize};
@@ -50,17 +50,22 @@ impl Stage {
 
     /// The same, on disks that can fail.
     pub fn set_on_disks(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
-        Stage::set_with(enclosure, arguments, Some(&again_as("disk")))
+        Stage::set_with(enclosure, arguments, Some((&again_as("disk"), DiskKind::Fuse)))
+    }
+
+    /// The same, on real file systems that can lose power.
+    pub fn set_on_ext4(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
+        Stage::set_with(enclosure, arguments, Some((&again_as("disk"), DiskKind::Ext4)))
     }
 
     fn set_with(
         enclosure: &Enclosure,
         arguments: &[String],
-        disk_program: Option<&[String]>,
+        disk: Option<(&[String], DiskKind)>,
     ) -> Result<Stage, String> {
         let folder = Path::new(arguments.first().ok_or("no folder")?);
         let place = folder.to_string_lossy();
-        let (db, testbed, disks) = cluster_on(enclosure, &place, 3, Defects::NONE, (true, disk_program))?;
+        let (db, testbed, disks) = cluster_on(enclosure, &place, 3, Defects::NONE, (true, disk))?;
         let runtime = runtime()?;
         runtime.block_on(set_up_and_start(&db, WITHIN)).map_err(text)?;
         let names = db.node_names();

@@ -12,6 +12,7 @@ use labrys_harness::db::{
 use labrys_harness::isolation::Enclosure;
 use labrys_harness::testbed::disks::Disks;
 use labrys_harness::testbed::{NetnsTestbed, NetnsTestbedConfig};
+use labrys_nemesis::DiskKind;
 use labrys_seed::Seed;
 use labrys_store::raft::{Defect, Defects};
 
@@ -44,9 +45,12 @@ pub fn refusal() -> Option<String> {
 }
 
 pub fn in_folder(identity: Identity, scenario: &str) -> Result<(), String> {
-    let folder = open_folder()?;
+    in_this_folder(identity, scenario, open_folder()?.path())
+}
+
+pub fn in_this_folder(identity: Identity, scenario: &str, folder: &Path) -> Result<(), String> {
     let binary = find_store_binary(None).map_err(text)?;
-    let scenario = Scenario::new(identity, scenario, &[&folder.path().to_string_lossy()]);
+    let scenario = Scenario::new(identity, scenario, &[&folder.to_string_lossy()]);
     scenario.env("LABRYS_STORE_BINARY", &binary.to_string_lossy()).succeed().map(|_| ())
 }
 
@@ -66,12 +70,13 @@ pub fn cluster_on(
     folder: &str,
     count: usize,
     defects: Defects,
-    (clock_faults, disk_program): (bool, Option<&[String]>),
+    (clock_faults, disk): (bool, Option<(&[String], DiskKind)>),
 ) -> Result<(ReferenceStore, NetnsTestbedConfig, Option<Disks>), String> {
     let testbed = NetnsTestbed::build(enclosure, count, &Path::new(folder).join("nodes")).map_err(text)?;
     let folders = testbed.config().nodes.iter().map(|node| node.directory.clone());
     let hosts: Vec<_> = testbed.hosts().into_iter().zip(folders).collect();
-    let disks = disk_program.map(|program| Disks::start(hosts.clone(), program)).transpose().map_err(text)?;
+    let start = |(program, kind): (&[String], DiskKind)| Disks::start(hosts.clone(), program, kind);
+    let disks = disk.map(start).transpose().map_err(text)?;
     let binary = find_store_binary(None).map_err(text)?;
     let options = ReferenceStoreOptions {
         flags: Vec::new(),

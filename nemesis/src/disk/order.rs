@@ -6,14 +6,56 @@
 //! | `disk.json.answer` | the disk, after each order | [`DiskAnswer`] |
 //! | `disk.json.errors` | the disk, line by line | [`DiskError`]: which process met which trouble first |
 //! | `disk.json.log` | the disk | why it ended, if it should not have |
+//! | `disk.json.ext4` | the kernel | the image of the file system, if it is a real one |
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 pub use super::volume::Lost;
 use crate::fault::{DiskTrouble, PowerLoss};
+
+/// What a disk is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskKind {
+    /// A file system in a process of ours, which keeps what POSIX promises and no more, and can do everything that a fault asks for.
+    #[default]
+    Fuse,
+    /// A real ext4 in a file, by way of a loop device: for root, and for losses of power alone.
+    Ext4,
+}
+
+impl DiskKind {
+    /// Every kind.
+    pub const ALL: [DiskKind; 2] = [DiskKind::Fuse, DiskKind::Ext4];
+}
+
+impl fmt::Display for DiskKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            DiskKind::Fuse => "fuse",
+            DiskKind::Ext4 => "ext4",
+        })
+    }
+}
+
+impl FromStr for DiskKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = DiskKind::ALL.into_iter().find(|kind| kind.to_string() == text);
+        known.ok_or_else(|| {
+            format!(
+                "there is no disk `{text}`; known: {}",
+                DiskKind::ALL.map(|kind| kind.to_string()).join(", ")
+            )
+        })
+    }
+}
 
 /// What a fault does to a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +67,9 @@ pub enum DiskAct {
         loss: PowerLoss,
         /// Of what survives.
         seed: u64,
+        /// Who uses the disk, and is about to be killed: a real file system waits for that.
+        #[serde(default)]
+        process: Option<i32>,
     },
     /// As long as it is in the order.
     Trouble {
@@ -40,6 +85,9 @@ pub enum DiskAct {
 pub struct DiskOrder {
     /// The folder that the disk is mounted over.
     pub directory: PathBuf,
+    /// What it is made of.
+    #[serde(default)]
+    pub kind: DiskKind,
     /// Larger with each order.
     pub serial: u64,
     /// By the number of the fault.
@@ -52,6 +100,8 @@ pub struct DiskOrder {
 pub enum DiskDeed {
     /// Operations are in trouble from now on.
     Holds,
+    /// The power goes when the process that uses the disk is being killed, at once if there is none; what was lost shows with the next order.
+    Armed,
     /// The power was lost.
     PowerLost(Lost),
     /// Bytes have gone wrong.
@@ -103,6 +153,9 @@ pub struct DiskAnswer {
     pub deeds: BTreeMap<u64, DiskDeed>,
     /// How many syncs of files have succeeded, from the beginning.
     pub syncs: u64,
+    /// Why the power is not back, though it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub still_off: Option<String>,
 }
 
 /// Where the disk of an order file writes who met trouble.
@@ -117,6 +170,10 @@ pub(super) fn answer_file(order_file: &Path) -> PathBuf {
 
 pub(super) fn log_file(order_file: &Path) -> PathBuf {
     beside(order_file, ".log")
+}
+
+pub(super) fn image_file(order_file: &Path) -> PathBuf {
+    beside(order_file, ".ext4")
 }
 
 pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {

@@ -3,9 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::order::{DiskAct, DiskAnswer, DiskError, DiskOrder, answer_file, beside, errors_file, log_file};
+use super::order::{
+    DiskAct, DiskAnswer, DiskError, DiskKind, DiskOrder, answer_file, beside, errors_file, image_file,
+    log_file,
+};
 use crate::host::{Host, HostError};
 use crate::poll::Patience;
+
+/// Of a real file system: unmounts it, as it stands, or as it comes up if its power is off; puts what is in its image into the folder; and
+/// removes the image. Where there is no image, nothing.
+const TAKE_IMAGE_AWAY: &str = r#"
+set -e
+folder=$1; image=$2; aside=$2.aside
+[ -e "$image" ] || exit 0
+cut -d' ' -f5 /proc/self/mountinfo | while read -r place; do
+    place=$(printf '%b' "$place")
+    if [ "$place" = "$folder" ] || [ "$place" = "$aside" ]; then umount -- "$place" || exit 1; fi
+done
+mkdir -p -- "$aside"
+mount -t ext4 -o loop,nodev,nosuid -- "$image" "$aside"
+find "$folder" -xdev -mindepth 1 -delete
+cp -a -- "$aside/." "$folder/"
+umount -- "$aside"
+rmdir -- "$aside"
+rm -f -- "$image"
+"#;
 
 /// A disk on a host, by the file with its orders.
 pub(crate) struct Remote<'a> {
@@ -14,7 +36,8 @@ pub(crate) struct Remote<'a> {
 }
 
 /// Mounts a disk over `directory` of a host, which is made if it is not there, and waits until it is. It takes orders from `order_file`
-/// and lives as long as that. `program` is how its process is started; the file is added to it.
+/// and lives as long as that. `program` is how its process is started; the file is added to it. A real file system has what is in the
+/// folder, but not what is written there later.
 ///
 /// # Errors
 /// It could not be mounted; the message has what its process said.
@@ -22,14 +45,14 @@ pub fn start_disk(
     host: &dyn Host,
     program: &[String],
     order_file: &Path,
-    directory: &Path,
+    (directory, kind): (&Path, DiskKind),
     patience: Patience,
 ) -> Result<(), HostError> {
     let disk = Remote { host, order_file: order_file.to_owned() };
     let (path, log) = (directory.to_string_lossy(), log_file(order_file));
     host.run("mkdir", &["-p", "--", &path])?;
     host.run("rm", &["-f", "--", &answer_file(order_file).to_string_lossy()])?;
-    disk.write(&DiskOrder { directory: directory.to_owned(), serial: 1, acts: BTreeMap::new() })?;
+    disk.write(&DiskOrder { directory: directory.to_owned(), kind, serial: 1, acts: BTreeMap::new() })?;
     // In the background, apart from the shell's session, and holding none of its pipes.
     let script = "log=\"$1\"; shift; setsid \"$@\" </dev/null >\"$log\" 2>&1 &";
     let (log_text, file) = (log.to_string_lossy(), order_file.to_string_lossy());
@@ -133,8 +156,16 @@ impl Remote<'_> {
         Ok(output.stdout.trim() == "yes")
     }
 
-    /// Takes away what is mounted over a folder, whatever has become of the process behind it.
+    /// Takes away what is mounted over a folder, whatever has become of the process behind it; what programs saw on it is in the folder then.
+    /// Can be done again where it was interrupted.
     pub fn detach(&self, directory: &Path) -> Result<(), HostError> {
+        let (folder, image) = (directory.to_string_lossy(), image_file(&self.order_file));
+        let taken = self.host.run("sh", &["-c", TAKE_IMAGE_AWAY, "sh", &folder, &image.to_string_lossy()]);
+        taken.map_err(|error| match error {
+            // Without the whole script.
+            HostError::Command { detail, .. } => failed(self.host, "take an ext4 away", detail),
+            error => error,
+        })?;
         let script = "grep -q ' labrys-disk ' /proc/self/mountinfo || exit 0; cut -d' ' -f5 /proc/self/mountinfo | while read -r m; do [ \"$(printf '%b' \"$m\")\" = \"$1\" ] && umount -l -- \"$1\"; done; exit 0";
         self.host.run("sh", &["-c", script, "sh", &directory.to_string_lossy()])?;
         Ok(())

@@ -19,7 +19,7 @@ use super::names::{Ino, Names, ROOT};
 use super::unsynced::Unsynced;
 use crate::fault::PowerLoss;
 
-/// What a loss of power took, and what survived though it had not been synced.
+/// What a loss of power took, and what survived though it had not been synced. A real file system does not tell the latter: 0 there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// Of how many files something was lost.

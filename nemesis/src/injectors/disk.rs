@@ -16,7 +16,7 @@ use labrys_seed::Seed;
 
 use super::kill::start_again;
 use super::{InjectError, Injector, Scope, StepReport, living_daemon};
-use crate::disk::{DiskAct, DiskAnswer, DiskDeed, Remote};
+use crate::disk::{DiskAct, DiskAnswer, DiskDeed, DiskKind, Remote};
 use crate::evidence::{Effect, NodeFailure, Step};
 use crate::fault::{DiskTrouble, Resolved};
 use crate::host::{Host, ProcessState};
@@ -53,7 +53,7 @@ impl Injector for Disk {
                 }
                 Some(DiskDeed::NothingToRot) => Ok(vec![Effect::NothingToRot]),
                 Some(DiskDeed::Failed(why)) => Err(InjectError::Unexpected(why)),
-                Some(DiskDeed::PowerLost(_)) | None => {
+                Some(DiskDeed::Armed | DiskDeed::PowerLost(_)) | None => {
                     Err(InjectError::Unexpected("its disk does not say that it is in trouble".to_owned()))
                 }
             }
@@ -125,9 +125,11 @@ fn wait_until_it_ends_or_goes_on(
     Ok(())
 }
 
-/// Takes away what is mounted by a disk whose process has died.
+/// Takes away what is mounted by a disk whose process has died. A real file system works without: under who uses it it is left alone.
 pub(super) fn take_away(disk: &Remote<'_>) -> Result<Effect, InjectError> {
-    if let Some(order) = disk.order()? {
+    if let Some(order) = disk.order()?
+        && (order.kind == DiskKind::Fuse || living_daemon(disk.host)?.is_none())
+    {
         disk.detach(&order.directory)?;
     }
     Ok(Effect::DiskGone)

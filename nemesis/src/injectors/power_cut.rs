@@ -1,17 +1,23 @@
 //! Loss of power: the daemon is sent SIGKILL, and its disk forgets what was not synced, but for what the fault says survives; it is
 //! started again, on what is left, when the fault ends.
 //!
-//! In this order, on each node by itself: the daemon says nothing any more after the disk has forgotten something. What it was waiting for
+//! In this order, on each node by itself, if the disk is ours: the daemon says nothing any more after the disk has forgotten something. What it was waiting for
 //! in the kernel, a sync that had begun, is void and is let go of, so that it can die; and a disk without power does nothing until the
 //! fault ends. Nodes are without power as they are killed ([`super::kill`]): whoever ends last starts the daemon.
 //!
+//! A real file system voids the syncs that have begun only if its power goes before they end, by themselves; so it lies in wait for
+//! the kill. What it has lost is known when the daemon is dead.
+//!
 //! A node whose daemon was dead already loses what its page cache still held, which is a bite if there was anything.
+
+use std::collections::BTreeMap;
 
 use super::kill::{is_held_down, send_kill, start_again, wait_until_gone};
 use super::{InjectError, Injector, Scope, StepReport, disk, living_daemon};
-use crate::disk::{DiskAct, DiskDeed};
+use crate::disk::{DiskAct, DiskAnswer, DiskDeed, DiskKind};
 use crate::evidence::{Effect, NodeFailure, Step};
 use crate::fault::{PowerLoss, Resolved};
+use crate::host::{Host, ProcessIdentity};
 
 pub(super) struct PowerCut;
 
@@ -23,22 +29,39 @@ impl Injector for PowerCut {
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Apply, |node, host| {
             let remote = disk::remote(scope, node, host)?;
-            let killed = send_kill(host)?;
-            let act = DiskAct::PowerCut { loss: loss(scope), seed: disk::seed(scope, node) };
-            let answer = remote.tell(scope.patience, |acts| {
+            let living = living_daemon(host)?.map(|(process, _)| process);
+            let act = DiskAct::PowerCut {
+                loss: loss(scope),
+                seed: disk::seed(scope, node),
+                process: living.map(|process| process.pid),
+            };
+            let cut = |acts: &mut BTreeMap<u64, DiskAct>| {
                 acts.insert(scope.fault_id, act);
-            })?;
-            if let Some(process) = killed {
-                wait_until_gone(scope, host, process)?;
-            }
-            let answer = answer.ok_or_else(|| InjectError::Unexpected(disk::GONE.to_owned()))?;
-            let lost = match answer.deeds.get(&scope.fault_id) {
-                Some(DiskDeed::PowerLost(lost)) => *lost,
-                Some(DiskDeed::Failed(why)) => return Err(InjectError::Unexpected(why.clone())),
-                _ => return Err(InjectError::Unexpected("its disk has lost no power".to_owned())),
+            };
+            let kind = remote.order()?.map(|order| order.kind).unwrap_or_default();
+            let (killed, answer) = match kind {
+                DiskKind::Fuse => {
+                    let killed = send_kill(host)?;
+                    let answer = remote.tell(scope.patience, cut)?;
+                    gone(scope, host, killed)?;
+                    (killed, answer)
+                }
+                DiskKind::Ext4 => {
+                    let armed = remote.tell(scope.patience, cut)?;
+                    refused(scope, armed.as_ref())?;
+                    send_kill(host)?;
+                    gone(scope, host, living)?;
+                    (living, remote.tell(scope.patience, |_| {})?)
+                }
+            };
+            refused(scope, answer.as_ref())?;
+            let Some(DiskDeed::PowerLost(lost)) =
+                answer.and_then(|mut answer| answer.deeds.remove(&scope.fault_id))
+            else {
+                return Err(InjectError::Unexpected("its disk has lost no power".to_owned()));
             };
             let power = killed.map_or(Effect::NoProcess, |process| Effect::PowerLost { process });
-            Ok(vec![power, Effect::UnsyncedLost { lost }])
+            Ok(vec![power, Effect::UnsyncedLost { lost, disk: kind }])
         })
     }
 
@@ -59,8 +82,11 @@ impl Injector for PowerCut {
                 acts.remove(&scope.fault_id);
             })?;
             let mut effects = Vec::new();
-            if answer.is_none() {
-                effects.push(disk::take_away(&disk)?);
+            match answer {
+                Some(answer) => {
+                    answer.still_off.map_or(Ok(()), |why| Err(InjectError::Unexpected(why)))?;
+                }
+                None => effects.push(disk::take_away(&disk)?),
             }
             effects.extend(start_again(scope, node, host)?);
             Ok(effects)
@@ -77,6 +103,19 @@ impl Injector for PowerCut {
             Ok(Vec::new())
         })
     }
+}
+
+/// The disk has died, or cannot do it.
+fn refused(scope: &Scope<'_>, answer: Option<&DiskAnswer>) -> Result<(), InjectError> {
+    let answer = answer.ok_or_else(|| InjectError::Unexpected(disk::GONE.to_owned()))?;
+    match answer.deeds.get(&scope.fault_id) {
+        Some(DiskDeed::Failed(why)) => Err(InjectError::Unexpected(why.clone())),
+        _ => Ok(()),
+    }
+}
+
+fn gone(scope: &Scope<'_>, host: &dyn Host, process: Option<ProcessIdentity>) -> Result<(), InjectError> {
+    process.map_or(Ok(()), |process| wait_until_gone(scope, host, process))
 }
 
 fn loss(scope: &Scope<'_>) -> PowerLoss {

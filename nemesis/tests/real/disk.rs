@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use labrys_nemesis::{
-    DaemonSpec, DiskTrouble, Effect, FaultReport, Host, NemesisClient, Patience, PowerLoss, ProcessState,
-    Resolved, ServeConfig, Signal, read_journal, run_disk, serve, start_disk, stop_disk,
+    ClientError, DaemonSpec, DiskKind, DiskTrouble, Effect, FaultReport, Host, NemesisClient, Patience,
+    PowerLoss, ProcessState, Resolved, ServeConfig, Signal, read_journal, run_disk, serve, start_disk,
+    stop_disk,
 };
 
 use crate::local_host::{LocalHost, idle_daemon};
@@ -20,36 +21,53 @@ const IS_A_DISK: &str = "LABRYS_TEST_IS_A_DISK";
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 
+/// Applies a fault, or undoes it.
+type Nemesis = Box<dyn FnMut(u64, Option<Resolved>) -> Result<FaultReport, ClientError>>;
+
 /// A node with a disk that can fail, and a nemesis.
-struct Stage {
-    host: LocalHost,
-    folder: PathBuf,
-    nemesis: Box<dyn FnMut(u64, Option<Resolved>) -> FaultReport>,
+pub struct Stage {
+    pub host: LocalHost,
+    pub folder: PathBuf,
+    nemesis: Nemesis,
 }
 
 impl Stage {
-    fn order_file(&self) -> PathBuf {
+    pub fn order_file(&self) -> PathBuf {
         self.host.folder.join("disk.json")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn apply(&mut self, id: u64, trouble: DiskTrouble) -> FaultReport {
-        (self.nemesis)(id, Some(Resolved::Disk { nodes: vec!["n1".to_owned()], trouble }))
+    pub fn apply(&mut self, id: u64, trouble: DiskTrouble) -> FaultReport {
+        (self.nemesis)(id, Some(Resolved::Disk { nodes: vec!["n1".to_owned()], trouble })).unwrap()
     }
 
-    fn cut_power(&mut self, id: u64, loss: PowerLoss) -> FaultReport {
-        (self.nemesis)(id, Some(Resolved::PowerCut { nodes: vec!["n1".to_owned()], loss }))
+    pub fn cut_power(&mut self, id: u64, loss: PowerLoss) -> FaultReport {
+        (self.nemesis)(id, Some(Resolved::PowerCut { nodes: vec!["n1".to_owned()], loss })).unwrap()
     }
 
-    fn undo(&mut self, id: u64) -> FaultReport {
-        (self.nemesis)(id, None)
+    pub fn kill(&mut self, id: u64) -> FaultReport {
+        (self.nemesis)(id, Some(Resolved::Kill { nodes: vec!["n1".to_owned()] })).unwrap()
+    }
+
+    pub fn undo(&mut self, id: u64) -> FaultReport {
+        (self.nemesis)(id, None).unwrap()
+    }
+
+    /// A fault that cannot be applied, what was seen of it included; nothing is left of it.
+    pub fn refused(&mut self, id: u64, fault: Resolved) -> FaultReport {
+        match (self.nemesis)(id, Some(fault)) {
+            Err(ClientError::Refused(mut failure)) if failure.left_behind.is_empty() => {
+                failure.faults.pop().unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The process that is the disk.
-    fn disk_pid(&self) -> i32 {
+    pub fn disk_pid(&self) -> i32 {
         let text = std::fs::read(self.host.folder.join("disk.json.answer")).unwrap();
         let answer: labrys_nemesis::DiskAnswer = serde_json::from_slice(&text).unwrap();
         answer.pid
@@ -58,38 +76,67 @@ impl Stage {
 
 /// Runs `body`, the test called `name`, on a node with a disk inside namespaces; nothing is left of the disk afterwards.
 fn on_a_disk(name: &str, body: impl FnOnce(&mut Stage)) {
-    if std::env::var_os(IS_A_DISK).is_some() {
-        let orders = std::env::args().next_back().unwrap();
-        return run_disk(Path::new(&orders)).unwrap();
+    if !this_is_a_disk() {
+        inside_namespaces(name, || stage(name, DiskKind::Fuse, idle_daemon, body));
     }
-    inside_namespaces(name, || {
-        let folder = tempfile::tempdir().unwrap();
-        let host = LocalHost {
-            name: "n1".to_owned(),
-            address: std::net::IpAddr::from([127, 0, 0, 1]),
-            namespace_of: None,
-            folder: folder.path().join("n1"),
-        };
-        let (order_file, mount) = (host.folder.join("disk.json"), host.folder.join("disk"));
-        let patience = Patience { settle_ms: 2_000, ..Patience::default() };
-        start_disk(&host, &disk_program(name), &order_file, &mount, patience).unwrap();
-        let spec = DaemonSpec { disk_file: Some(order_file.clone()), ..idle_daemon(&host.folder) };
-        host.start_daemon(&spec).unwrap();
-        with_nemesis(folder.path(), &host, spec, |nemesis| {
-            let mut stage = Stage { host: host.clone(), folder: mount.clone(), nemesis };
-            body(&mut stage);
-        });
-        stop_disk(&host, &order_file, &mount, patience).unwrap();
-        assert!(!mounts().contains("labrys-disk"), "{}", mounts());
-        let left: Vec<_> =
-            std::fs::read_dir(&host.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert!(!left.iter().any(|name| name == "disk.json" || name == "disk.json.answer"), "{left:?}");
-        let orders = order_file.to_str().unwrap().to_owned();
-        wait_for("the process of the disk to be gone", || (!is_running(&orders)).then_some(()));
-        if let Some(process) = host.daemon().unwrap() {
-            host.signal(process, Signal::Kill).unwrap();
-        }
+}
+
+/// Runs this process as a disk, if that is what it was started for.
+pub fn this_is_a_disk() -> bool {
+    let is_a_disk = std::env::var_os(IS_A_DISK).is_some();
+    if is_a_disk {
+        let orders = std::env::args().next_back().unwrap();
+        run_disk(Path::new(&orders)).unwrap();
+    }
+    is_a_disk
+}
+
+/// A node with a disk and a daemon, by its folder; nothing is left of the disk afterwards.
+pub fn stage(
+    name: &str,
+    kind: DiskKind,
+    daemon: impl FnOnce(&Path) -> DaemonSpec,
+    body: impl FnOnce(&mut Stage),
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let host = LocalHost {
+        name: "n1".to_owned(),
+        address: std::net::IpAddr::from([127, 0, 0, 1]),
+        namespace_of: None,
+        folder: folder.path().join("n1"),
+    };
+    let (order_file, mount) = (host.folder.join("disk.json"), host.folder.join("disk"));
+    let patience = Patience { settle_ms: 2_000, ..Patience::default() };
+    start_disk(&host, &disk_program(name), &order_file, (&mount, kind), patience).unwrap();
+    let spec = DaemonSpec { disk_file: Some(order_file.clone()), ..daemon(&host.folder) };
+    host.start_daemon(&spec).unwrap();
+    with_nemesis(folder.path(), &host, spec, |nemesis| {
+        let mut stage = Stage { host: host.clone(), folder: mount.clone(), nemesis };
+        body(&mut stage);
     });
+    let daemon = host.daemon().unwrap().unwrap();
+    // A test may have killed it.
+    let _ = host.signal(daemon, Signal::Kill);
+    wait_for("the daemon to be gone", || {
+        (host.process_state(daemon).unwrap() == ProcessState::Gone).then_some(())
+    });
+    stop_disk(&host, &order_file, &mount, patience).unwrap();
+    assert!(!mounts().contains("labrys-disk") && !is_mounted(&mount), "{}", mounts());
+    let left: Vec<_> =
+        std::fs::read_dir(&host.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let is_left = |name: &std::ffi::OsString| {
+        ["disk.json", "disk.json.answer", "disk.json.ext4", "disk.json.ext4.aside"]
+            .iter()
+            .any(|left| name == left)
+    };
+    assert!(!left.iter().any(is_left), "{left:?}");
+    let orders = order_file.to_str().unwrap().to_owned();
+    wait_for("the process of the disk to be gone", || (!is_running(&orders)).then_some(()));
+}
+
+/// Whether something is mounted just there.
+pub fn is_mounted(place: &Path) -> bool {
+    mounts().lines().any(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == place))
 }
 
 /// How this program is started to be a disk; what it is given last is the file with the orders. What a test prints goes nowhere.
@@ -100,7 +147,7 @@ fn disk_program(test: &str) -> Vec<String> {
     ["sh".to_owned(), "-c".to_owned(), command].into()
 }
 
-fn mounts() -> String {
+pub fn mounts() -> String {
     std::fs::read_to_string("/proc/self/mountinfo").unwrap()
 }
 
@@ -112,12 +159,7 @@ fn is_running(argument: &str) -> bool {
     })
 }
 
-fn with_nemesis(
-    folder: &Path,
-    host: &LocalHost,
-    spec: DaemonSpec,
-    body: impl FnOnce(Box<dyn FnMut(u64, Option<Resolved>) -> FaultReport>),
-) {
+fn with_nemesis(folder: &Path, host: &LocalHost, spec: DaemonSpec, body: impl FnOnce(Nemesis)) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let journal = folder.join("journal.jsonl");
     let config = ServeConfig {
@@ -134,14 +176,14 @@ fn with_nemesis(
     let nemesis = std::thread::spawn(move || serve(config, hosts, theirs.try_clone().unwrap(), theirs));
     let mut client = NemesisClient::new(std::io::BufReader::new(ours.try_clone().unwrap()), ours);
     body(Box::new(move |fault_id, resolved| match resolved {
-        Some(resolved) => client.apply(fault_id, resolved).unwrap(),
-        None => client.undo(fault_id).unwrap(),
+        Some(resolved) => client.apply(fault_id, resolved),
+        None => client.undo(fault_id),
     }));
     nemesis.join().unwrap().unwrap();
     assert!(read_journal(&journal).unwrap().outstanding.is_empty());
 }
 
-fn effects(report: &FaultReport) -> Vec<&Effect> {
+pub fn effects(report: &FaultReport) -> Vec<&Effect> {
     report.evidence.details.iter().map(|seen| &seen.effect).collect()
 }
 
@@ -153,7 +195,7 @@ fn troubled(report: &FaultReport) -> u64 {
         .sum()
 }
 
-fn write_durably(path: &Path, content: &[u8]) -> File {
+pub fn write_durably(path: &Path, content: &[u8]) -> File {
     let mut file = File::create(path).unwrap();
     file.write_all(content).unwrap();
     file.sync_all().unwrap();
@@ -164,7 +206,7 @@ fn write_durably(path: &Path, content: &[u8]) -> File {
 /// What a program does with a file.
 type Operation<'a> = &'a dyn Fn() -> std::io::Result<()>;
 
-fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
+pub fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
     result.unwrap_err().raw_os_error().unwrap()
 }
 
@@ -186,7 +228,7 @@ fn a_loss_of_power_takes_what_was_not_synced_and_the_process_and_nothing_else() 
         assert!(report.evidence.bit);
         assert!(effects(&report).contains(&&Effect::PowerLost { process: before }));
         let lost = effects(&report).into_iter().find_map(|effect| match effect {
-            Effect::UnsyncedLost { lost } => Some((lost.files, lost.bytes, lost.names)),
+            Effect::UnsyncedLost { lost, .. } => Some((lost.files, lost.bytes, lost.names)),
             _ => None,
         });
         assert_eq!(lost, Some((1, 8, 2)));

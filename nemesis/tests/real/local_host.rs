@@ -70,7 +70,12 @@ impl Host for LocalHost {
         std::fs::create_dir_all(&spec.directory).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(&spec.log_file).unwrap();
         let mut command = Command::new(&spec.program);
-        command.args(&spec.args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .args(&spec.args)
+            .envs(spec.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         let child = command.spawn().map_err(|error| self.command_error("start", error.to_string()))?;
         let pid = i32::try_from(child.id()).unwrap();
         let (_, start_ticks) = stat_of(pid).expect("a child that nobody has waited for is in /proc");

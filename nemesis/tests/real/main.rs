@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "what these tests are about is a real machine")]
 
 mod disk;
+mod ext4;
 mod local_host;
 mod namespaces;
 mod network;
