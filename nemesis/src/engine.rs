@@ -36,6 +36,9 @@ pub struct Engine {
     stubborn: BTreeSet<u64>,
     /// The faults that another process has begun.
     inherited: BTreeSet<u64>,
+    /// What is undone now is undone before its time.
+    cuts_short: bool,
+    nodes_are_over: bool,
 }
 
 impl Engine {
@@ -70,6 +73,8 @@ impl Engine {
             undone: state.undone.into_iter().collect(),
             stubborn: BTreeSet::new(),
             inherited,
+            cuts_short: false,
+            nodes_are_over: false,
         }
     }
 
@@ -181,7 +186,7 @@ impl Engine {
         })
     }
 
-    /// Undoes a fault and verifies that it is gone.
+    /// Undoes a fault, as its time is over, and verifies that it is gone.
     ///
     /// # Errors
     /// If it may still be there, or never was.
@@ -209,11 +214,23 @@ impl Engine {
         })
     }
 
-    /// Undoes everything, trying again and again what fails, to the end of patience.
+    /// Undoes everything, though its time is not over, trying again and again what fails, to the end of patience. What a fault would have
+    /// done at its end, if that is more than to take it away, is not done.
     ///
     /// # Errors
     /// If something may still be there.
     pub fn undo_all(&mut self) -> Result<Vec<FaultReport>, Failure> {
+        self.before_its_time(Engine::undo_all_with_patience)
+    }
+
+    fn before_its_time<T>(&mut self, undo: impl FnOnce(&mut Engine) -> T) -> T {
+        let before = std::mem::replace(&mut self.cuts_short, true);
+        let undone = undo(self);
+        self.cuts_short = before;
+        undone
+    }
+
+    fn undo_all_with_patience(&mut self) -> Result<Vec<FaultReport>, Failure> {
         let mut reports = BTreeMap::new();
         let deadline = self.patience.undo_deadline();
         for attempt in 1..=self.patience.undo_attempts.max(1) {
@@ -237,6 +254,11 @@ impl Engine {
             faults: reports.into_values().collect(),
             left_behind: self.active.keys().copied().collect(),
         })
+    }
+
+    /// From now on nothing is started: the nodes have been ended for good.
+    pub fn end_nodes(&mut self) {
+        self.nodes_are_over = true;
     }
 
     /// Counts the faults of these families as undone, without a touch: of processes that have been ended for good nothing is to be
@@ -278,7 +300,7 @@ impl Engine {
 
     fn roll_back(&mut self, fault_id: u64) -> Failure {
         let resolved = self.active.get(&fault_id).map(|fault| fault.resolved.to_string()).unwrap_or_default();
-        let (report, ending, left_behind) = match self.undo(fault_id) {
+        let (report, ending, left_behind) = match self.before_its_time(|engine| engine.undo(fault_id)) {
             Ok(report) => (report, "what was done of it has been undone", Vec::new()),
             Err(_) => (self.report(fault_id), "nor could it be undone", vec![fault_id]),
         };
@@ -320,7 +342,8 @@ impl Engine {
             only: self.only.as_deref(),
             journal: &self.journal,
             fault_id,
-            is_inherited: self.inherited.contains(&fault_id),
+            is_cut_short: self.cuts_short || self.inherited.contains(&fault_id),
+            nodes_are_over: self.nodes_are_over,
             resolved,
             evidence: &report.evidence,
             others: others.map(|(_, fault)| (&fault.resolved, &fault.report.evidence)).collect(),

@@ -343,6 +343,11 @@ pub enum Effect {
         /// There was a difference.
         differs: bool,
     },
+    /// No copy has taken the place of the data directory, and none will.
+    DataNotPutBack {
+        /// Why.
+        why: String,
+    },
     /// Operations of the node's disk that went otherwise than they should.
     DiskTroubled {
         /// How many.
@@ -421,6 +426,7 @@ impl Effect {
             | Effect::StillLimited { .. }
             | Effect::LimitPlanned { .. }
             | Effect::DataCopied { .. }
+            | Effect::DataNotPutBack { .. }
             | Effect::ProcessorLimited { .. }
             | Effect::MemoryLimited { .. }
             | Effect::MembershipPending { .. }
@@ -524,6 +530,7 @@ impl fmt::Display for Evidence {
             Effect::DataPutBack { bytes, old_bytes, differs: true, .. } => {
                 Some(format!("{} began anew on {old_bytes} bytes of before, instead of {bytes}", seen.node))
             }
+            Effect::DataNotPutBack { why } => Some(format!("no old data on {}: {why}", seen.node)),
             Effect::MemoryEnded { .. } => Some(format!("{} ended for want of memory", seen.node)),
             _ => None,
         }));

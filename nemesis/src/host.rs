@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -127,6 +128,12 @@ pub trait Host: Send + Sync {
 
     /// Runs a command to its end, in the node's network; an exit status other than 0 is an error.
     fn run(&self, program: &str, args: &[&str]) -> Result<CommandOutput, HostError>;
+
+    /// The same for a command that may take longer than others do: `within`, where there is a limit at all.
+    fn run_within(&self, within: Duration, program: &str, args: &[&str]) -> Result<CommandOutput, HostError> {
+        let _ = within;
+        self.run(program, args)
+    }
 
     /// Starts the daemon, detached from the caller's terminal and signals, and remembers who it is; an error if one that
     /// this host started is still alive.

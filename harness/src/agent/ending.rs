@@ -1,7 +1,8 @@
 //! How a machine is made clean: daemon ended, faults undone, leftovers ended, and a look at what is there after all.
 //!
 //! The daemon goes first. What a fault has done to it (it is dead, its clock is wrong, its disk fails) needs no undoing then; that would
-//! mean to start or mend what is about to be ended, which a full disk forbids. The machine's own clock is put right from its note. A disk that can fail is a process and a mount, and goes with these. Nothing here depends on being able to write a file.
+//! mean to start or mend what is about to be ended, which a full disk forbids. What a fault has made beside it (a control group, a copy of its
+//! data) is taken away, and nothing is started. The machine's own clock is put right from its note. A disk that can fail is a process and a mount, and goes with these. Nothing here depends on being able to write a file.
 
 use std::io::{BufReader, Write};
 use std::path::Path;
@@ -34,6 +35,7 @@ pub(super) fn clear(engine: &mut Engine, host: &LocalHost, run_tag: &RunTag) -> 
     let undone = engine.status().active.iter().map(|fault| fault.resolved.to_string()).collect();
     let mut ending = Ending { undone, ..Ending::default() };
     ending.ended.extend(end_daemon(host));
+    engine.end_nodes();
     engine.settle(&[Family::Kill, Family::Clock, Family::Disk, Family::PowerCut]);
     if let Err(failure) = engine.undo_all() {
         ending.left.push(failure.to_string());

@@ -259,6 +259,10 @@ impl Host for LocalHost {
     }
 
     fn run(&self, program: &str, args: &[&str]) -> Result<CommandOutput, HostError> {
+        self.run_within(self.commands_end_within, program, args)
+    }
+
+    fn run_within(&self, within: Duration, program: &str, args: &[&str]) -> Result<CommandOutput, HostError> {
         let failed = |detail: String| HostError::Command {
             host: self.name.clone(),
             command: command_line(program, args),
@@ -274,8 +278,7 @@ impl Host for LocalHost {
             .process_group(0);
         self.enter_before_exec(&mut command, false);
         let child = command.spawn().map_err(|error| failed(error.to_string()))?;
-        let output =
-            output_within(child, self.commands_end_within).map_err(|error| failed(error.to_string()))?;
+        let output = output_within(child, within).map_err(|error| failed(error.to_string()))?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() {

@@ -51,8 +51,7 @@ impl Injector for Kill {
 
     fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::VerifyUndone, |node, host| {
-            if !is_held_down(scope, node) && !disk::is_troubled(scope, node) && living_daemon(host)?.is_none()
-            {
+            if is_to_live(scope, node) && living_daemon(host)?.is_none() {
                 let detail = "the daemon died right after it was started".to_owned();
                 return Err(InjectError::Unexpected(detail));
             }
@@ -74,6 +73,11 @@ pub(super) fn is_held_down(scope: &Scope<'_>, node: &str) -> bool {
     scope.others.iter().any(|(resolved, _)| holds(resolved))
 }
 
+/// Whether its daemon must be alive when the fault at hand is undone.
+pub(super) fn is_to_live(scope: &Scope<'_>, node: &str) -> bool {
+    !is_held_down(scope, node) && !disk::is_troubled(scope, node) && !scope.nodes_are_over
+}
+
 /// Sends SIGKILL to the daemon; `None`: it was dead already.
 pub(super) fn send_kill(host: &dyn Host) -> Result<Option<ProcessIdentity>, InjectError> {
     let Some((process, _)) = living_daemon(host)? else { return Ok(None) };
@@ -83,12 +87,15 @@ pub(super) fn send_kill(host: &dyn Host) -> Result<Option<ProcessIdentity>, Inje
     Ok(Some(process))
 }
 
-/// Starts the daemon, unless it lives or another fault holds the node.
+/// Starts the daemon, unless it lives, another fault holds the node, or nodes are over.
 pub(super) fn start_again(
     scope: &Scope<'_>,
     node: &str,
     host: &dyn Host,
 ) -> Result<Vec<Effect>, InjectError> {
+    if scope.nodes_are_over {
+        return Ok(Vec::new());
+    }
     if is_held_down(scope, node) {
         return Ok(vec![Effect::StillKilled]);
     }

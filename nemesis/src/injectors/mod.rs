@@ -71,8 +71,10 @@ pub(crate) struct Scope<'a> {
     /// For what must be known before something is done. Not for the fault's own entries.
     pub journal: &'a Mutex<Journal>,
     pub fault_id: u64,
-    /// It was begun by another process, and taken over from its journal.
-    pub is_inherited: bool,
+    /// It is undone before its time: it could not be applied, the run ends, or another process had begun it.
+    pub is_cut_short: bool,
+    /// The nodes have been ended for good: nothing is started any more.
+    pub nodes_are_over: bool,
     pub resolved: &'a Resolved,
     /// What has been seen of this fault so far.
     pub evidence: &'a Evidence,

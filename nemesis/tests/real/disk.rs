@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use labrys_nemesis::{
     ClientError, DaemonSpec, DiskKind, DiskTrouble, Effect, FaultReport, Host, NemesisClient, Patience,
-    PowerLoss, ProcessState, Resolved, ServeConfig, Signal, read_journal, run_disk, serve, start_disk,
-    stop_disk,
+    PowerLoss, ProcessState, Resolved, RestartData, ServeConfig, Signal, read_journal, run_disk, serve,
+    start_disk, stop_disk,
 };
 
 use crate::local_host::{LocalHost, idle_daemon};
@@ -108,7 +108,8 @@ pub fn stage(
     let (order_file, mount) = (host.folder.join("disk.json"), host.folder.join("disk"));
     let patience = Patience { settle_ms: 2_000, ..Patience::default() };
     start_disk(&host, &disk_program(name), &order_file, (&mount, kind), patience).unwrap();
-    let spec = DaemonSpec { disk_file: Some(order_file.clone()), ..daemon(&host.folder) };
+    let (disk_file, data_directory) = (Some(order_file.clone()), Some(mount.join("data")));
+    let spec = DaemonSpec { disk_file, data_directory, ..daemon(&host.folder) };
     host.start_daemon(&spec).unwrap();
     with_nemesis(folder.path(), &host, spec, |nemesis| {
         let mut stage = Stage { host: host.clone(), folder: mount.clone(), nemesis };
@@ -445,5 +446,34 @@ fn a_node_without_power_whose_disk_was_killed_is_started_on_what_is_there() {
         assert!(effects(&report).contains(&&Effect::DiskGone), "{report:?}");
         assert!(effects(&report).contains(&&Effect::Restarted { process }));
         assert_eq!(std::fs::read(stage.path("log")).unwrap(), b"durable");
+    });
+}
+
+#[test]
+fn what_a_restart_on_other_data_has_made_of_a_disk_no_loss_of_power_takes_back() {
+    on_a_disk("disk::what_a_restart_on_other_data_has_made_of_a_disk_no_loss_of_power_takes_back", |stage| {
+        let restart = |data| Some(Resolved::Restart { nodes: vec!["n1".to_owned()], data });
+        let (data, log) = (stage.path("data"), stage.path("data/log"));
+        std::fs::create_dir(&data).unwrap();
+        write_durably(&log, b"old");
+        File::open(&stage.folder).unwrap().sync_all().unwrap();
+        (stage.nemesis)(0, restart(RestartData::Old));
+        write_durably(&log, b"new");
+        // The copy is there after a loss of power, and so is what is put back.
+        stage.cut_power(1, PowerLoss::Everything);
+        stage.undo(1);
+        assert_eq!(std::fs::read(&log).unwrap(), b"new");
+        assert!(stage.undo(0).evidence.bit);
+        stage.cut_power(2, PowerLoss::Everything);
+        stage.undo(2);
+        assert_eq!(std::fs::read(&log).unwrap(), b"old");
+        let names = std::fs::read_dir(&stage.folder).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["data"]);
+
+        (stage.nemesis)(3, restart(RestartData::Wiped));
+        stage.cut_power(4, PowerLoss::Everything);
+        stage.undo(4);
+        stage.undo(3);
+        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0);
     });
 }

@@ -13,15 +13,18 @@ use labrys_nemesis::{
 use crate::local_host::{LocalHost, idle_daemon};
 use crate::namespaces::wait_for;
 
-/// Notes that it was started, and counts on from what it finds.
+/// Notes that it was started, and counts on from what it finds, by the length of a file. It writes itself: no child of it goes on to
+/// write when it has been killed.
 const COUNTING: &str = "mkdir -p data/below; echo start >> starts; \
-    while :; do n=$(cat data/below/count 2>/dev/null); echo $((n + 1)) > data/draft; mv data/draft data/below/count; sleep 0.002; done";
+    while :; do echo >> data/below/count; sleep 0.002; done";
 
 /// A node whose daemon counts in its data directory, and a nemesis in a thread of this process.
 struct Bench {
     folder: tempfile::TempDir,
     host: LocalHost,
     config: ServeConfig,
+    /// Hosts beside it.
+    others: Vec<LocalHost>,
 }
 
 impl Drop for Bench {
@@ -55,7 +58,7 @@ impl Bench {
             processor_program: Vec::new(),
             patience: Patience::default(),
         };
-        let bench = Bench { folder, host, config };
+        let bench = Bench { folder, host, config, others: Vec::new() };
         bench.counts();
         bench
     }
@@ -72,7 +75,8 @@ impl Bench {
     }
 
     fn hosts(&self) -> Vec<Arc<dyn Host>> {
-        vec![Arc::new(self.host.clone())]
+        let hosts = [&self.host].into_iter().chain(&self.others);
+        hosts.map(|host| Arc::new(host.clone()) as Arc<dyn Host>).collect()
     }
 
     fn state(&self) -> ProcessState {
@@ -80,7 +84,7 @@ impl Bench {
     }
 
     fn count(&self) -> Option<u64> {
-        std::fs::read_to_string(self.host.folder.join("data/below/count")).ok()?.trim().parse().ok()
+        Some(std::fs::metadata(self.host.folder.join("data/below/count")).ok()?.len())
     }
 
     /// Waits until it has counted further, and says how far.
@@ -200,17 +204,83 @@ fn whoever_heals_removes_the_copy_and_leaves_the_data_unless_it_was_being_put_ba
         let journal = kept("second.jsonl");
         // As the nemesis leaves it that dies while it empties the directory.
         let copy = bench.host.folder.join(&bench.copies()[0]);
-        let old = std::fs::read_to_string(copy.join("below/count")).unwrap();
+        let old = std::fs::metadata(copy.join("below/count")).unwrap().len();
         std::fs::rename(&copy, bench.host.folder.join("data.labrys-put-back-real-test-1")).unwrap();
         nemesis.apply(2, Resolved::Kill { nodes: vec!["n1".to_owned()] }).unwrap();
         std::fs::remove_dir_all(bench.host.folder.join("data/below")).unwrap();
         // It does not know of the kill, and starts it.
         assert_eq!(heal(bench.hosts(), &journal, Patience::default()).unwrap().len(), 1);
         assert_eq!((bench.copies(), bench.starts()), (Vec::new(), 2));
-        assert!(bench.counts() > old.trim().parse().unwrap());
+        assert!(bench.counts() > old);
         nemesis.undo(2).unwrap();
         nemesis.undo(1).unwrap();
         bench.counts();
+    });
+}
+
+fn why_not_put_back(report: &FaultReport) -> Vec<&str> {
+    let reasons = report.evidence.details.iter().filter_map(|seen| match &seen.effect {
+        Effect::DataNotPutBack { why } => Some(why.as_str()),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+#[test]
+fn a_fault_that_ends_before_its_time_leaves_the_data_as_it_is() {
+    let bench = Bench::new(in_place);
+    bench.with_nemesis(|nemesis| {
+        nemesis.apply(0, restart(RestartData::Old)).unwrap();
+        let before = bench.counts();
+        let reports = nemesis.undo_all().unwrap();
+        assert_eq!(why_not_put_back(&reports[0]), ["the fault ended before its time"]);
+        assert!(!reports[0].evidence.bit, "{reports:?}");
+        assert_eq!((bench.copies(), bench.starts()), (Vec::new(), 1));
+        assert!(bench.counts() > before);
+    });
+}
+
+#[test]
+fn a_fault_that_cannot_be_applied_to_one_node_puts_nothing_back_on_another() {
+    let mut bench = Bench::new(in_place);
+    // There is nothing that could be copied on the other node.
+    let place = bench.folder.path().join("n2");
+    let other = LocalHost { name: "n2".to_owned(), folder: place.clone(), ..bench.host.clone() };
+    let spec = DaemonSpec { data_directory: Some(place.join("missing")), ..idle_daemon(&place) };
+    let idle = other.start_daemon(&spec).unwrap();
+    bench.config.daemons.insert("n2".to_owned(), spec);
+    bench.others = vec![other.clone()];
+    bench.with_nemesis(|nemesis| {
+        let before = bench.counts();
+        let nodes = vec!["n1".to_owned(), "n2".to_owned()];
+        let error = nemesis.apply(0, Resolved::Restart { nodes, data: RestartData::Old }).unwrap_err();
+        assert!(error.to_string().contains("has been undone"), "{error}");
+        assert_eq!((bench.copies(), bench.starts()), (Vec::new(), 1), "n1 was not touched");
+        assert!(bench.counts() > before);
+    });
+    assert_eq!(other.process_state(idle).unwrap(), ProcessState::Running);
+    other.signal(idle, Signal::Kill).unwrap();
+}
+
+#[test]
+fn a_node_that_is_to_have_nothing_is_given_nothing_by_another_fault() {
+    let bench = Bench::new(in_place);
+    bench.with_nemesis(|nemesis| {
+        let before = bench.counts();
+        nemesis.apply(0, restart(RestartData::Old)).unwrap();
+        nemesis.apply(1, restart(RestartData::Wiped)).unwrap();
+        let report = nemesis.apply(2, restart(RestartData::Old)).unwrap();
+        assert_eq!(why_not_put_back(&report), ["another fault has emptied its data directory"]);
+        let report = nemesis.undo(0).unwrap();
+        assert_eq!(why_not_put_back(&report), ["another fault has emptied its data directory"]);
+        assert!(!report.evidence.bit && bench.count().is_none(), "{report:?}");
+        nemesis.undo(1).unwrap();
+        let first = wait_for("a count", || bench.count());
+        assert!(first < before, "{first} after {before}");
+        let report = nemesis.undo(2).unwrap();
+        assert!(!report.evidence.bit, "there was nothing to copy: {report:?}");
+        assert!(bench.counts() > first);
+        assert_eq!((bench.copies(), bench.starts()), (Vec::new(), 2));
     });
 }
 

@@ -3,11 +3,12 @@
 use std::io::{BufRead, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
 
-use labrys_nemesis::{DaemonSpec, Effect, Resolved};
+use labrys_nemesis::{DaemonSpec, Effect, Resolved, ResourceTrouble, RestartData};
 use tempfile::TempDir;
 
 use super::*;
 use crate::agent::protocol::{Bytes, HostAnswer};
+use crate::testbed::lifecycle::lifecycle_file;
 
 struct Bench {
     folder: TempDir,
@@ -325,4 +326,41 @@ fn an_agent_tells_what_it_has_undone_that_its_dead_predecessor_had_applied() {
     assert!(report.evidence.details.iter().any(|seen| seen.effect == stopped), "{report:?}");
     assert_eq!((report.fault_id, report.evidence.bit), (7, true));
     bench.agent.end("of the test", false);
+}
+
+/// The second daemon would be one that the end has to end as well, or that it cannot start on a full disk.
+#[test]
+fn at_an_agents_end_what_faults_have_made_is_removed_and_no_daemon_is_started_for_it() {
+    let nodes = || vec!["n1".to_owned()];
+    let old = Resolved::Restart { nodes: nodes(), data: RestartData::Old };
+    let wiped = Resolved::Restart { nodes: nodes(), data: RestartData::Wiped };
+    let memory = Resolved::Resource { nodes: nodes(), trouble: ResourceTrouble::MemoryMarginKib(1024) };
+    for resolved in [old, wiped, memory] {
+        let bench = bench(NO_SILENCE_MS);
+        let premises = bench.premises();
+        let data = bench.setup.directory.join("data");
+        std::fs::create_dir_all(&data).expect("a folder");
+        std::fs::write(data.join("log"), "1").expect("written");
+        let spec = DaemonSpec { data_directory: Some(data.clone()), ..bench.sleeper() };
+        premises.host.start_daemon(&spec).expect("started");
+        let daemons = [("n1".to_owned(), spec)].into();
+        let known = faults(&premises, RequestBody::SetDaemons { daemons });
+        assert!(matches!(known, Answer::Nemesis(_)), "{known:?}");
+        let is_wiped = matches!(resolved, Resolved::Restart { data: RestartData::Wiped, .. });
+        let applied = faults(&premises, RequestBody::Apply { fault_id: 1, resolved: resolved.clone() });
+        assert!(matches!(applied, Answer::Nemesis(_)), "{applied:?}");
+        if !is_wiped {
+            std::fs::write(data.join("log"), "2").expect("written");
+        }
+        let ending = bench.agent.end("of the test", false);
+        assert!(ending.left.is_empty(), "{resolved}: {ending:?}");
+        assert_eq!(ending.undone, [resolved.to_string()]);
+        let lifecycle = std::fs::read_to_string(lifecycle_file(&bench.setup.directory)).expect("notes");
+        assert_eq!(lifecycle.matches("\"start\"").count(), 1, "{resolved}: {lifecycle}");
+        let log = std::fs::read_to_string(data.join("log")).ok();
+        assert_eq!(log.as_deref(), (!is_wiped).then_some("2"), "{resolved}: nothing is put back");
+        let names = std::fs::read_dir(&bench.setup.directory).expect("a folder").flatten();
+        let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        assert!(names.all(|name| !name.contains(".labrys-")), "{resolved}: a copy is left");
+    }
 }

@@ -36,3 +36,15 @@ fn what_is_settled_counts_as_undone_without_a_touch_and_for_good() {
     assert_eq!(bench.states(), [ProcessState::Gone, ProcessState::Running]);
     assert_eq!(bench.engine.undo(1).unwrap().fault_id, 1);
 }
+
+#[test]
+fn when_nodes_are_over_faults_are_undone_and_nothing_is_started() {
+    let mut bench = bench(2);
+    bench.engine.apply(1, kill(&[1])).unwrap();
+    bench.engine.apply(2, cut(&[(1, 2)])).unwrap();
+    bench.host(1).fail_next("start", 100);
+    bench.engine.end_nodes();
+    bench.engine.undo_all().unwrap();
+    assert_eq!(bench.states(), [ProcessState::Gone, ProcessState::Running]);
+    assert!(bench.outstanding().is_empty() && bench.host(2).filter_lines().is_empty());
+}

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::super::kill::{is_held_down, start_again};
+use super::super::kill::{is_held_down, is_to_live, start_again};
 use super::super::{InjectError, Injector, Scope, StepReport, disk, living_daemon};
 use super::{Plan, cat, cgroup, others_with, planned, trouble, unexpected, unless_gone, without_daemon};
 use crate::evidence::{Effect, LimitMechanism, NodeFailure, Step};
@@ -117,8 +117,7 @@ impl Injector for Memory {
                     return Err(unexpected("its memory is still limited"));
                 }
             }
-            let is_down = is_held_down(scope, node) || disk::is_troubled(scope, node);
-            if !is_down && living_daemon(host)?.is_none() {
+            if is_to_live(scope, node) && living_daemon(host)?.is_none() {
                 return Err(unexpected("the daemon died right after it was started"));
             }
             Ok(Vec::new())
