@@ -58,7 +58,8 @@ pub use fault::{
 pub use heal::{HealError, heal, remove_control_groups};
 pub use host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
 pub use injectors::{
-    PressedProcess, machine_clock_objection, pressed_file, try_muffled_partition, try_partition,
+    CountedIn, PressedProcess, machine_clock_objection, may_end_of_memory, pressed_file,
+    try_muffled_partition, try_partition,
 };
 pub use journal::{
     BadRunTag, Entry, JOURNAL_VERSION, Journal, JournalError, JournalState, Outstanding, RunIdentity, RunTag,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use labrys_nemesis::{
     DaemonSpec, DiskError, Host, HostError, PressedProcess, ProcessIdentity, ProcessState, Signal,
-    errors_file, pressed_file,
+    errors_file, may_end_of_memory, pressed_file,
 };
 
 use super::{DbError, logs};
@@ -216,7 +216,8 @@ impl Processes {
         if exits.iter().any(may_be_for_want_of_memory) {
             let pressed = self.those_short_of_memory(node)?;
             for exit in &mut exits {
-                exit.expected |= may_be_for_want_of_memory(exit) && pressed.contains(&exit.process);
+                exit.expected |= may_be_for_want_of_memory(exit)
+                    && may_end_of_memory(&pressed, host.as_ref(), exit.process, exit.unix_ms);
             }
         }
         Ok(exits)
@@ -234,11 +235,10 @@ impl Processes {
         Ok(errors.into_iter().map(|error: DiskError| error.pid).collect())
     }
 
-    /// The processes whose memory the nemesis has limited.
-    fn those_short_of_memory(&self, node: usize) -> Result<Vec<ProcessIdentity>, DbError> {
+    /// The processes whose memory the nemesis has limited, and until when.
+    fn those_short_of_memory(&self, node: usize) -> Result<Vec<PressedProcess>, DbError> {
         let NodePlace { host, spec, .. } = &self.nodes[node];
-        let pressed = json_lines(host.as_ref(), &pressed_file(&spec.directory))?;
-        Ok(pressed.into_iter().map(|pressed: PressedProcess| pressed.process).collect())
+        json_lines(host.as_ref(), &pressed_file(&spec.directory))
     }
 
     /// Starts those that have ended because of their disks, or for want of memory, after that was mended: a daemon may take a while to end
@@ -252,7 +252,7 @@ impl Processes {
             let (exits, short) = (self.exits(node)?, self.those_short_of_memory(node)?);
             let own = |exit: &&DaemonExit| {
                 let is_by_disk = exit.exit_code.is_some_and(self.ends_by_its_disk);
-                exit.process == daemon && (is_by_disk || short.contains(&daemon))
+                exit.process == daemon && (is_by_disk || short.iter().any(|line| line.process == daemon))
             };
             if exits.iter().find(own).is_some_and(|exit| exit.expected) {
                 self.start(node)?;
@@ -340,13 +340,16 @@ impl Processes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testbed::LocalHost;
 
     #[test]
     fn a_death_by_a_signal_that_only_others_send_is_the_environments_and_a_crash_is_not() {
         let processes = Processes::new(Vec::new(), |code| (code == 6).then_some("the disk is full"));
         let fault = |expected, exit_code, killed_by| {
             let process = ProcessIdentity { pid: 1, start_ticks: 1 };
-            processes.environments_fault(&DaemonExit { process, exit_code, killed_by, expected }).is_some()
+            processes
+                .environments_fault(&DaemonExit { process, exit_code, killed_by, expected, unix_ms: None })
+                .is_some()
         };
         for from_outside in [1, 2, 3, 9, 15, 24, 25] {
             assert!(fault(false, None, Some(from_outside)), "{from_outside}");
@@ -356,5 +359,45 @@ mod tests {
         }
         assert!(fault(false, Some(6), None) && !fault(false, Some(101), None));
         assert!(!fault(true, None, Some(9)), "what was intended is nobody's fault");
+    }
+
+    #[test]
+    fn a_death_is_forgiven_for_as_long_as_the_process_was_short_of_memory_and_not_for_ever() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = folder.path().to_owned();
+        let host = LocalHost::of_this_machine("n1", [127, 0, 0, 1].into(), &directory).expect("a host");
+        let spec = DaemonSpec {
+            program: "sleep".into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            directory: directory.clone(),
+            log_file: directory.join("log"),
+            clock_file: None,
+            commands: None,
+            data_directory: None,
+            disk_file: None,
+        };
+        let place = NodePlace {
+            host: Arc::new(host),
+            directory: directory.clone(),
+            data_directory: directory.clone(),
+            spec,
+        };
+        let processes = Processes::new(vec![place], |_| None);
+        let killed =
+            r#"{"event":"exit","pid":7,"start_ticks":9,"exit_code":null,"killed_by":9,"unix_ms":50000}"#;
+        std::fs::write(lifecycle::lifecycle_file(&directory), format!("{killed}\n")).expect("written");
+        let is_expected = |lines: &[&str]| {
+            std::fs::write(pressed_file(&directory), lines.join("\n")).expect("written");
+            processes.exits(0).expect("noted")[0].expected
+        };
+        let begun = r#"{"pid":7,"start_ticks":9}"#;
+        let until = |ms: u64| format!(r#"{{"pid":7,"start_ticks":9,"until_unix_ms":{ms}}}"#);
+        assert!(is_expected(&[begun]), "it is short of memory");
+        assert!(is_expected(&[begun, &until(50_001)]) && is_expected(&[begun, &until(49_000)]));
+        assert!(!is_expected(&[begun, &until(40_000)]), "long after it had its memory again");
+        assert!(is_expected(&[begun, &until(40_000), begun]), "it was short of it once more");
+        assert!(!is_expected(&[begun, &until(0)]), "it was never refused anything");
+        assert!(!is_expected(&[r#"{"pid":7,"start_ticks":8}"#]), "that was another process");
     }
 }

@@ -60,6 +60,9 @@ pub struct DaemonExit {
     /// Whether somebody sent it a signal to that purpose through the [`Host`] before, and it ended accordingly: by that
     /// signal, or with 0. A panic on the way down is not expected.
     pub expected: bool,
+    /// When that was noticed, in milliseconds since 1970, if it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unix_ms: Option<u64>,
 }
 
 impl DaemonExit {
@@ -112,12 +115,13 @@ fn exits_in(events: &[LifecycleEvent], orphans: &[OrphanExit]) -> Vec<DaemonExit
     };
     let mut exits = Vec::new();
     for event in events {
-        if let LifecycleEvent::Exit { process, exit_code, killed_by, .. } = *event {
+        if let LifecycleEvent::Exit { process, exit_code, killed_by, unix_ms } = *event {
             exits.push(DaemonExit {
                 process,
                 exit_code,
                 killed_by,
                 expected: is_expected(process, exit_code, killed_by),
+                unix_ms: Some(unix_ms),
             });
         }
     }
@@ -130,6 +134,7 @@ fn exits_in(events: &[LifecycleEvent], orphans: &[OrphanExit]) -> Vec<DaemonExit
                 exit_code,
                 killed_by,
                 expected: is_expected(process, exit_code, killed_by),
+                unix_ms: None,
             });
         }
     }

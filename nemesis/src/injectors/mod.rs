@@ -38,7 +38,7 @@ mod tables;
 
 pub use machine_clock::machine_clock_objection;
 pub use partition::{try_muffled_partition, try_partition};
-pub use resource::{PressedProcess, pressed_file};
+pub use resource::{CountedIn, PressedProcess, may_end_of_memory, pressed_file};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -457,7 +457,7 @@ fn what_a_restart_on_other_data_has_made_of_a_disk_no_loss_of_power_takes_back()
         std::fs::create_dir(&data).unwrap();
         write_durably(&log, b"old");
         File::open(&stage.folder).unwrap().sync_all().unwrap();
-        (stage.nemesis)(0, restart(RestartData::Old));
+        (stage.nemesis)(0, restart(RestartData::Old)).unwrap();
         write_durably(&log, b"new");
         // The copy is there after a loss of power, and so is what is put back.
         stage.cut_power(1, PowerLoss::Everything);
@@ -470,7 +470,7 @@ fn what_a_restart_on_other_data_has_made_of_a_disk_no_loss_of_power_takes_back()
         let names = std::fs::read_dir(&stage.folder).unwrap().map(|entry| entry.unwrap().file_name());
         assert_eq!(names.collect::<Vec<_>>(), ["data"]);
 
-        (stage.nemesis)(3, restart(RestartData::Wiped));
+        (stage.nemesis)(3, restart(RestartData::Wiped)).unwrap();
         stage.cut_power(4, PowerLoss::Everything);
         stage.undo(4);
         stage.undo(3);

@@ -8,6 +8,7 @@
 
 mod disk;
 mod ext4;
+mod groups;
 mod local_host;
 mod namespaces;
 mod network;

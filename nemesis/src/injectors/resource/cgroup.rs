@@ -1,7 +1,8 @@
 //! Control groups (cgroups(7)) for single processes: where one can be made for a process, and making, filling and removing it.
 //!
-//! One is made for each process and controller, with a name that has the run's tag and the process in it, so that what other runs and
-//! other people have made is never touched. In the first version it is made below the group that the process is in, whose limits go on to
+//! One is made for each process, with a name that has the run's tag and the process in it, so that what other runs and
+//! other people have made is never touched. Faults of different controllers share it where these are of one hierarchy: a process is in one group
+//! of each. So a fault that ends lifts what it has set itself, and the last one of all moves the process back and removes the group. In the first version it is made below the group that the process is in, whose limits go on to
 //! hold; in the second one, where a group with processes gives no controllers to groups below it, beside that, and only where the group
 //! above gives the controller to its children already: what others have set up is not changed.
 //!
@@ -44,19 +45,29 @@ pub(super) fn find(
         // Another fault has moved it there, and knows from where.
         let mut plans = scope.others.iter().flat_map(|(_, evidence)| plans_in(effects_on(evidence, node)));
         let back_to = plans.find(|plan| plan.place == directory).and_then(|plan| plan.back_to);
+        // It may have been for the sake of another controller.
+        let back_to = back_to.filter(|_| is_made(host, parent(&directory), controller));
         return Ok(back_to.map(|back_to| Place { by, back_to: back_to.to_owned(), cgroup: directory }));
     }
     let above = match by {
         LimitMechanism::CgroupV2 => parent(&directory),
         _ => &directory,
     };
-    let can_be_made = host.run("sh", &["-c", CAN_BE_MADE, "sh", above, controller]).is_ok();
-    Ok(can_be_made.then(|| Place { by, cgroup: format!("{above}/{name}"), back_to: directory.clone() }))
+    Ok(is_made(host, above, controller).then(|| Place {
+        by,
+        cgroup: format!("{above}/{name}"),
+        back_to: directory.clone(),
+    }))
 }
 
 /// Of the second version, the file with the controllers that a group gives to its children tells whether it is one of them.
 const CAN_BE_MADE: &str = "[ -w \"$1\" ] && [ -w \"$1/cgroup.procs\" ] && \
     { [ ! -e \"$1/cgroup.subtree_control\" ] || grep -qw -- \"$2\" \"$1/cgroup.subtree_control\"; }";
+
+/// Whether groups can be made below a group in which the controller can be used.
+fn is_made(host: &dyn Host, above: &str, controller: &str) -> bool {
+    host.run("sh", &["-c", CAN_BE_MADE, "sh", above, controller]).is_ok()
+}
 
 fn parent(directory: &str) -> &str {
     directory.rsplit_once('/').map_or("", |(above, _)| above)
@@ -120,10 +131,14 @@ pub(super) fn get(host: &dyn Host, cgroup: &str, file: &str) -> Result<String, I
 
 /// The number after a name in one of its files.
 pub(super) fn count(host: &dyn Host, cgroup: &str, file: &str, name: &str) -> Result<u64, InjectError> {
-    let text = get(host, cgroup, file)?;
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    let number = lines.find(|(key, _)| *key == name).and_then(|(_, number)| number.trim().parse().ok());
+    let number = number_after(&get(host, cgroup, file)?, name);
     number.ok_or_else(|| unexpected(format!("{cgroup}/{file} has no `{name}`")))
+}
+
+/// The number after a name in lines of names and numbers.
+pub(super) fn number_after(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(key, _)| *key == name).and_then(|(_, number)| number.trim().parse().ok())
 }
 
 /// Whether the process is in it.

@@ -6,17 +6,18 @@
 //! record says which it was.
 //!
 //! A daemon that has ended of it is started again when the fault ends, as after trouble with its disk. So that this end is told from a crash
-//! or from a kill by somebody else, which process is short of memory is written down before it is ([`pressed_file`]).
+//! or from a kill by somebody else, which process is short of memory is written down before it is, and until when it was
+//! ([`super::pressed`]). Where a control group counts whom the kernel has killed in it, only a process that ended after such a kill has ended of it.
 //!
-//! Where faults overlap on a process the lowest limit holds until the last of them ends.
-
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+//! Where faults overlap on a process the lowest limit holds until the last of them ends. Where a fault of the processor needs the control group
+//! longer, only the limit goes.
 
 use super::super::kill::{is_held_down, is_to_live, start_again};
 use super::super::{InjectError, Injector, Scope, StepReport, disk, living_daemon};
-use super::{Plan, cat, cgroup, others_with, planned, trouble, unexpected, unless_gone, without_daemon};
+use super::{
+    Plan, cat, cgroup, is_needed_by_another, others_with, planned, pressed, trouble, unexpected, unless_gone,
+    without_daemon,
+};
 use crate::evidence::{Effect, LimitMechanism, NodeFailure, Step};
 use crate::fault::ResourceTrouble;
 use crate::host::{Host, ProcessIdentity, ProcessState};
@@ -24,20 +25,6 @@ use crate::host::{Host, ProcessIdentity, ProcessState};
 pub(super) struct Memory;
 
 const CONTROLLER: &str = "memory";
-
-/// A line of [`pressed_file`]: a process that is short of memory, or was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PressedProcess {
-    /// Which.
-    #[serde(flatten)]
-    pub process: ProcessIdentity,
-}
-
-/// In the folder of a node: which processes were short of memory, as JSON Lines of [`PressedProcess`].
-#[must_use]
-pub fn pressed_file(directory: &Path) -> PathBuf {
-    directory.join("pressed.jsonl")
-}
 
 impl Injector for Memory {
     fn objections(&self, scope: &Scope<'_>) -> Vec<NodeFailure> {
@@ -62,8 +49,8 @@ impl Injector for Memory {
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Apply, |node, host| {
             let Some(plan) = planned(scope, node) else { return Ok(Vec::new()) };
-            note_pressed(scope, node, host, plan.process)?;
-            let is_limited = others_with(scope, node, &plan).next().is_some();
+            pressed::note_begin(scope, node, host, &plan)?;
+            let is_limited = is_held_by_another(scope, node, &plan);
             unless_gone(host, plan.process, limit(host, &plan, margin_kib(scope)?, is_limited))?;
             Ok(Vec::new())
         })
@@ -92,14 +79,18 @@ impl Injector for Memory {
             if is_gone && host.daemon()? == Some(plan.process) {
                 // Whoever was killed by another fault, or may have ended of another one, did not end of this one.
                 let is_told = scope.seen_on(node).any(|seen| matches!(seen, Effect::MemoryEnded { .. }));
-                if !is_told && !is_held_down(scope, node) && !disk::is_troubled(scope, node) {
+                let is_of_another = is_held_down(scope, node) || disk::is_troubled(scope, node);
+                if !is_told && !is_of_another && pressed::was_killed(host, &plan) {
                     effects.push(Effect::MemoryEnded { process: plan.process });
                 }
             }
-            if others_with(scope, node, &plan).next().is_some() {
+            if is_held_by_another(scope, node, &plan) {
                 effects.push(Effect::StillLimited { process: plan.process });
             } else {
-                unless_gone(host, plan.process, release(scope, host, &plan))?;
+                let was_refused = pressed::was_refused(host, &plan);
+                unless_gone(host, plan.process, release(scope, node, host, &plan))?;
+                let is_alive = host.process_state(plan.process)? != ProcessState::Gone;
+                pressed::note_end(scope, node, host, &plan, is_alive, was_refused);
             }
             if living_daemon(host)?.is_none() {
                 effects.extend(start_again(scope, node, host)?);
@@ -111,8 +102,8 @@ impl Injector for Memory {
     fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::VerifyUndone, |node, host| {
             let Some(plan) = planned(scope, node) else { return Ok(Vec::new()) };
-            if others_with(scope, node, &plan).next().is_none() {
-                let released = is_released(host, &plan);
+            if !is_held_by_another(scope, node, &plan) {
+                let released = is_released(scope, node, host, &plan);
                 if unless_gone(host, plan.process, released)? == Some(false) {
                     return Err(unexpected("its memory is still limited"));
                 }
@@ -132,20 +123,9 @@ fn margin_kib(scope: &Scope<'_>) -> Result<u64, InjectError> {
     }
 }
 
-fn note_pressed(
-    scope: &Scope<'_>,
-    node: &str,
-    host: &dyn Host,
-    process: ProcessIdentity,
-) -> Result<(), InjectError> {
-    let folder = scope.daemons.get(node).map(|specification| &specification.directory);
-    let folder =
-        folder.ok_or_else(|| unexpected("it is not known in which folder the node keeps its files"))?;
-    let line =
-        serde_json::to_string(&PressedProcess { process }).map_err(|error| unexpected(error.to_string()))?;
-    let file = pressed_file(folder).to_string_lossy().into_owned();
-    host.run("sh", &["-c", "printf '%s\\n' \"$2\" >> \"$1\"", "sh", &file, &line])?;
-    Ok(())
+/// Whether another fault goes on to limit the memory of the process.
+fn is_held_by_another(scope: &Scope<'_>, node: &str, plan: &Plan<'_>) -> bool {
+    others_with(scope, node, plan).any(|(trouble, _)| matches!(trouble, ResourceTrouble::MemoryMarginKib(_)))
 }
 
 /// The files of a control group in which its limit is, what it has, and what it was refused.
@@ -173,19 +153,26 @@ fn limit(host: &dyn Host, plan: &Plan<'_>, margin_kib: u64, is_limited: bool) ->
     cgroup::enter(host, plan.place, plan.process)
 }
 
-fn release(scope: &Scope<'_>, host: &dyn Host, plan: &Plan<'_>) -> Result<(), InjectError> {
+fn release(scope: &Scope<'_>, node: &str, host: &dyn Host, plan: &Plan<'_>) -> Result<(), InjectError> {
     if plan.by == LimitMechanism::Rlimit {
         return match data_limit(host, "self")? {
             None => set_data_limit(host, plan.process, "unlimited"),
             Some(bytes) => set_data_limit(host, plan.process, &bytes.to_string()),
         };
     }
+    if is_needed_by_another(scope, node, plan) {
+        let nothing = if plan.by == LimitMechanism::CgroupV2 { "max" } else { "-1" };
+        return cgroup::set(host, plan.place, files(plan.by).0, nothing);
+    }
     cgroup::remove(scope, host, plan)
 }
 
-fn is_released(host: &dyn Host, plan: &Plan<'_>) -> Result<bool, InjectError> {
+fn is_released(scope: &Scope<'_>, node: &str, host: &dyn Host, plan: &Plan<'_>) -> Result<bool, InjectError> {
     if plan.by == LimitMechanism::Rlimit {
         return Ok(data_limit(host, &plan.process.pid.to_string())? == data_limit(host, "self")?);
+    }
+    if is_needed_by_another(scope, node, plan) {
+        return Ok(limit_kib(host, plan)?.is_none());
     }
     Ok(!cgroup::exists(host, plan.place))
 }
@@ -203,7 +190,7 @@ fn limit_kib(host: &dyn Host, plan: &Plan<'_>) -> Result<Option<u64>, InjectErro
 }
 
 /// How often its control group refused memory, or took some back to give it.
-fn refusals(host: &dyn Host, plan: &Plan<'_>) -> Result<u64, InjectError> {
+pub(super) fn refusals(host: &dyn Host, plan: &Plan<'_>) -> Result<u64, InjectError> {
     match plan.by {
         LimitMechanism::CgroupV1 => number(&cgroup::get(host, plan.place, "memory.failcnt")?),
         LimitMechanism::CgroupV2 => cgroup::count(host, plan.place, "memory.events", "max"),

@@ -2,10 +2,13 @@
 //!
 //! All of them are about *processes*, as pauses are: a daemon that is started while such a fault lasts has what others have. A daemon that
 //! is dead is short of nothing: no bite, and no error.
+//!
+//! What a fault of one thing has set the end of a fault of another leaves alone, though both be files of one control group.
 
 mod cgroup;
 mod descriptors;
 mod memory;
+mod pressed;
 mod processor;
 
 use super::{InjectError, Injector, Scope, StepReport, effects_on};
@@ -13,7 +16,7 @@ use crate::evidence::{Effect, LimitMechanism, NodeFailure, Step};
 use crate::fault::{Resolved, ResourceTrouble};
 use crate::host::{Host, HostError, ProcessIdentity, ProcessState};
 
-pub use memory::{PressedProcess, pressed_file};
+pub use pressed::{CountedIn, PressedProcess, may_end_of_memory, pressed_file};
 pub(super) use processor::{hold_starvers, release_starvers};
 
 pub(super) struct Resource;
@@ -113,6 +116,11 @@ fn others_with<'s>(
         let plan = plans.find(|plan| plan.process == process && plan.place == place)?;
         Some((trouble_of(resolved)?, plan))
     })
+}
+
+/// Whether such a fault, of whatever, goes on to need the place.
+fn is_needed_by_another(scope: &Scope<'_>, node: &str, plan: &Plan<'_>) -> bool {
+    others_with(scope, node, plan).next().is_some()
 }
 
 /// What came of something done to a process; `None` if it failed because the process is gone.

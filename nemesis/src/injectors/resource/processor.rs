@@ -6,7 +6,7 @@
 //! (`nr_throttled`) or the other process does, and what it had of the processor stands beside it.
 //!
 //! Where faults overlap on a process, it gets the least of what they say; so what it gets is a function of the set of its faults. A group
-//! of control, and a process that stops others, is for one process: the last fault to end takes it away.
+//! of control, and a process that stops others, is for one process: the last fault to end takes it away. Where a fault of memory needs the group longer, only the quota goes.
 //!
 //! A process that stops others must leave those alone that a *pause* holds, and a pause must find nobody who continues what it has stopped:
 //! so a pause first tells that process, waits until it knows, and tells it again when the pause is over; see [`hold_starvers`]. Should it die, what it had
@@ -16,7 +16,10 @@ use std::path::{Path, PathBuf};
 
 use super::super::pause::is_held_by_another as is_paused;
 use super::super::{InjectError, Injector, Scope, StepReport, living_daemon, signal_unless_gone};
-use super::{Plan, cgroup, others_with, planned, plans_in, trouble, unexpected, unless_gone, without_daemon};
+use super::{
+    Plan, cgroup, is_needed_by_another, others_with, planned, plans_in, trouble, unexpected, unless_gone,
+    without_daemon,
+};
 use crate::evidence::{Effect, LimitMechanism, NodeFailure, Step};
 use crate::fault::ResourceTrouble;
 use crate::host::{Host, HostError, ProcessIdentity, ProcessState, Signal};
@@ -97,6 +100,9 @@ impl Injector for Processor {
                     unless_gone(host, plan.process, given)?;
                     effects.push(Effect::StillLimited { process: plan.process });
                 }
+                None if is_needed_by_another(scope, node, &plan) => {
+                    unless_gone(host, plan.process, lift(host, &plan))?;
+                }
                 None => take_away(scope, node, host, &plan)?,
             }
             Ok(effects)
@@ -108,6 +114,12 @@ impl Injector for Processor {
             let Some(plan) = planned(scope, node) else { return Ok(Vec::new()) };
             if least(scope, node, &plan, false).is_some() {
                 return Ok(Vec::new());
+            }
+            if is_needed_by_another(scope, node, &plan) {
+                return match unless_gone(host, plan.process, share_percent(host, &plan))?.flatten() {
+                    Some(percent) => Err(unexpected(format!("it still has {percent} % of a processor only"))),
+                    None => Ok(Vec::new()),
+                };
             }
             if plan.by != LimitMechanism::Signals {
                 let detail = "its control group is still there";
@@ -170,7 +182,17 @@ fn give(
     }
 }
 
-/// The share as it can be read back.
+/// The process may have all that there is; its control group stays.
+fn lift(host: &dyn Host, plan: &Plan<'_>) -> Result<(), InjectError> {
+    match plan.by {
+        LimitMechanism::CgroupV1 => cgroup::set(host, plan.place, "cpu.cfs_quota_us", "-1"),
+        LimitMechanism::CgroupV2 => cgroup::set(host, plan.place, "cpu.max", &format!("max {PERIOD_US}")),
+        // Whoever stops a process is there for that alone.
+        LimitMechanism::Signals | LimitMechanism::Rlimit => Ok(()),
+    }
+}
+
+/// The share as it can be read back; `None` if it is all that there is.
 fn share_percent(host: &dyn Host, plan: &Plan<'_>) -> Result<Option<u32>, InjectError> {
     let percent = |quota: &str, period: &str| {
         let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
