@@ -186,8 +186,7 @@ impl World {
     fn apply(&mut self, id: u64) {
         let Some(planned) = self.nemesis.planned.get(&id).cloned() else { return };
         let nodes = self.nodes.iter().map(|node| node.name.clone()).collect();
-        let view =
-            View { nodes, leaders: self.leaders(), commands: Vec::new(), rotten: self.nemesis.rotten() };
+        let view = View { nodes, leaders: self.leaders(), rotten: self.nemesis.rotten(), ..View::default() };
         let resolved = resolve(&planned.fault, &view, &mut self.nemesis.rng);
         let injected = InjectedFault {
             id,

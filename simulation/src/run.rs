@@ -195,7 +195,7 @@ fn parsed_options(test: &TestConfig) -> Result<ServerOptions, SimulationError> {
     let arguments = Arguments::try_parse_from(arguments)
         .map_err(|error| SimulationError::StoreFlags(error.to_string()))?;
     // The clock is the simulator's own.
-    let permissions = Permissions { defects: true, clock_faults: false };
+    let permissions = Permissions { defects: true, ..Permissions::default() };
     Ok(resolve(arguments.flags, None, permissions)?.server)
 }
 

@@ -16,11 +16,13 @@
 //! | 11 | `ctl`: the store did not do it, and never will |
 //! | 12 | `ctl`: nobody knows whether the store did it or will |
 //! | 13 | `ctl`: the nodes' states differ where they must be equal |
+//! | 14 | an order said so: a failpoint ended the process, or gave the error that did |
 
 use std::process::ExitCode;
 
 use crate::disk::DiskError;
 use crate::server::data_dir::DataDirError;
+use crate::server::failpoints::Reached;
 use crate::server::{Fatal, StartError};
 use crate::snapshots::SnapshotError;
 use crate::wal::WalError;
@@ -57,6 +59,8 @@ pub enum Exit {
     MayHaveHappened = 12,
     /// The nodes' states differ.
     Differ = 13,
+    /// A failpoint.
+    Failpoint = 14,
 }
 
 impl From<Exit> for ExitCode {
@@ -68,6 +72,11 @@ impl From<Exit> for ExitCode {
 impl From<&DiskError> for Exit {
     fn from(error: &DiskError) -> Exit {
         match error {
+            DiskError::Failed { source, .. } | DiskError::Sync { source, .. }
+                if source.get_ref().is_some_and(|source| source.is::<Reached>()) =>
+            {
+                Exit::Failpoint
+            }
             DiskError::Full { .. } => Exit::DiskFull,
             DiskError::Failed { .. } | DiskError::Sync { .. } => Exit::DiskFailed,
         }
@@ -129,6 +138,7 @@ impl From<&Fatal> for Exit {
         match fatal {
             Fatal::Wal(error) => Exit::from(error),
             Fatal::Snapshot(error) => Exit::from(error),
+            Fatal::Failpoint(_) => Exit::Failpoint,
             Fatal::InvariantBroken { .. } => Exit::InvariantBroken,
             Fatal::Panicked { .. } => Exit::Panicked,
             Fatal::Serve { .. } => Exit::Other,

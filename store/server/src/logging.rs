@@ -7,6 +7,8 @@
 //! | `starting` | `node`, `version`, `data_dir` | the process has read its flags |
 //! | `listening` | `node`, `address`, `entries`, `term`, `startup_ms` | the node serves |
 //! | `metrics_listening` | `node`, `address` | `/metrics` and `/health` are served there |
+//! | `failpoints` | `node` | the node takes orders for its failpoints |
+//! | `failpoint` | `point`, `action` | an order about a failpoint takes effect |
 //! | `leader` | `node`, `term` | this node became the leader of `term` |
 //! | `role` | `node`, `term`, `role`, `leader` (absent if none is known) | role, term or leader changed, other than to leader |
 //! | `peer_refused` | `peer`, `error` | a peer answers but will not talk to this node, or this node to it: TLS, token or cluster do not fit |

@@ -33,6 +33,7 @@ fn run() -> Exit {
     let permissions = Permissions {
         defects: allows(options::DEFECTS_VARIABLE),
         clock_faults: allows(options::CLOCK_FAULTS_VARIABLE),
+        failpoints: allows(options::FAILPOINTS_VARIABLE),
     };
     let resolved = match options::resolve(arguments.flags, arguments.config.as_deref(), permissions) {
         Ok(resolved) => resolved,

@@ -32,6 +32,9 @@ pub const DEFECTS_VARIABLE: &str = "LABRYS_DEFECTS";
 /// Must be `1` in the environment before a node takes orders about how wrong its clock is to run.
 pub const CLOCK_FAULTS_VARIABLE: &str = "LABRYS_CLOCK_FAULTS";
 
+/// Must be `1` in the environment before a node takes orders for its failpoints.
+pub const FAILPOINTS_VARIABLE: &str = "LABRYS_FAILPOINTS";
+
 /// What the environment allows, of which a node in earnest needs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
@@ -39,6 +42,8 @@ pub struct Permissions {
     pub defects: bool,
     /// To make the clock run wrong ([`CLOCK_FAULTS_VARIABLE`]).
     pub clock_faults: bool,
+    /// To take orders for failpoints ([`FAILPOINTS_VARIABLE`]).
+    pub failpoints: bool,
 }
 
 /// A node of the reference store: a Raft-replicated key-value store.
@@ -128,6 +133,9 @@ pub struct Flags {
     /// Let the clock run as wrong as this file says, for testing testers. Refused unless LABRYS_CLOCK_FAULTS=1.
     #[arg(long, value_name = "FILE")]
     pub clock_file: Option<PathBuf>,
+    /// Take orders to pause, fail or end at named places (ctl failpoint), for testing testers. Refused unless LABRYS_FAILPOINTS=1.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub failpoints: Option<bool>,
     /// The certificate for clients and peers, in PEM; its intermediates follow it. Switches TLS on.
     #[arg(long, value_name = "FILE")]
     pub tls_certificate: Option<PathBuf>,
@@ -249,6 +257,11 @@ pub enum OptionsError {
         "--clock-file lets the clock run wrong and is refused unless the environment says {CLOCK_FAULTS_VARIABLE}=1"
     )]
     ClockFaultsNotAllowed,
+    /// Failpoints are not to be there by accident.
+    #[error(
+        "--failpoints has the node pause, fail and end by order and is refused unless the environment says {FAILPOINTS_VARIABLE}=1"
+    )]
+    FailpointsNotAllowed,
 }
 
 /// What a process needs to serve.
@@ -283,10 +296,15 @@ pub fn resolve(
     if flags.clock_file.is_some() && !permissions.clock_faults {
         return Err(OptionsError::ClockFaultsNotAllowed);
     }
+    let takes_failpoints = flags.failpoints.unwrap_or(false);
+    if takes_failpoints && !permissions.failpoints {
+        return Err(OptionsError::FailpointsNotAllowed);
+    }
     let defects: Result<Defects, _> = flags.defect.iter().map(|name| name.parse::<Defect>()).collect();
     let mut server = ServerOptions::new(id, peers, data_dir);
     server.defects = defects?;
     server.clock_file = flags.clock_file;
+    server.failpoints = takes_failpoints;
     server.election_timeout_ms = flags.election_timeout_ms.unwrap_or(server.election_timeout_ms);
     server.heartbeat_interval_ms = flags.heartbeat_interval_ms.unwrap_or(server.heartbeat_interval_ms);
     server.pre_vote = flags.pre_vote.unwrap_or(server.pre_vote);
@@ -352,6 +370,7 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         seed: flags.seed.or(file.seed),
         defect: if flags.defect.is_empty() { file.defect } else { flags.defect },
         clock_file: flags.clock_file.or(file.clock_file),
+        failpoints: flags.failpoints.or(file.failpoints),
         tls_certificate: flags.tls_certificate.or(file.tls_certificate),
         tls_key: flags.tls_key.or(file.tls_key),
         tls_ca: flags.tls_ca.or(file.tls_ca),
@@ -372,7 +391,7 @@ mod tests {
     const FILE: &str = "id = 2\nheartbeat-interval-ms = 7\ndata-dir = \"/tmp/x\"\nlog-format = \"text\"\n\
                         [peers]\n1 = \"a:1\"\n2 = \"b:2\"\n";
 
-    const NOTHING: Permissions = Permissions { defects: false, clock_faults: false };
+    const NOTHING: Permissions = Permissions { defects: false, clock_faults: false, failpoints: false };
 
     fn flags(arguments: &[&str]) -> Flags {
         let command = std::iter::once("labrys-store").chain(arguments.iter().copied());
@@ -447,6 +466,21 @@ mod tests {
                 .defects
                 .has(Defect::FollowerRead)
         );
+    }
+
+    #[test]
+    fn failpoints_need_a_permission_of_their_own_and_are_off_unless_asked_for() {
+        let base = ["--id", "1", "--peers", "1=a:1", "--data-dir", "d"];
+        let asked = || flags(&[&base[..], &["--failpoints"]].concat());
+        let others = Permissions { defects: true, clock_faults: true, ..NOTHING };
+        assert_eq!(resolve(asked(), None, others).unwrap_err(), OptionsError::FailpointsNotAllowed);
+        let allowed = Permissions { failpoints: true, ..NOTHING };
+        assert!(resolve(asked(), None, allowed).unwrap().server.failpoints);
+        let file = file("failpoints = true\n");
+        assert!(resolve(flags(&base), Some(file.path()), allowed).unwrap().server.failpoints);
+        let off = flags(&[&base[..], &["--failpoints=false"]].concat());
+        assert!(!resolve(off, Some(file.path()), NOTHING).unwrap().server.failpoints);
+        assert!(!resolve(flags(&base), None, allowed).unwrap().server.failpoints);
     }
 
     #[test]

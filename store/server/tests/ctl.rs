@@ -335,3 +335,53 @@ fn a_key_is_read_in_every_mode() {
         assert!(code == 2 && text.contains("read-index"), "{code}: {text}");
     });
 }
+
+#[test]
+fn failpoints_are_set_listed_and_cleared_and_what_there_is_not_is_refused_with_what_there_is() {
+    with_adjusted(
+        1,
+        |options| options.failpoints = true,
+        |ctl| {
+            let points = |verb: &[&str]| -> Vec<Value> {
+                let answer = ctl.answer(&[&["--only", "failpoint"], verb].concat());
+                answer["nodes"][0]["answer"]["failpoints"].as_array().unwrap().clone()
+            };
+            let of = |points: &[Value], name: &str| -> Value {
+                points.iter().find(|point| point["name"] == name).unwrap().clone()
+            };
+            let set =
+                of(&points(&["set", "before-log-remove", "pause 3000", "--times", "2"]), "before-log-remove");
+            let expected = json!({ "name": "before-log-remove", "action": "pause 3000", "times_left": 2, "passes": 0, "struck": 0 });
+            assert_eq!(set, expected);
+            points(&["set", "before-snapshot-rename", "error"]);
+            let listed = points(&["list"]);
+            assert_eq!(of(&listed, "before-log-remove"), expected);
+            assert_eq!(of(&listed, "before-snapshot-rename")["action"], "error");
+            assert!(of(&listed, "before-step")["passes"].as_u64().unwrap() > 0);
+            let left = points(&["clear", "before-log-remove"]);
+            assert_eq!(of(&left, "before-log-remove")["action"], Value::Null);
+            assert_eq!(of(&left, "before-snapshot-rename")["action"], "error");
+            assert!(points(&["clear"]).iter().all(|point| point["action"].is_null()));
+
+            for (verb, named) in [
+                (["set", "before-lunch", "exit"], "before-wal-sync"),
+                (["set", "before-step", "sleep 3"], "`pause MS`"),
+                (["set", "before-step", "pause 0"], "1 to 600000"),
+            ] {
+                let (code, text) = ctl.failure(&[&["failpoint"], &verb[..]].concat());
+                assert_eq!(code, 2, "{text}");
+                assert!(text.contains(named), "{text}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_node_that_takes_no_orders_for_failpoints_says_how_it_would() {
+    with_cluster(1, |ctl| {
+        let output = ctl.run(&["failpoint", "list"]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("--failpoints") && text.contains("LABRYS_FAILPOINTS=1"), "{text}");
+    });
+}

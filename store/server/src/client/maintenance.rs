@@ -10,6 +10,7 @@ use super::transport::{AddressError, chain, endpoint};
 use crate::api::admin_client::AdminClient;
 use crate::api::{self, hash_at_revision_reply};
 use crate::security::{SecureChannel, SecureEndpoint, Security};
+use crate::server::failpoints::{Action, Point};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -66,6 +67,68 @@ pub struct MaintenanceError {
     pub address: String,
     /// Why.
     pub detail: String,
+}
+
+/// A failpoint of a node: see [`crate::server::failpoints`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailpointStatus {
+    /// Its name.
+    pub name: String,
+    /// What happens to whoever passes next.
+    pub action: Option<String>,
+    /// How often that will be; `None`: until it is cleared.
+    pub times_left: Option<u64>,
+    /// How often it was passed since the start of the process.
+    pub passes: u64,
+    /// How often the latest order about it took effect.
+    pub struck: u64,
+}
+
+/// The failpoints of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailpointList {
+    /// All that it has.
+    pub failpoints: Vec<FailpointStatus>,
+}
+
+/// What is to be done with failpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailpointOrder {
+    /// Nothing: they are listed.
+    List,
+    /// From now on this happens to whoever passes there.
+    Set {
+        /// Where.
+        point: Point,
+        /// What.
+        action: Action,
+        /// How often; `None`: until it is cleared.
+        times: Option<u64>,
+    },
+    /// Nothing happens there any more.
+    Clear {
+        /// Where; `None`: anywhere.
+        point: Option<Point>,
+    },
+}
+
+impl From<FailpointOrder> for api::FailpointsRequest {
+    fn from(order: FailpointOrder) -> api::FailpointsRequest {
+        use api::failpoints_request::Order;
+        let order = match order {
+            FailpointOrder::List => None,
+            FailpointOrder::Set { point, action, times } => Some(Order::Set(api::SetFailpoint {
+                name: point.name().to_owned(),
+                action: action.to_string(),
+                times: times.unwrap_or(0),
+            })),
+            FailpointOrder::Clear { point } => {
+                let name = point.map(|point| point.name().to_owned()).unwrap_or_default();
+                Some(Order::Clear(api::ClearFailpoint { name }))
+            }
+        };
+        api::FailpointsRequest { order }
+    }
 }
 
 /// Asks one node.
@@ -132,6 +195,29 @@ impl MaintenanceClient {
             Some(Outcome::LatestRevision(latest)) => Ok(HashOutcome::Future { latest }),
             None => Err(self.failed("the reply has no outcome".to_owned())),
         }
+    }
+
+    /// Carries out an order about its failpoints, and lists them.
+    ///
+    /// # Errors
+    ///
+    /// If it was not started to take such orders, does not know the point or the action, or does not answer within `timeout`.
+    pub async fn failpoints(
+        &self,
+        order: FailpointOrder,
+        timeout: Duration,
+    ) -> Result<FailpointList, MaintenanceError> {
+        let message = api::FailpointsRequest::from(order);
+        let reply = self.ask(timeout, message, async |mut link, request| link.failpoints(request).await);
+        let status = |point: api::Failpoint| FailpointStatus {
+            times_left: Some(point.times_left).filter(|times| *times > 0),
+            action: Some(point.action).filter(|action| !action.is_empty()),
+            name: point.name,
+            passes: point.passes,
+            struck: point.struck,
+        };
+        let failpoints = reply.await?.failpoints.into_iter().map(status).collect();
+        Ok(FailpointList { failpoints })
     }
 
     fn failed(&self, detail: String) -> MaintenanceError {

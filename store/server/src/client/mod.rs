@@ -29,7 +29,10 @@ pub use admin::{AdminError, AdminSession, Member, Members};
 pub use errors::{AttemptError, ClientError};
 pub use interactive::InteractiveTransaction;
 pub use logic::{ClientOptions, Success, Written};
-pub use maintenance::{Defragmented, HashOutcome, MaintenanceClient, MaintenanceError, SnapshotTaken};
+pub use maintenance::{
+    Defragmented, FailpointList, FailpointOrder, FailpointStatus, HashOutcome, MaintenanceClient,
+    MaintenanceError, SnapshotTaken,
+};
 pub use operations::{Acquired, CompareAndSet, Transacted, prefix};
 pub use status::{LeaderChangeSeen, NodeStatus, StatusClient, StatusError, StorageStatus};
 pub use transport::{AddressError, StoreClient};

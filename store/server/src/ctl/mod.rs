@@ -39,7 +39,7 @@ pub struct CtlArguments {
     /// How long an operation may take.
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     pub timeout_ms: u64,
-    /// Where each node is asked by itself (status, snapshot, defrag, hash-at-revision), ask the endpoints only, not all members; for
+    /// Where each node is asked by itself (status, snapshot, defrag, hash-at-revision, failpoint), ask the endpoints only, not all members; for
     /// the members (members list), not the leader.
     #[arg(long)]
     pub only: bool,

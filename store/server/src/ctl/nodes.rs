@@ -11,7 +11,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{CtlError, Session};
-use crate::client::{AdminSession, HashOutcome, MaintenanceClient, NodeStatus, StatusClient};
+use crate::client::{AdminSession, FailpointOrder, HashOutcome, MaintenanceClient, NodeStatus, StatusClient};
+use crate::server::failpoints::{Action, Point};
 
 /// Verbs about each node.
 #[derive(Debug, Subcommand)]
@@ -31,6 +32,51 @@ pub enum NodesVerb {
         /// The revision.
         revision: u64,
     },
+    /// Have each node pause, fail or end at a named place, for testing testers. Only nodes that were started with --failpoints do.
+    #[command(
+        subcommand,
+        after_help = "Examples, with --only, so that the other members go on:
+  labrys-store ctl --endpoints 10.0.0.1:7000 --only failpoint set before-wal-sync 'pause 3000' --times 1
+  labrys-store ctl --endpoints 10.0.0.1:7000 --only failpoint set after-wal-sync exit
+  labrys-store ctl --endpoints 10.0.0.1:7000 --only failpoint list
+  labrys-store ctl --endpoints 10.0.0.1:7000 --only failpoint clear"
+    )]
+    Failpoint(FailpointVerb),
+}
+
+/// What can be done with failpoints.
+#[derive(Debug, Subcommand)]
+pub enum FailpointVerb {
+    /// From now on, something happens to whoever passes there: `pause MS`, `exit` (with exit code 14) or `error`.
+    Set {
+        /// Where.
+        #[arg(value_parser = str::parse::<Point>)]
+        name: Point,
+        /// What.
+        #[arg(value_parser = str::parse::<Action>)]
+        action: Action,
+        /// How often [default: until it is cleared].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        times: Option<u64>,
+    },
+    /// List them: what happens there, how often each was passed, and how often the latest order took effect.
+    List,
+    /// Nothing happens there any more; who pauses there goes on.
+    Clear {
+        /// Where [default: anywhere].
+        #[arg(value_parser = str::parse::<Point>)]
+        name: Option<Point>,
+    },
+}
+
+impl From<FailpointVerb> for FailpointOrder {
+    fn from(verb: FailpointVerb) -> FailpointOrder {
+        match verb {
+            FailpointVerb::Set { name, action, times } => FailpointOrder::Set { point: name, action, times },
+            FailpointVerb::List => FailpointOrder::List,
+            FailpointVerb::Clear { name } => FailpointOrder::Clear { point: name },
+        }
+    }
 }
 
 /// What each node answered, by address.
@@ -40,6 +86,13 @@ impl NodesVerb {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), CtlError> {
         let nodes = addresses(session).await?;
         match self {
+            NodesVerb::Failpoint(verb) => {
+                let order = FailpointOrder::from(verb);
+                let ask = async |node: MaintenanceClient, timeout| node.failpoints(order, timeout).await;
+                let answers = each(session, &nodes, ask).await?;
+                session.print(&json!({ "nodes": listed(&answers) }))?;
+                all_answered(&answers)
+            }
             NodesVerb::Status { json } => status(session, &nodes, json).await,
             NodesVerb::Snapshot => {
                 let answers =

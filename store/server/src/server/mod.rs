@@ -15,6 +15,7 @@
 //! - [`clock`]: what a node counts its promises by, and how testers make it run wrong;
 //! - [`cluster`]: which cluster a node belongs to;
 //! - [`limits`]: how much a node takes on at a time;
+//! - [`failpoints`]: places at which testers make a node pause, fail or end;
 //! - [`health`], [`metrics`]: what a node tells its operators;
 //! - [`links`]: messages to the peers, which may be lost;
 //! - [`services`]: gRPC in, gRPC out;
@@ -28,6 +29,7 @@ pub mod cluster;
 mod connections;
 pub mod data_dir;
 pub mod disk_thread;
+pub mod failpoints;
 pub mod health;
 pub mod limits;
 pub mod links;

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, sync_channel};
 use std::time::{Duration, Instant};
 
-use labrys_raft::{LogIndex, Message, NodeId, Role, Sequence, Term, Token};
+use labrys_raft::{Defect, Defects, LogIndex, Message, MessageBody, NodeId, Role, Sequence, Term, Token};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::addresses::Addresses;
 use super::clock::Clock;
 use super::disk_thread::DiskQueue;
+use super::failpoints::{self, Failpoints, Point, Reached};
 use super::links::Link;
 use super::replica::{Answer, ClientRequest, Replica, ReplicaInput, ReplicaOutput, SnapshotJob};
 use crate::api::RefusalCode;
@@ -45,6 +46,8 @@ pub enum LoopEnd {
         /// What.
         what: String,
     },
+    /// An order said so.
+    Failpoint(Reached),
 }
 
 /// Begins a link to a node at an address, if that makes sense.
@@ -61,8 +64,9 @@ pub struct NodeLoop {
     snapshots: Sender<SnapshotJob>,
     links: BTreeMap<NodeId, Link>,
     tick_interval: Duration,
-    has_defects: bool,
+    defects: Defects,
     clock: Clock,
+    failpoints: Option<Arc<Failpoints>>,
     persisted: Sequence,
     next_token: u64,
     waiting: HashMap<Token, Reply>,
@@ -92,10 +96,12 @@ pub struct NodeLoopParts {
     pub snapshots: Sender<SnapshotJob>,
     /// The longest time between two ticks.
     pub tick_interval: Duration,
-    /// Whether a broken invariant is only reported.
-    pub has_defects: bool,
+    /// Bugs switched on. If there are any, a broken invariant is only reported.
+    pub defects: Defects,
     /// The clock.
     pub clock: Clock,
+    /// What this thread passes, if there is any of it.
+    pub failpoints: Option<Arc<Failpoints>>,
 }
 
 impl NodeLoop {
@@ -116,8 +122,9 @@ impl NodeLoop {
             links: BTreeMap::new(),
             snapshots: parts.snapshots,
             tick_interval: parts.tick_interval,
-            has_defects: parts.has_defects,
+            defects: parts.defects,
             clock: parts.clock,
+            failpoints: parts.failpoints,
             persisted: Sequence(0),
             next_token: 1,
             waiting: HashMap::new(),
@@ -146,6 +153,10 @@ impl NodeLoop {
         loop {
             let first = self.queue.recv_timeout(next_tick.saturating_duration_since(Instant::now()));
             next_tick = Instant::now() + self.tick_interval;
+            let awake_ms = self.defects.has(Defect::LeaseReadAfterPause).then(|| self.now_ms());
+            if let Err(reached) = self.pass(Point::BeforeIntake) {
+                return LoopEnd::Failpoint(reached);
+            }
             self.inputs.push(ReplicaInput::Tick { now_ms: 0 });
             let persisted = self.disk.persisted();
             if persisted > self.persisted {
@@ -171,7 +182,10 @@ impl NodeLoop {
             }
             // The time is read when everything is there, so that it covers a pause before that, and what a follower promises
             // is counted from a time after the message arrived.
-            self.inputs[0] = ReplicaInput::Tick { now_ms: self.now_ms() };
+            self.inputs[0] = ReplicaInput::Tick { now_ms: awake_ms.unwrap_or_else(|| self.now_ms()) };
+            if let Err(reached) = self.pass(Point::BeforeStep) {
+                return LoopEnd::Failpoint(reached);
+            }
             let mut inputs = std::mem::take(&mut self.inputs);
             self.replica.handle(inputs.drain(..), &mut self.outputs);
             self.inputs = inputs;
@@ -193,6 +207,10 @@ impl NodeLoop {
 
     fn now_ms(&self) -> u64 {
         self.clock.elapsed_ms()
+    }
+
+    fn pass(&self, point: Point) -> Result<(), Reached> {
+        failpoints::pass(self.failpoints.as_deref(), point)
     }
 
     /// Takes one input into the batch; true: the end has been asked for.
@@ -255,6 +273,23 @@ impl NodeLoop {
         }
     }
 
+    /// The answer of a client's read or write, or a refusal in its place if an order says so.
+    fn pass_before(&self, answer: Answer) -> Answer {
+        let (point, definite) = match answer {
+            Answer::Reading(_) => (Point::BeforeReadAnswer, true),
+            Answer::Outcome(_) => (Point::BeforeWriteAnswer, false),
+            _ => return answer,
+        };
+        match self.pass(point) {
+            Ok(()) => answer,
+            Err(_) => Answer::Refused {
+                definite,
+                code: RefusalCode::Unspecified,
+                message: "an order says that this failpoint fails",
+            },
+        }
+    }
+
     /// Begins links to all nodes with a known address, before there is anything to send: what is sent while a link has no
     /// connection yet is lost.
     fn connect_all(&mut self) {
@@ -267,6 +302,14 @@ impl NodeLoop {
 
     /// Sends a message over the link to its receiver; a node that is not known yet may have introduced itself.
     fn send(&mut self, message: Message) {
+        let point = match message.body {
+            MessageBody::VoteReply { .. } => Some(Point::BeforeVoteReply),
+            MessageBody::AppendReply { .. } => Some(Point::BeforeAppendReply),
+            _ => None,
+        };
+        if point.is_some_and(|point| self.pass(point).is_err()) {
+            return; // As if it were lost on the way.
+        }
         if !self.links.contains_key(&message.to) {
             self.connect_all();
         }
@@ -299,11 +342,15 @@ impl NodeLoop {
                     self.connect_all();
                 }
                 ReplicaOutput::AnswerUnderLease { token, answer, valid_until_ms } => {
+                    let answer = self.pass_before(answer);
                     // Only now: the process may have been stopped between its last look at the clock and the read.
                     let is_valid = self.now_ms() < valid_until_ms;
                     self.answer(token, if is_valid { answer } else { Answer::lease_is_over() });
                 }
-                ReplicaOutput::Answer { token, answer } => self.answer(token, answer),
+                ReplicaOutput::Answer { token, answer } => {
+                    let answer = self.pass_before(answer);
+                    self.answer(token, answer);
+                }
                 ReplicaOutput::RoleChanged { term, role, leader } => self.role_changed(term, role, leader),
                 ReplicaOutput::RemovedFromCluster => warn!(
                     "this node is a member of the cluster no more: it can be stopped and its data directory deleted"
@@ -317,7 +364,7 @@ impl NodeLoop {
                      everything anew, but what it helped to commit or to elect is no longer safe"
                 ),
                 ReplicaOutput::InvariantBroken { what } => {
-                    let fatal = !self.has_defects;
+                    let fatal = self.defects.is_empty();
                     error!(
                         event = "invariant_broken",
                         node = self.id.0,

@@ -27,6 +27,7 @@ use super::clock::Clock;
 use super::cluster::Belonging;
 use super::data_dir::{self, DataDirLock, Identity, OpenedDirectory};
 use super::disk_thread::{self, DiskQueue};
+use super::failpoints::{Failpoints, PassingDisk};
 use super::limits::Admission;
 use super::links;
 use super::metrics::{self, Exporter, Metrics};
@@ -35,7 +36,7 @@ use super::replica::Replica;
 use super::services::{ServiceParts, Services};
 use super::snapshot_thread::SnapshotThread;
 use crate::client::transport::chain;
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::security::SecureEndpoint;
 
 pub use errors::{Fatal, StartError};
@@ -58,6 +59,7 @@ pub struct Server {
     shutdown: Option<oneshot::Sender<()>>,
     /// Set: what takes long is given up.
     ending: Arc<AtomicBool>,
+    failpoints: Option<Arc<Failpoints>>,
     fatal: mpsc::UnboundedReceiver<Fatal>,
     _lock: DataDirLock,
 }
@@ -71,6 +73,14 @@ impl Server {
             let file = file.display();
             warn!(event = "clock_faults", node = id.0, %file, "the clock runs as wrong as a file says");
         }
+        let failpoints = options.failpoints.then(Arc::<Failpoints>::default);
+        if failpoints.is_some() {
+            warn!(
+                event = "failpoints",
+                node = id.0,
+                "this node pauses, fails and ends where an order says so"
+            );
+        }
         options.security.check_node(options.join || options.peers.len() > 1)?;
         check_addresses(options)?;
         let system = |action| move |source| StartError::System { action, source };
@@ -79,7 +89,7 @@ impl Server {
         let options = &ServerOptions { first_members: Some(identity.members.clone()), ..options.clone() };
         let snapshot_disk = RealDisk::open(&options.data_dir).map_err(system("open the data directory"))?;
         let Restored { wal, replica, store, entries } =
-            restore(Box::new(real_disk), Box::new(snapshot_disk), options)?;
+            restore(on_the_way(real_disk, &failpoints), on_the_way(snapshot_disk, &failpoints), options)?;
         check_members(&identity, &replica, options)?;
         let term = replica.status(None).raft.term.0;
         let snapshot = replica.status(None).raft.snapshot.0;
@@ -106,8 +116,9 @@ impl Server {
             addresses: addresses.clone(),
             connect: connector(options, &belonging),
             tick_interval: Duration::from_millis((options.heartbeat_interval_ms / 4).max(1)),
-            has_defects: !options.defects.is_empty(),
+            defects: options.defects,
             clock: clock.clone(),
+            failpoints: failpoints.clone(),
         });
         let mut threads = Vec::new();
         let (disk_queue, wake_handle) = (Arc::clone(&disk), handle.clone());
@@ -124,6 +135,7 @@ impl Server {
         threads.push(spawn("node", fatal_sender.clone(), move || match node_loop.run() {
             LoopEnd::Stopped => Ok(()),
             LoopEnd::InvariantBroken { what } => Err(Fatal::InvariantBroken { what }),
+            LoopEnd::Failpoint(reached) => Err(Fatal::Failpoint(reached)),
         })?);
 
         let admission = Admission::new(options.limits);
@@ -136,6 +148,7 @@ impl Server {
             belonging,
             defects: options.defects,
             admission: Arc::clone(&admission),
+            failpoints: failpoints.clone(),
         });
         let leader_known = handle.leader_known();
         let exporter = |metrics| Exporter {
@@ -165,7 +178,19 @@ impl Server {
         let startup_ms = clock.elapsed().as_secs_f64() * 1000.0;
         info!(event = "listening", node = id.0, address = %address, snapshot, entries, term, startup_ms, "serving");
         let shutdown = Some(shutdown);
-        Ok(Server { address, handle, disk, threads, serving, metrics, shutdown, ending, fatal, _lock: lock })
+        Ok(Server {
+            address,
+            handle,
+            disk,
+            threads,
+            serving,
+            metrics,
+            shutdown,
+            ending,
+            failpoints,
+            fatal,
+            _lock: lock,
+        })
     }
 
     /// Where it listens.
@@ -192,6 +217,7 @@ impl Server {
     /// Ends in an orderly way: requests that wait are told so, the log is written to its end.
     pub async fn stop(mut self) -> Result<(), Fatal> {
         self.ending.store(true, Ordering::Relaxed);
+        self.clear_failpoints();
         self.handle.stop();
         self.disk.stop();
         if let Some(shutdown) = self.shutdown.take() {
@@ -202,6 +228,15 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Whoever pauses goes on.
+    fn clear_failpoints(&self) {
+        if let Some(failpoints) = &self.failpoints {
+            failpoints.clear_all();
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.serving.abort();
@@ -209,6 +244,7 @@ impl Drop for Server {
             metrics.abort();
         }
         self.ending.store(true, Ordering::Relaxed);
+        self.clear_failpoints();
         if self.shutdown.is_some() {
             self.disk.abandon();
         }
@@ -217,6 +253,14 @@ impl Drop for Server {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+/// A disk, by way of the failpoints if there are any.
+fn on_the_way(disk: RealDisk, failpoints: &Option<Arc<Failpoints>>) -> Box<dyn Disk> {
+    match failpoints {
+        None => Box::new(disk),
+        Some(failpoints) => Box::new(PassingDisk::new(disk, Arc::clone(failpoints))),
     }
 }
 

@@ -14,6 +14,7 @@ use super::addresses::Addresses;
 use super::answers::{self, Answered, Declined, foreign_answer};
 use super::cluster::{Belonging, Claim};
 use super::disk_thread::DiskQueue;
+use super::failpoints::Failpoints;
 use super::limits::Admission;
 use super::links;
 use super::metrics::Refusals;
@@ -24,6 +25,7 @@ use crate::api::{self, NodeRole};
 use crate::machine::{Command, Done, Found, Operation, Placement, Query, Reading, Revision};
 
 mod data;
+mod failpoints;
 mod kv;
 mod maintenance;
 mod members;
@@ -53,6 +55,8 @@ pub struct ServiceParts {
     pub defects: Defects,
     /// How much is taken on at a time.
     pub admission: Arc<Admission>,
+    /// What takes orders, if this node does.
+    pub failpoints: Option<Arc<Failpoints>>,
 }
 
 struct Shared {
@@ -292,6 +296,13 @@ impl api::admin_server::Admin for Services {
         Services::hash_at_revision(self, request).await
     }
 
+    async fn failpoints(
+        &self,
+        request: Request<api::FailpointsRequest>,
+    ) -> Result<Response<api::FailpointsReply>, Status> {
+        Services::failpoints(self, request.into_inner())
+    }
+
     async fn status(
         &self,
         request: Request<api::StatusRequest>,
@@ -422,8 +433,9 @@ mod tests {
             addresses: Addresses::default(),
             connect: Box::new(|_, _| None),
             tick_interval: Duration::from_millis(1),
-            has_defects: false,
+            defects: Defects::NONE,
             clock: Clock::start(),
+            failpoints: None,
         });
         let waker = handle.clone();
         let (queue, disk_of_services) = (Arc::clone(&disk), Arc::clone(&disk));
@@ -446,6 +458,7 @@ mod tests {
             belonging,
             defects,
             admission,
+            failpoints: None,
         });
         (services, end_disk)
     }

@@ -16,6 +16,7 @@ pub fn binary() -> Command {
     command
         .env_remove("LABRYS_DEFECTS")
         .env_remove("LABRYS_CLOCK_FAULTS")
+        .env_remove("LABRYS_FAILPOINTS")
         .env_remove("LABRYS_LOG")
         .stdin(Stdio::null());
     command
@@ -60,6 +61,7 @@ impl Node {
         command
             .env_remove("LABRYS_DEFECTS")
             .env_remove("LABRYS_CLOCK_FAULTS")
+            .env_remove("LABRYS_FAILPOINTS")
             .env_remove("LABRYS_LOG")
             .stdin(Stdio::null());
         command.args(&words[1..]).args(arguments);

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::security::SecurityError;
 use crate::server::data_dir::DataDirError;
+use crate::server::failpoints::Reached;
 use crate::snapshots::SnapshotError;
 use crate::wal::WalError;
 
@@ -64,6 +65,9 @@ pub enum Fatal {
     /// The disk failed, at a snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// An order said so.
+    #[error(transparent)]
+    Failpoint(#[from] Reached),
     /// Raft's invariants do not hold.
     #[error("an invariant of Raft is broken: {what}")]
     InvariantBroken {

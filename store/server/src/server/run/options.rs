@@ -50,6 +50,8 @@ pub struct ServerOptions {
     pub defects: Defects,
     /// Who says how wrong the clock is to run: see [`injected`](crate::server::clock::injected).
     pub clock_file: Option<PathBuf>,
+    /// Whether it takes orders for its [`failpoints`](crate::server::failpoints).
+    pub failpoints: bool,
     /// The bounds of the state machine.
     pub machine: MachineOptions,
     /// The layout of the log. Its defects are those of the node.
@@ -116,6 +118,7 @@ impl ServerOptions {
             seed: 0,
             defects: Defects::NONE,
             clock_file: None,
+            failpoints: false,
             machine: MachineOptions::default(),
             wal: WalOptions::default(),
             limits: Limits::default(),
