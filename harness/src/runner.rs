@@ -17,7 +17,9 @@ use labrys_history::{
     Clock, Draft, EventKind, MonotonicClock, Process, ReadError, ReadOptions, RecordError, Recorder, Value,
     read_history,
 };
-use labrys_nemesis::{BadRunTag, DiskKind, Family, HostError, JournalError, RunTag, Schedule};
+use labrys_nemesis::{
+    BadRunTag, DiskKind, FailpointCommands, Family, HostError, JournalError, RunTag, Schedule,
+};
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
@@ -244,6 +246,7 @@ impl Rig {
             seed: config.seed.fork("store"),
             defects: config.defects()?,
             clock_faults: has(&[Family::Clock]),
+            failpoints: schedule.faults.iter().any(|fault| fault.fault.is_failpoint()),
             disk_faults,
         };
         let disk_program = testbed.disk_program();
@@ -504,6 +507,8 @@ fn start_nemesis(
         (name, daemon)
     });
     let daemons: BTreeMap<_, _> = daemons.collect();
+    let known = daemons.values().find_map(|daemon| daemon.commands.as_ref()?.failpoints.as_deref());
+    let failpoints = known.map(FailpointCommands::all).unwrap_or_default();
     let leaders: Leaders = Arc::new(move || db.primaries());
     let driver = match &rig.testbed {
         Testbed::Netns(testbed) => {
@@ -526,7 +531,7 @@ fn start_nemesis(
             FaultDriver::with_fleet(fleet, &schedule_file, nodes, schedule, leaders, clock, seed)?
         }
     };
-    Ok(Some(driver.with_commands(config.commands.own_names())))
+    Ok(Some(driver.with_commands(config.commands.own_names()).with_failpoints(failpoints)))
 }
 
 /// A node that its environment ended leaves no verdict, unless what the others showed is a violation whatever became of it.

@@ -75,6 +75,9 @@ pub struct Commands {
     /// By name: those of [`OrderName`].
     #[serde(default)]
     pub orders: BTreeMap<String, Order>,
+    /// How it is told that something is to happen at a named place in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failpoints: Option<Box<FailpointCommands>>,
     /// How its cluster's members are changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub membership: Option<Box<MembershipCommands>>,
@@ -114,6 +117,51 @@ pub struct MembershipCommands {
     pub data_directory: PathBuf,
 }
 
+/// Something that happens to whoever passes a named place in the system's process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Failpoint {
+    /// The place, by the system's name.
+    pub at: String,
+    /// What happens, in the system's words.
+    pub action: String,
+}
+
+impl fmt::Display for Failpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.action, self.at)
+    }
+}
+
+/// How a node's failpoints are ordered about. In the command lines stand `{failpoint}` for the place and `{action}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FailpointCommands {
+    /// Has the action happen at the place until it is cleared. An earlier one there is forgotten.
+    pub set: CommandLine,
+    /// Nothing happens there any more. It may be run several times.
+    pub clear: CommandLine,
+    /// Prints all places, as a JSON array: `[{"name":"before-sync","action":"exit","struck":0}]`, with `null` for no action; `struck` is how
+    /// often the latest action there has happened, also after it was cleared.
+    pub list: Look,
+    /// The places from which a fault draws one.
+    pub places: Vec<String>,
+    /// The actions from which it draws one.
+    pub actions: Vec<String>,
+}
+
+impl FailpointCommands {
+    /// Everything that a fault may draw.
+    #[must_use]
+    pub fn all(&self) -> Vec<Failpoint> {
+        let at = |at: &String| {
+            let failpoint = |action: &String| Failpoint { at: at.clone(), action: action.clone() };
+            self.actions.iter().map(failpoint).collect::<Vec<_>>()
+        };
+        self.places.iter().flat_map(at).collect()
+    }
+}
+
 /// Which order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -128,6 +176,10 @@ pub enum OrderName {
     AnyCommand,
     /// This command of the configuration.
     Command(String),
+    /// That something is to happen at a place in the process, drawn by chance.
+    AnyFailpoint,
+    /// That this is to happen.
+    Failpoint(Failpoint),
 }
 
 impl OrderName {
@@ -140,7 +192,15 @@ impl OrderName {
             OrderName::Defrag => "defrag",
             OrderName::AnyCommand => "any-command",
             OrderName::Command(name) => name,
+            OrderName::AnyFailpoint => "any-failpoint",
+            OrderName::Failpoint(_) => "failpoint",
         }
+    }
+
+    /// Whether it is that something is to happen at a place in the process.
+    #[must_use]
+    pub fn is_failpoint(&self) -> bool {
+        matches!(self, OrderName::AnyFailpoint | OrderName::Failpoint(_))
     }
 
     /// Those that have a meaning of their own, which a system may understand or not.
@@ -149,7 +209,10 @@ impl OrderName {
 
 impl fmt::Display for OrderName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.key())
+        match self {
+            OrderName::Failpoint(failpoint) => write!(formatter, "{failpoint}"),
+            other => formatter.write_str(other.key()),
+        }
     }
 }
 

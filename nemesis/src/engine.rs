@@ -289,7 +289,7 @@ impl Engine {
             detail: "there is no such node".to_owned(),
         }));
         let scope = self.scope(fault_id, resolved, &report);
-        let objections = injector_of(resolved.family()).objections(&scope);
+        let objections = injector_of(resolved).objections(&scope);
         report.failures.extend(objections);
         if report.failures.is_empty() {
             return Ok(());
@@ -312,7 +312,7 @@ impl Engine {
     fn step(&mut self, fault_id: u64, step: Step) -> bool {
         let Some(fault) = self.active.get(&fault_id) else { return false };
         let scope = self.scope(fault_id, &fault.resolved, &fault.report);
-        let injector = injector_of(fault.resolved.family());
+        let injector = injector_of(&fault.resolved);
         let StepReport { observations, failures, daemons } = match step {
             Step::Prepare => injector.prepare(&scope),
             Step::Apply => injector.apply(&scope),

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::commands::Failpoint;
 use crate::disk::{DiskKind, Lost};
 use crate::host::{ProcessIdentity, ProcessState};
 
@@ -217,6 +218,27 @@ pub enum Effect {
         /// Which order.
         order: String,
     },
+    /// The daemon was told what is to happen to whoever passes a place in it. Not a bite: somebody must pass.
+    FailpointSet {
+        /// What, and where.
+        failpoint: Failpoint,
+        /// In which process.
+        process: ProcessIdentity,
+    },
+    /// Nothing happens there any more.
+    FailpointCleared {
+        /// What, and where.
+        failpoint: Failpoint,
+        /// How often it had happened.
+        struck: u64,
+    },
+    /// The process has ended meanwhile.
+    FailpointEnded {
+        /// What was to happen, and where.
+        failpoint: Failpoint,
+        /// Which process.
+        process: ProcessIdentity,
+    },
     /// What the node is to its cluster was changed, as the cluster says.
     MemberChanged {
         /// `voter 2`.
@@ -397,6 +419,7 @@ impl Effect {
             Effect::MessagesTroubled { messages } => *messages > 0,
             Effect::DiskTroubled { operations } => *operations > 0,
             Effect::DataWiped { files, .. } => *files > 0,
+            Effect::FailpointCleared { struck, .. } => *struck > 0,
             Effect::DataPutBack { differs, .. } => *differs,
             Effect::ProcessorStarved { times, .. } | Effect::MemoryRefused { times, .. } => *times > 0,
             Effect::UnsyncedLost { lost, .. } => lost.bytes > 0 || lost.names > 0,
@@ -405,6 +428,7 @@ impl Effect {
             | Effect::PowerLost { .. }
             | Effect::ClockChanged
             | Effect::MemoryEnded { .. }
+            | Effect::FailpointEnded { .. }
             | Effect::OrderCarriedOut { .. } => true,
             Effect::OrderShows { before, after, .. } | Effect::MemberChanged { before, after } => {
                 before != after
@@ -434,6 +458,7 @@ impl Effect {
             | Effect::OrderRefused { .. }
             | Effect::OrderUnseen { .. }
             | Effect::OrderTakenBack { .. }
+            | Effect::FailpointSet { .. }
             | Effect::DiskRotten { .. }
             | Effect::NothingToRot
             | Effect::DiskGone
@@ -531,6 +556,10 @@ impl fmt::Display for Evidence {
                 Some(format!("{} began anew on {old_bytes} bytes of before, instead of {bytes}", seen.node))
             }
             Effect::DataNotPutBack { why } => Some(format!("no old data on {}: {why}", seen.node)),
+            Effect::FailpointCleared { failpoint, struck } if *struck > 0 => {
+                Some(format!("{}: {failpoint}, {struck} times", seen.node))
+            }
+            Effect::FailpointEnded { failpoint, .. } => Some(format!("{} ended of {failpoint}", seen.node)),
             Effect::MemoryEnded { .. } => Some(format!("{} ended for want of memory", seen.node)),
             _ => None,
         }));

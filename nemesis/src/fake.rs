@@ -35,7 +35,15 @@ struct FakeState {
     /// What orders count.
     count: u64,
     forgets_orders: bool,
+    failpoints: BTreeMap<String, FakeFailpoint>,
     witness: Option<Witness>,
+}
+
+/// What happens at a place in the daemon, and how often it has.
+#[derive(Default)]
+struct FakeFailpoint {
+    action: Option<String>,
+    struck: u64,
 }
 
 /// The machine's clock, which goes on by [`BETWEEN_ORDERS_NS`] with each order, and the daemon's.
@@ -155,6 +163,24 @@ impl FakeHost {
         self.state().count
     }
 
+    /// Somebody passes a place in the daemon, which dies if it is to.
+    pub fn pass(&self, at: &str) {
+        let mut state = self.state();
+        let Some(failpoint) = state.failpoints.get_mut(at) else { return };
+        let Some(action) = failpoint.action.clone() else { return };
+        failpoint.struck += 1;
+        if action == "exit" {
+            state.failpoints.clear();
+            let pid = state.daemon.map(|daemon| daemon.pid);
+            state.processes.extend(pid.map(|pid| (pid, ProcessState::Gone)));
+        }
+    }
+
+    /// What happens at a place in the daemon.
+    pub fn failpoint(&self, at: &str) -> Option<String> {
+        self.state().failpoints.get(at)?.action.clone()
+    }
+
     /// From now on `count up` succeeds and does nothing.
     pub fn forget_orders(&self) {
         self.state().forgets_orders = true;
@@ -260,6 +286,23 @@ impl Host for FakeHost {
                 state.files.insert(PathBuf::from(to), content);
                 obey_clock_order(&mut state);
                 String::new()
+            }
+            ("failpoint", words) => {
+                let daemon =
+                    state.daemon.filter(|daemon| state.processes[&daemon.pid] == ProcessState::Running);
+                daemon.ok_or_else(|| self.error(&command, "nobody answers"))?;
+                match words {
+                    ["set", at, action] => {
+                        let set = FakeFailpoint { action: Some((*action).to_owned()), struck: 0 };
+                        state.failpoints.insert((*at).to_owned(), set);
+                    }
+                    ["clear", at] => state.failpoints.entry((*at).to_owned()).or_default().action = None,
+                    _ => {}
+                }
+                let listed = state.failpoints.iter().map(|(name, failpoint)| {
+                    serde_json::json!({ "name": name, "action": failpoint.action, "struck": failpoint.struck })
+                });
+                serde_json::Value::from_iter(listed).to_string()
             }
             ("count", [what]) => {
                 match *what {

@@ -403,6 +403,12 @@ impl Fault {
         }
     }
 
+    /// Whether nodes are told that something is to happen at a place in their processes.
+    #[must_use]
+    pub fn is_failpoint(&self) -> bool {
+        matches!(self, Fault::Application { order, .. } if order.is_failpoint())
+    }
+
     /// Whom it is aimed at; `None` for a partition of a shape without an aim.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
@@ -521,6 +527,12 @@ impl Resolved {
         nodes.sort_unstable();
         nodes.dedup();
         nodes
+    }
+
+    /// Whether the nodes are told that something is to happen at a place in their processes.
+    #[must_use]
+    pub fn is_failpoint(&self) -> bool {
+        matches!(self, Resolved::Application { order, .. } if order.is_failpoint())
     }
 
     /// The nodes whose data goes wrong by it, or is lost, in order: a disk rots, or a node begins on another one.

@@ -44,7 +44,9 @@ mod target;
 mod trigger;
 
 pub use client::{ClientError, NemesisClient};
-pub use commands::{CommandLine, Commands, Look, MembershipCommands, Order, OrderName};
+pub use commands::{
+    CommandLine, Commands, Failpoint, FailpointCommands, Look, MembershipCommands, Order, OrderName,
+};
 pub use disk::{
     DiskAct, DiskAnswer, DiskDeed, DiskError, DiskFailure, DiskKind, DiskOrder, Lost, MetTrouble,
     errors_file, run_disk, start_disk, stop_disk,

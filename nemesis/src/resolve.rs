@@ -11,7 +11,7 @@ use labrys_seed::Rng;
 use rand::Rng as _;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use crate::commands::OrderName;
+use crate::commands::{Failpoint, OrderName};
 use crate::fault::{CLIENTS, Fault, Link, PartitionShape, Resolved, Target};
 use crate::target::{Operator, Quantity};
 
@@ -24,6 +24,8 @@ pub struct View {
     pub leaders: Vec<String>,
     /// The names of the user's own commands.
     pub commands: Vec<String>,
+    /// What can be had to happen at named places in the nodes' processes.
+    pub failpoints: Vec<Failpoint>,
     /// Those whose disks have rotted in this run, or who have begun on other data, by faults before this one.
     pub rotten: Vec<String>,
 }
@@ -47,6 +49,7 @@ pub struct View {
 ///   talks, in both directions, to as few of its neighbours on a random ring as make a majority; where parity forbids
 ///   exactly a majority on both sides (7, 11, 15 … nodes), to one more.
 /// - [`OrderName::AnyCommand`] is one of the user's commands, and stays itself, which nobody understands, where there is none.
+/// - [`OrderName::AnyFailpoint`] is one of those that the system has, in the same way.
 /// - A single node has no links: nothing is cut.
 /// - Rot, and restarts on other data, keep a quorum of good copies: over the whole run they hit a minority at most (one node, where there is none), unless nodes are
 ///   named or a majority or all are asked for. Whoever would be one too many is spared, and those that were hit already are hit again instead.
@@ -96,6 +99,7 @@ pub fn resolve(fault: &Fault, view: &View, rng: &mut Rng) -> Resolved {
             let nodes = hit(target, view, rng);
             let order = match order {
                 OrderName::AnyCommand => view.commands.choose(rng).cloned().map(OrderName::Command),
+                OrderName::AnyFailpoint => view.failpoints.choose(rng).cloned().map(OrderName::Failpoint),
                 _ => None,
             }
             .unwrap_or_else(|| order.clone());

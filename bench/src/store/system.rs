@@ -197,6 +197,7 @@ fn store_specs(
         seed: Seed(1),
         defects: Defects::default(),
         clock_faults: false,
+        failpoints: false,
         disk_faults: false,
     };
     let places = hosts.iter().map(|host| (Arc::clone(host), folder(host))).collect();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use labrys_nemesis::{CommandLine, Fault, Order, OrderName};
+use labrys_nemesis::{CommandLine, Failpoint, Fault, Order, OrderName};
+use labrys_store::server::failpoints::{Action, Point};
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, TestConfig, check};
+use super::{ConfigError, TestConfig, check, invalid};
 
 /// Commands of the user's own, by name: what an application fault runs on a node. In them, `{node}` and `{address}` are the
 /// node's.
@@ -40,6 +41,22 @@ pub(super) fn read_command(text: &str) -> Result<UserCommands, String> {
 }
 
 impl TestConfig {
+    /// The places and actions of explicit faults are such as the reference store has, which is the only system so far.
+    fn check_failpoints(&self) -> Result<(), ConfigError> {
+        for timed in &self.faults.0 {
+            let Fault::Application { order: OrderName::Failpoint(Failpoint { at, action }), .. } =
+                &timed.fault
+            else {
+                continue;
+            };
+            let point: Result<Point, _> = at.parse();
+            point.map_err(|unknown| invalid("--faults", format!("at: {unknown}")))?;
+            let action: Result<Action, _> = action.parse();
+            action.map_err(|unknown| invalid("--faults", format!("action: {unknown}")))?;
+        }
+        Ok(())
+    }
+
     /// Commands are such as can be run, and those that are to be run are there.
     pub(super) fn check_commands(&self) -> Result<(), ConfigError> {
         let kinds = self.fault_kinds()?;
@@ -53,6 +70,7 @@ impl TestConfig {
                 format!("`{name}` has a command line without a program")
             })?;
         }
+        self.check_failpoints()?;
         let own = self.commands.own_names();
         let wants_any =
             |fault: &Fault| matches!(fault, Fault::Application { order: OrderName::AnyCommand, .. });

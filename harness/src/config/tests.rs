@@ -128,6 +128,18 @@ fn every_senseless_value_is_refused_with_the_option_that_it_belongs_to() {
             "faults = [{ at-ms = 1, lasts-ms = 1, kind = \"application\", target = \"all\", order = { command = \"x\" } }]",
             "--faults: there is no command `x`",
         ),
+        (
+            "nemesis = [\"application-failpoint\"]\ntestbed = \"sim\"",
+            "--nemesis: `application-failpoint` is a fault that the simulator does not have",
+        ),
+        (
+            "faults = [{ at-ms = 1, lasts-ms = 1, kind = \"application\", target = \"all\", order = { failpoint = { at = \"lunch\", action = \"exit\" } } }]",
+            "--faults: at: there is no failpoint `lunch`; there are: before-intake, ",
+        ),
+        (
+            "faults = [{ at-ms = 1, lasts-ms = 1, kind = \"application\", target = \"all\", order = { failpoint = { at = \"before-step\", action = \"sleep\" } } }]",
+            "--faults: action: `sleep` is no action of a failpoint",
+        ),
         ("testbed = \"moon\"", "--testbed: there is no `moon`; known: netns, ssh, sim"),
         ("defect = [\"bad-luck\"]", "--defect"),
     ] {

@@ -45,6 +45,7 @@ pub struct Processes {
     nodes: Vec<NodePlace>,
     environments_fault: EnvironmentsFault,
     ends_by_its_disk: fn(exit_code: i32) -> bool,
+    ends_by_order: fn(exit_code: i32) -> bool,
 }
 
 /// Why the environment is to blame for a death by this signal: a program does not send it to itself when it fails. Out of
@@ -83,7 +84,7 @@ impl Processes {
     /// Those of `nodes`, all of one system, whose exit statuses `environments_fault` knows.
     #[must_use]
     pub fn new(nodes: Vec<NodePlace>, environments_fault: EnvironmentsFault) -> Processes {
-        Processes { nodes, environments_fault, ends_by_its_disk: |_| false }
+        Processes { nodes, environments_fault, ends_by_its_disk: |_| false, ends_by_order: |_| false }
     }
 
     /// The same; an end with an exit status that `ends_by_its_disk` knows was intended, if that very process had met trouble that the
@@ -91,6 +92,12 @@ impl Processes {
     #[must_use]
     pub fn ending_by_disks(self, ends_by_its_disk: fn(exit_code: i32) -> bool) -> Processes {
         Processes { ends_by_its_disk, ..self }
+    }
+
+    /// The same; an end with an exit status that `ends_by_order` knows was ordered: no process has it otherwise.
+    #[must_use]
+    pub fn ending_by_order(self, ends_by_order: fn(exit_code: i32) -> bool) -> Processes {
+        Processes { ends_by_order, ..self }
     }
 
     /// The nodes, by position.
@@ -207,6 +214,9 @@ impl Processes {
     pub fn exits(&self, node: usize) -> Result<Vec<DaemonExit>, DbError> {
         let NodePlace { host, directory, .. } = &self.nodes[node];
         let mut exits = lifecycle::exits(host.as_ref(), directory)?;
+        for exit in &mut exits {
+            exit.expected |= exit.exit_code.is_some_and(self.ends_by_order);
+        }
         if exits.iter().any(|exit| self.may_be_its_disks(exit)) {
             let met = self.those_that_met_trouble(node)?;
             for exit in &mut exits {
@@ -241,8 +251,8 @@ impl Processes {
         json_lines(host.as_ref(), &pressed_file(&spec.directory))
     }
 
-    /// Starts those that have ended because of their disks, or for want of memory, after that was mended: a daemon may take a while to end
-    /// of what it met.
+    /// Starts those that have ended because of their disks, for want of memory, or by order, after that was mended: a daemon may take a while
+    /// to end of what it met.
     ///
     /// # Errors
     /// If a host cannot tell how its daemon ended, or cannot start it.
@@ -251,8 +261,10 @@ impl Processes {
             let Some(daemon) = self.nodes[node].host.daemon()? else { continue };
             let (exits, short) = (self.exits(node)?, self.those_short_of_memory(node)?);
             let own = |exit: &&DaemonExit| {
-                let is_by_disk = exit.exit_code.is_some_and(self.ends_by_its_disk);
-                exit.process == daemon && (is_by_disk || short.iter().any(|line| line.process == daemon))
+                let is_by_code = exit
+                    .exit_code
+                    .is_some_and(|code| (self.ends_by_its_disk)(code) || (self.ends_by_order)(code));
+                exit.process == daemon && (is_by_code || short.iter().any(|line| line.process == daemon))
             };
             if exits.iter().find(own).is_some_and(|exit| exit.expected) {
                 self.start(node)?;

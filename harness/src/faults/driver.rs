@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use labrys_history::{Clock, Draft, EventKind, Process, Value};
 use labrys_nemesis::{
-    ClientError, DaemonSpec, FaultReport, InjectedFault, RecordError, Resolved, RunTag, Schedule,
+    ClientError, DaemonSpec, Failpoint, FaultReport, InjectedFault, RecordError, Resolved, RunTag, Schedule,
     ScheduleWriter, Scheduled, View, resolve,
 };
 use labrys_seed::{Rng, Seed};
@@ -126,6 +126,8 @@ pub struct FaultDriver {
     nodes: Arc<Vec<String>>,
     /// The names of the user's own commands.
     commands: Arc<Vec<String>>,
+    /// What can be had to happen at places in the nodes' processes.
+    failpoints: Arc<Vec<Failpoint>>,
     leaders: Leaders,
     clock: Arc<dyn Clock>,
     active: ActiveFaults,
@@ -195,6 +197,7 @@ impl FaultDriver {
             planned: Arc::new(schedule.faults.iter().map(|fault| (fault.id, fault.clone())).collect()),
             nodes: Arc::new(nodes),
             commands: Arc::default(),
+            failpoints: Arc::default(),
             leaders,
             clock,
             active: ActiveFaults::default(),
@@ -205,6 +208,12 @@ impl FaultDriver {
     #[must_use]
     pub fn with_commands(self, names: Vec<String>) -> FaultDriver {
         FaultDriver { commands: Arc::new(names), ..self }
+    }
+
+    /// The same, knowing what can be had to happen at places in the nodes' processes.
+    #[must_use]
+    pub fn with_failpoints(self, failpoints: Vec<Failpoint>) -> FaultDriver {
+        FaultDriver { failpoints: Arc::new(failpoints), ..self }
     }
 
     /// What is applied now.
@@ -230,6 +239,7 @@ impl FaultDriver {
                     nodes: self.nodes.to_vec(),
                     leaders: (self.leaders)(),
                     commands: self.commands.to_vec(),
+                    failpoints: self.failpoints.to_vec(),
                     rotten: state.rotten.iter().cloned().collect(),
                 };
                 let resolved = resolve(&planned.fault, &view, &mut state.rng);

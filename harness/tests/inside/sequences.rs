@@ -57,7 +57,7 @@ fn carry_out(
     mut look: impl FnMut(&[&Scheduled]) -> Result<(), String>,
 ) -> Result<(), String> {
     let nodes = stage.db.node_names();
-    let view = View { nodes, leaders: Vec::new(), commands: Vec::new(), rotten: Vec::new() };
+    let view = View { nodes, ..View::default() };
     let mut steps: Vec<(u64, bool, &Scheduled)> = Vec::new();
     for fault in faults {
         steps.push((fault.at_ms, true, fault));

@@ -87,6 +87,7 @@ pub fn cluster_on(
         seed: Seed(7),
         defects,
         clock_faults,
+        failpoints: true,
         disk_faults: disks.is_some(),
     };
     Ok((ReferenceStore::new(hosts, &options).map_err(text)?, testbed.config().clone(), disks))

@@ -11,6 +11,7 @@
 //! | power-cut | a disk that can ([`crate::run_disk`]); to signal and to start the daemon | the process is gone; the disk says what it has lost | the daemon is started, when no other fault holds the node | the daemon is alive |
 //! | disk | a disk that can | the disk says that it is in trouble, and counts | the disk is told so, bytes that went wrong are put back where nobody has written since; the daemon is started if it has ended of it | the disk has no such order; the daemon is alive |
 //! | application | the command lines of the daemon's orders ([`crate::Commands`]) | what the order changes is looked at before and after it, where there is a look; else its command succeeded | its command for that, if it has one | that command succeeded |
+//! | application: failpoint | the command lines by which a daemon is told, and lists, what happens where in it; to start it | the daemon lists it; how often it happened, or that the process has ended | the daemon is told that nothing happens there, when no other fault holds the place; it is started if it has ended | the daemon lists it so; it is alive |
 //! | membership | the command lines by which members are listed and changed | the members as the cluster lists them, before and after; who says that it leads | every node is a member with a vote again, a removed one under a new id on an empty disk | the cluster lists them so |
 //! | resource: processor | cgroups that can be written, or the process that stops others ([`crate::starve`]) | the share as it is read back; how often the process was kept from running, and what it used | the process is moved back and its cgroup removed, or the file with the orders is, when no other fault holds it | no cgroup; the other process gone, and nobody stopped |
 //! | resource: memory | as for the processor, or `prlimit` | the limit as it is read back; how often memory was refused, or that the process has ended | the limit goes as above; a daemon that has ended is started again | as above; `/proc/PID/limits`; the daemon is alive |
@@ -25,6 +26,7 @@ mod application;
 mod chain;
 mod clock;
 mod disk;
+mod failpoint;
 mod kill;
 mod machine_clock;
 mod membership;
@@ -123,8 +125,8 @@ pub(crate) trait Injector: Sync {
 }
 
 /// The table of injectors.
-pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
-    match family {
+pub(crate) fn injector_of(resolved: &Resolved) -> &'static dyn Injector {
+    match resolved.family() {
         Family::Partition => &partition::Partition,
         Family::Pause => &pause::Pause,
         Family::Kill => &kill::Kill,
@@ -132,6 +134,7 @@ pub(crate) fn injector_of(family: Family) -> &'static dyn Injector {
         Family::Network => &network::Network,
         Family::PowerCut => &power_cut::PowerCut,
         Family::Disk => &disk::Disk,
+        Family::Application if resolved.is_failpoint() => &failpoint::Failpoints,
         Family::Application => &application::Application,
         Family::Resource => &resource::Resource,
         Family::Restart => &restart::Restart,

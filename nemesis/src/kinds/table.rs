@@ -339,6 +339,11 @@ pub(super) const TABLE: &[Row] = &[
         generate: |rng, nodes| order(OrderName::AnyCommand, rng, nodes),
     },
     Row {
+        name: "application-failpoint",
+        summary: "processes pause, fail or end at named places in them, any targets (real nodes only)",
+        generate: |rng, nodes| order(OrderName::AnyFailpoint, rng, nodes),
+    },
+    Row {
         name: "membership",
         summary: "members removed, demoted, replaced and brought back, leadership transferred (real nodes only)",
         generate: any_membership,

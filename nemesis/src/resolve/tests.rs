@@ -37,6 +37,20 @@ fn nodes_of(target: Target, view: &View, seed: u64) -> Vec<String> {
     nodes
 }
 
+#[test]
+fn any_failpoint_is_one_of_the_systems_and_stays_itself_where_there_is_none() {
+    let fault = Fault::Application { target: Target::All, order: OrderName::AnyFailpoint };
+    let order = |view: &View, seed| match resolve(&fault, view, &mut Seed(seed).rng()) {
+        Resolved::Application { order, .. } => order,
+        other => panic!("{other}"),
+    };
+    let failpoint = |at: &str| Failpoint { at: at.to_owned(), action: "exit".to_owned() };
+    let known = View { failpoints: vec![failpoint("a"), failpoint("b")], ..view(3, &[]) };
+    let drawn: BTreeSet<String> = (0..20).map(|seed| order(&known, seed).to_string()).collect();
+    assert_eq!(drawn, ["exit a", "exit b"].map(str::to_owned).into());
+    assert_eq!(order(&view(3, &[]), 1), OrderName::AnyFailpoint);
+}
+
 /// Whom `node` hears, itself included.
 fn heard_by(node: &str, view: &View, cut: &BTreeSet<Link>) -> BTreeSet<String> {
     let hears = |from: &&String| !cut.contains(&Link { from: (*from).clone(), to: node.to_owned() });

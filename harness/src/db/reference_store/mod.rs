@@ -58,6 +58,8 @@ pub struct ReferenceStoreOptions {
     pub defects: Defects,
     /// Whether the nodes take orders for their clocks, which clock faults need.
     pub clock_faults: bool,
+    /// Whether the nodes take orders for their failpoints, which such faults need.
+    pub failpoints: bool,
     /// Whether the nodes' data is on disks that can fail ([`crate::testbed::disks`]), which disk faults and power cuts need.
     pub disk_faults: bool,
 }
@@ -123,8 +125,11 @@ impl ReferenceStore {
             let spec = daemon_spec(node, &directory, &addresses, options);
             NodePlace { host, data_directory: data_directory(&directory, options), directory, spec }
         });
-        let processes =
-            Arc::new(Processes::new(places.collect(), environments_fault).ending_by_disks(ends_by_its_disk));
+        let processes = Arc::new(
+            Processes::new(places.collect(), environments_fault)
+                .ending_by_disks(ends_by_its_disk)
+                .ending_by_order(ends_by_order),
+        );
         Ok(ReferenceStore {
             processes,
             addresses,
@@ -248,6 +253,11 @@ fn ends_by_its_disk(exit_code: i32) -> bool {
         .any(|exit| exit_code == *exit as i32)
 }
 
+/// Whether an exit status says that the node has ended because an order to it said so.
+fn ends_by_order(exit_code: i32) -> bool {
+    exit_code == Exit::Failpoint as i32
+}
+
 fn data_directory(directory: &Path, options: &ReferenceStoreOptions) -> PathBuf {
     if options.disk_faults { disks::mount_point(directory).join("data") } else { directory.join("data") }
 }
@@ -288,9 +298,11 @@ fn daemon_spec(
     common.extend(
         clock_file.iter().flat_map(|file| ["--clock-file".to_owned(), file.to_string_lossy().into_owned()]),
     );
+    common.extend(options.failpoints.then(|| "--failpoints".to_owned()));
     let permissions = [
         (!options.defects.is_empty()).then_some(labrys_store::options::DEFECTS_VARIABLE),
         options.clock_faults.then_some(labrys_store::options::CLOCK_FAULTS_VARIABLE),
+        options.failpoints.then_some(labrys_store::options::FAILPOINTS_VARIABLE),
     ];
     let env =
         permissions.into_iter().flatten().map(|variable| (variable.to_owned(), "1".to_owned())).collect();

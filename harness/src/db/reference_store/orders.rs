@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use labrys_nemesis::{CommandLine, Commands, Look, MembershipCommands, Order, OrderName};
+use labrys_nemesis::{CommandLine, Commands, FailpointCommands, Look, MembershipCommands, Order, OrderName};
+use labrys_store::server::failpoints::Point;
 
 use super::ReferenceStoreOptions;
 
@@ -45,7 +46,25 @@ pub(super) fn commands(
         (OrderName::Compact, order(&compact, &["get", "any", "--read-mode", "follower"], "/compacted")),
     ];
     let orders = orders.into_iter().map(|(name, order)| (name.key().to_owned(), order));
-    Commands { orders: orders.collect(), membership: Some(Box::new(membership)) }
+    let failpoints = options.failpoints.then(|| Box::new(failpoints(options, address)));
+    Commands { orders: orders.collect(), failpoints, membership: Some(Box::new(membership)) }
+}
+
+/// What a fault draws: a thread that is a little slower for as long as it lasts, one that stands still for longer than others wait for a
+/// leader, an end, and an error.
+const DRAWN_ACTIONS: [&str; 4] = ["pause 20", "pause 1500", "exit", "error"];
+
+/// How the node at `address` is told to pause, fail or end somewhere.
+fn failpoints(options: &ReferenceStoreOptions, address: &str) -> FailpointCommands {
+    let ask = |verb: &[&str]| line(options, address, LOOKED_AT_WITHIN_MS, &[&["failpoint"], verb].concat());
+    let pointer = Some("/nodes/0/answer/failpoints".to_owned());
+    FailpointCommands {
+        set: ask(&["set", "{failpoint}", "{action}"]),
+        clear: ask(&["clear", "{failpoint}"]),
+        list: Look { command: ask(&["list"]), pointer },
+        places: Point::ALL.iter().map(|point| point.name().to_owned()).collect(),
+        actions: DRAWN_ACTIONS.map(str::to_owned).to_vec(),
+    }
 }
 
 /// How the members are changed, asking the node at `address`.

@@ -1,7 +1,7 @@
 //! Orders over fake hosts.
 
 use super::*;
-use crate::commands::{CommandLine, Commands, Look, Order, OrderName};
+use crate::commands::{CommandLine, Commands, Failpoint, FailpointCommands, Look, Order, OrderName};
 
 /// On the fake host `count up`, `count down` and `count show` work on a number.
 fn count(what: &str) -> CommandLine {
@@ -14,8 +14,12 @@ fn order(look: bool, undo: bool) -> Order {
 }
 
 fn bench_with(order: Order) -> Bench {
+    let orders = BTreeMap::from([("snapshot".to_owned(), order)]);
+    bench_of(Commands { orders, ..Commands::default() })
+}
+
+fn bench_of(commands: Commands) -> Bench {
     let mut bench = bench(2);
-    let commands = Commands { orders: BTreeMap::from([("snapshot".to_owned(), order)]), membership: None };
     let with_commands = DaemonSpec { commands: Some(commands), ..daemon_spec() };
     let daemons = ["n1", "n2"].map(|node| (node.to_owned(), with_commands.clone()));
     bench.engine.set_daemons(BTreeMap::from(daemons)).unwrap();
@@ -89,4 +93,123 @@ fn an_order_that_nobody_understands_is_refused_before_anything_is_touched() {
     let failure = bench.engine.apply(0, unknown).unwrap_err().to_string();
     assert!(failure.contains("n2: apply: it is not known how it is given the order `compact`"), "{failure}");
     assert_eq!(bench.outstanding(), Vec::<u64>::new());
+}
+
+/// On the fake host `failpoint set`, `failpoint clear` and `failpoint list` are about places that somebody passes in a test.
+fn bench_with_failpoints() -> Bench {
+    let line = |words: &[&str]| CommandLine(words.iter().map(|word| (*word).to_owned()).collect());
+    let failpoints = FailpointCommands {
+        set: line(&["failpoint", "set", "{failpoint}", "{action}"]),
+        clear: line(&["failpoint", "clear", "{failpoint}"]),
+        list: Look { command: line(&["failpoint", "list"]), pointer: Some(String::new()) },
+        places: vec!["sync".to_owned()],
+        actions: vec!["exit".to_owned()],
+    };
+    bench_of(Commands { failpoints: Some(Box::new(failpoints)), ..Commands::default() })
+}
+
+fn at_sync(action: &str) -> Failpoint {
+    Failpoint { at: "sync".to_owned(), action: action.to_owned() }
+}
+
+fn failpoint_of(numbers: &[u8], action: &str) -> Resolved {
+    Resolved::Application { nodes: nodes(numbers), order: OrderName::Failpoint(at_sync(action)) }
+}
+
+#[test]
+fn a_failpoint_bites_if_somebody_passes_it_and_is_cleared_when_the_fault_ends() {
+    let mut bench = bench_with_failpoints();
+    let report = bench.engine.apply(0, failpoint_of(&[1], "pause 5")).unwrap();
+    assert_eq!(bench.host(1).failpoint("sync").as_deref(), Some("pause 5"));
+    assert_eq!(bench.host(2).failpoint("sync"), None, "the other one was not told");
+    assert!(!report.evidence.bit, "nobody has passed yet");
+    bench.host(1).pass("sync");
+    bench.host(1).pass("sync");
+    let report = bench.engine.undo(0).unwrap();
+    assert_eq!(
+        effects(&report, "n1")[1],
+        Effect::FailpointCleared { failpoint: at_sync("pause 5"), struck: 2 }
+    );
+    assert_eq!(
+        (report.evidence.bit, report.evidence.to_string()),
+        (true, "n1: pause 5 sync, 2 times".to_owned())
+    );
+    assert_eq!(bench.host(1).failpoint("sync"), None);
+
+    bench.engine.apply(1, failpoint_of(&[1], "error")).unwrap();
+    let report = bench.engine.undo(1).unwrap();
+    assert!(!report.evidence.bit, "nobody has passed: {report:?}");
+    bench.assert_clean();
+}
+
+#[test]
+fn a_daemon_that_ended_of_a_failpoint_is_started_again_and_alive() {
+    let mut bench = bench_with_failpoints();
+    bench.engine.apply(0, failpoint_of(&[1, 2], "exit")).unwrap();
+    bench.host(2).pass("sync");
+    let report = bench.engine.undo(0).unwrap();
+    assert!(
+        matches!(effects(&report, "n2")[1..], [Effect::FailpointEnded { .. }, Effect::Restarted { .. }]),
+        "{report:?}"
+    );
+    assert!(
+        matches!(effects(&report, "n1")[1..], [Effect::FailpointCleared { struck: 0, .. }]),
+        "{report:?}"
+    );
+    assert!(report.evidence.bit);
+    bench.assert_clean();
+
+    // One that another fault has killed did not end of this one.
+    bench.engine.apply(1, failpoint_of(&[2], "exit")).unwrap();
+    bench.engine.apply(2, Resolved::Kill { nodes: nodes(&[2]) }).unwrap();
+    let report = bench.engine.undo(1).unwrap();
+    assert_eq!(effects(&report, "n2")[1..], [Effect::StillKilled]);
+    assert!(!report.evidence.bit);
+    bench.engine.undo(2).unwrap();
+    bench.assert_clean();
+}
+
+#[test]
+fn of_two_faults_at_one_place_the_last_to_end_clears_it() {
+    let mut bench = bench_with_failpoints();
+    bench.engine.apply(0, failpoint_of(&[1], "pause 5")).unwrap();
+    bench.engine.apply(1, failpoint_of(&[1], "error")).unwrap();
+    bench.engine.undo(0).unwrap();
+    assert_eq!(bench.host(1).failpoint("sync").as_deref(), Some("error"));
+    bench.host(1).pass("sync");
+    assert!(bench.engine.undo(1).unwrap().evidence.bit);
+    assert_eq!(bench.host(1).failpoint("sync"), None);
+    bench.assert_clean();
+}
+
+#[test]
+fn a_failpoint_is_cleared_from_the_journal_alone_and_a_daemon_that_cannot_be_told_keeps_the_fault_outstanding()
+ {
+    let mut bench = bench_with_failpoints();
+    bench.engine.apply(0, failpoint_of(&[1, 2], "pause 5")).unwrap();
+    bench.host(1).fail_next("failpoint clear", 1);
+    assert!(bench.engine.undo(0).is_err());
+    assert_eq!(bench.outstanding(), [0]);
+    bench.host(2).pass("sync");
+    let Bench { hosts, engine, journal, _folder } = bench;
+    drop(engine);
+    heal(as_hosts(&hosts), &journal, IMPATIENT).unwrap();
+    assert_eq!([hosts[0].failpoint("sync"), hosts[1].failpoint("sync")], [None, None]);
+    assert!(read_journal(&journal).unwrap().outstanding.is_empty());
+}
+
+#[test]
+fn a_failpoint_is_refused_where_nobody_knows_how_it_is_set_and_does_not_bite_where_nobody_lives() {
+    let mut bench = bench_with(order(true, true));
+    let failure = bench.engine.apply(0, failpoint_of(&[2], "exit")).unwrap_err().to_string();
+    assert!(failure.contains("n2: apply: it is not known how it is told to fail somewhere"), "{failure}");
+    let undrawn = Resolved::Application { nodes: nodes(&[2]), order: OrderName::AnyFailpoint };
+    let mut bench = bench_with_failpoints();
+    assert!(bench.engine.apply(0, undrawn).is_err());
+    bench.engine.apply(1, Resolved::Kill { nodes: nodes(&[1]) }).unwrap();
+    let report = bench.engine.apply(2, failpoint_of(&[1], "exit")).unwrap();
+    assert!(matches!(effects(&report, "n1")[..], [Effect::OrderRefused { .. }]), "{report:?}");
+    bench.engine.undo_all().unwrap();
+    assert!(!report.evidence.bit);
+    bench.assert_clean();
 }
