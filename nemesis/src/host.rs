@@ -149,6 +149,11 @@ pub trait Host: Send + Sync {
     /// Sends a signal. An error if the process is gone, never a signal to another one that has its number.
     fn signal(&self, process: ProcessIdentity, signal: Signal) -> Result<(), HostError>;
 
+    /// Notes, on a host that keeps notes of what its daemon may end of, that somebody else on it is about to send a signal.
+    fn announce_signal(&self, _process: ProcessIdentity, _signal: Signal) -> Result<(), HostError> {
+        Ok(())
+    }
+
     /// Reads a file of the host.
     fn read_file(&self, path: &Path) -> Result<Vec<u8>, HostError>;
 

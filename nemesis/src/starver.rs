@@ -290,7 +290,7 @@ fn own_start_ticks() -> u64 {
 }
 
 /// Field 22 of `/proc/PID/stat`.
-fn start_ticks(pid: i32) -> Option<u64> {
+pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }

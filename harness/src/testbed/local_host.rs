@@ -347,12 +347,16 @@ impl Host for LocalHost {
             Signal::Terminate => rustix::process::Signal::TERM,
         };
         if matches!(signal, Signal::Kill | Signal::Terminate) {
-            self.note(&LifecycleEvent::Signal { process, signal, unix_ms: unix_ms() })?;
+            self.announce_signal(process, signal)?;
         }
         pidfd_send_signal(&handle, number).map_err(|errno| match errno {
             rustix::io::Errno::SRCH => gone(),
             other => self.process_error(process, other.to_string()),
         })
+    }
+
+    fn announce_signal(&self, process: ProcessIdentity, signal: Signal) -> Result<(), HostError> {
+        self.note(&LifecycleEvent::Signal { process, signal, unix_ms: unix_ms() })
     }
 
     fn read_file(&self, path: &Path) -> Result<Vec<u8>, HostError> {

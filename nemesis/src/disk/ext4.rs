@@ -3,8 +3,8 @@
 //! The power goes by an `ioctl` that has the file system shut itself down without writing its journal (`FS_IOC_GOINGDOWN` with
 //! `NOLOGFLUSH`; the kernel's `fs/ext4/ioctl.c`): what it has not written by then is gone, syncs that had begun are void, and everything fails
 //! from then on. Whoever uses it must be on the way out by then: a sync in whose midst that happens may claim to have succeeded (seen on Linux
-//! 6.18, where extents whose conversion fails are not reported), and nobody may be told so. So the disk waits until the process is
-//! being killed, and is off within a fraction of a millisecond, that is before most syncs that had begun have ended. When nobody has files open any more it is unmounted and mounted anew, which replays the journal; then it is shut down again,
+//! 6.18, where extents whose conversion fails are not reported), and nobody may be told so. So the disk itself sends SIGKILL, after which
+//! nothing leaves the kernel any more, and is off some microseconds later, before syncs that had begun have ended. When nobody has files open any more it is unmounted and mounted anew, which replays the journal; then it is shut down again,
 //! with nothing to lose, until the power is back. What is lost is what ext4 makes of it, not what POSIX allows: it may have written of its
 //! own accord, and a sync of one file makes all names durable that were made before. Two of its habits are switched off, as they
 //! hide what a program forgot: to write a file that replaces another one (`auto_da_alloc`), and everything each five seconds. The
@@ -28,10 +28,14 @@ use std::process::Command;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::order::{DiskAct, DiskAnswer, DiskDeed, DiskOrder, Lost, image_file};
 use crate::fault::PowerLoss;
+use crate::host::ProcessIdentity;
 use crate::poll::Patience;
+use crate::starver::start_ticks;
 
 /// Of the image, which has holes: what is not used takes no space.
 const IMAGE_BYTES: u64 = 1 << 30;
@@ -49,9 +53,6 @@ const NO_LOG_FLUSH: u32 = 2;
 const PATIENCE: Patience =
     Patience { settle_ms: 3_000, poll_ms: 2, undo_attempts: 1, retry_ms: 0, undo_ms: 0 };
 
-/// For a process that is to be killed.
-const QUICKLY: Patience = Patience { poll_ms: 0, ..PATIENCE };
-
 /// What is mounted.
 pub(super) struct Ext4 {
     directory: PathBuf,
@@ -62,11 +63,6 @@ pub(super) struct Ext4 {
 
 enum Power {
     On,
-    /// It goes for this fault when this process is being killed.
-    Armed {
-        fault_id: u64,
-        process: i32,
-    },
     /// Because of this fault, and what it took is not known.
     Off {
         fault_id: u64,
@@ -137,39 +133,21 @@ impl Ext4 {
         if !matches!(self.power, Power::On) {
             return Ok(DiskDeed::PowerLost(Lost::default()));
         }
-        match *process {
-            Some(process) => self.power = Power::Armed { fault_id, process },
-            None => self.lose_power(fault_id)?,
-        }
-        Ok(DiskDeed::Armed)
-    }
-
-    /// What is left to do when an order has been answered: waits for a process to be killed, and loses power.
-    pub fn after_answer(&mut self, answer: &mut DiskAnswer) {
-        let Power::Armed { fault_id, process } = self.power else { return };
-        self.power = Power::On;
-        let dying = QUICKLY.wait_for(|| Ok::<_, io::Error>(is_dying(process).then_some(())));
-        let done = dying.and_then(|dying| match dying {
-            Some(()) => self.lose_power(fault_id),
-            None => Err(io::Error::other(format!("process {process} was not killed"))),
-        });
-        if let Err(error) = done {
-            answer.deeds.insert(fault_id, failed(error));
-        }
-    }
-
-    fn lose_power(&mut self, fault_id: u64) -> io::Result<()> {
-        let before = content(&self.directory)?;
-        shut_down(&self.directory)?;
+        let folder = File::open(&self.directory)?;
+        // Once looked at, lengths and names can be looked at without power, too.
+        let looked_at = content(&self.directory)?;
+        process.map_or(Ok(()), send_kill)?;
+        shut_down(&folder)?;
+        let before = content(&self.directory).unwrap_or(looked_at);
         self.power = Power::Off { fault_id, before };
-        Ok(())
+        Ok(DiskDeed::PowerOff)
     }
 
     fn look_what_was_lost(&mut self) -> io::Result<Lost> {
         self.come_up()?;
         let Power::Off { before, .. } = &self.power else { return Ok(Lost::default()) };
         let lost = lost(before, &content(&self.directory)?);
-        shut_down(&self.directory)?;
+        shut_down(&File::open(&self.directory)?)?;
         self.power = Power::Awaited;
         Ok(lost)
     }
@@ -213,22 +191,15 @@ fn failed(error: io::Error) -> DiskDeed {
     DiskDeed::Failed(error.to_string())
 }
 
-/// Whether a process says nothing any more: it is gone, or was sent SIGKILL, so that it will never leave the kernel again.
-fn is_dying(process: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
-    status.is_ok_and(|status| tells_of_an_end(&status)) || !Path::new(&format!("/proc/{process}")).exists()
-}
-
-/// Of a `/proc/PID/status`.
-fn tells_of_an_end(status: &str) -> bool {
-    const SIGKILL: u64 = 1 << (nix::libc::SIGKILL - 1);
-    status.lines().filter_map(|line| line.split_once(':')).any(|(field, value)| match field {
-        "State" => value.trim_start().starts_with(['Z', 'X']),
-        "SigPnd" | "ShdPnd" => {
-            u64::from_str_radix(value.trim(), 16).is_ok_and(|pending| pending & SIGKILL != 0)
-        }
-        _ => false,
-    })
+/// Unless it is gone, and another one may have its number.
+fn send_kill(process: ProcessIdentity) -> io::Result<()> {
+    if start_ticks(process.pid) != Some(process.start_ticks) {
+        return Ok(());
+    }
+    match kill(Pid::from_raw(process.pid), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// What of `before` is not in `after`. What is there in addition or is longer was durable, and was seen a moment too early.
@@ -293,9 +264,8 @@ fn run(program: &str, arguments: &[&str]) -> io::Result<()> {
 
 /// Nothing that the file system on which this folder is has not written by now will ever be written, and all that is asked of it fails.
 #[allow(unsafe_code, reason = "there is no safe form of this ioctl")]
-fn shut_down(folder: &Path) -> io::Result<()> {
+fn shut_down(folder: &File) -> io::Result<()> {
     nix::ioctl_read!(going_down, b'X', 125, u32);
-    let folder = File::open(folder)?;
     let mut how = NO_LOG_FLUSH;
     // SAFETY: the kernel reads a `u32` from where it is told to, and writes nothing.
     unsafe { going_down(folder.as_raw_fd(), &raw mut how) }.map_err(io::Error::from).map(drop)
@@ -331,23 +301,6 @@ mod tests {
         ]);
         assert_eq!(lost(&before, &after), Lost { files: 1, bytes: 12, names: 3, ..Lost::default() });
         assert_eq!(lost(&before, &before), Lost::default());
-    }
-
-    #[test]
-    fn a_process_is_dying_when_it_is_gone_dead_or_was_sent_sigkill() {
-        let status =
-            |state, own, shared| format!("Name:\tZ\nState:\t{state}\nSigPnd:\t{own}\nShdPnd:\t{shared}\n");
-        let (none, term, kill) = ("0000000000000000", "0000000000004000", "0000000000000100");
-        for (state, own, shared, expected) in [
-            ("S (sleeping)", none, none, false),
-            ("D (disk sleep)", term, term, false),
-            ("D (disk sleep)", kill, none, true),
-            ("R (running)", none, kill, true),
-            ("Z (zombie)", none, none, true),
-        ] {
-            assert_eq!(tells_of_an_end(&status(state, own, shared)), expected, "{state} {own} {shared}");
-        }
-        assert!(!is_dying(std::process::id().cast_signed()) && is_dying(i32::MAX));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::volume::Lost;
 use crate::fault::{DiskTrouble, PowerLoss};
+use crate::host::ProcessIdentity;
 
 /// What a disk is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,9 +68,9 @@ pub enum DiskAct {
         loss: PowerLoss,
         /// Of what survives.
         seed: u64,
-        /// Who uses the disk, and is about to be killed: a real file system waits for that.
+        /// Who uses the disk: a real file system kills it.
         #[serde(default)]
-        process: Option<i32>,
+        process: Option<ProcessIdentity>,
     },
     /// As long as it is in the order.
     Trouble {
@@ -100,8 +101,8 @@ pub struct DiskOrder {
 pub enum DiskDeed {
     /// Operations are in trouble from now on.
     Holds,
-    /// The power goes when the process that uses the disk is being killed, at once if there is none; what was lost shows with the next order.
-    Armed,
+    /// The power is off, and who uses the disk was sent SIGKILL; what was lost shows with the next order.
+    PowerOff,
     /// The power was lost.
     PowerLost(Lost),
     /// Bytes have gone wrong.

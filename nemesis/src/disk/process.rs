@@ -117,13 +117,6 @@ impl Medium {
         }
     }
 
-    fn after_answer(&mut self, answer: &mut DiskAnswer) {
-        match self {
-            Medium::Fuse(_) => {}
-            Medium::Ext4(disk) => disk.after_answer(answer),
-        }
-    }
-
     fn is_gone(&self) -> bool {
         match self {
             Medium::Fuse(disk) => disk.is_gone(),
@@ -160,9 +153,7 @@ impl Running {
     fn carry_out(&mut self, order: &DiskOrder) -> Result<(), DiskFailure> {
         self.medium.carry_out(order, &mut self.answer);
         self.answer.serial = order.serial;
-        self.tell()?;
-        self.medium.after_answer(&mut self.answer);
-        Ok(())
+        self.tell()
     }
 
     fn tell(&self) -> Result<(), DiskFailure> {

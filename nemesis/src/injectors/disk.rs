@@ -53,7 +53,7 @@ impl Injector for Disk {
                 }
                 Some(DiskDeed::NothingToRot) => Ok(vec![Effect::NothingToRot]),
                 Some(DiskDeed::Failed(why)) => Err(InjectError::Unexpected(why)),
-                Some(DiskDeed::Armed | DiskDeed::PowerLost(_)) | None => {
+                Some(DiskDeed::PowerOff | DiskDeed::PowerLost(_)) | None => {
                     Err(InjectError::Unexpected("its disk does not say that it is in trouble".to_owned()))
                 }
             }

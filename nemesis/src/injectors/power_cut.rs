@@ -5,8 +5,8 @@
 //! in the kernel, a sync that had begun, is void and is let go of, so that it can die; and a disk without power does nothing until the
 //! fault ends. Nodes are without power as they are killed ([`super::kill`]): whoever ends last starts the daemon.
 //!
-//! A real file system voids the syncs that have begun only if its power goes before they end, by themselves; so it lies in wait for
-//! the kill. What it has lost is known when the daemon is dead.
+//! A real file system ends by itself the syncs that have begun, if it is given the time: so it sends the signal itself, which is noted before,
+//! and its power goes at once. What it has lost is known when the daemon is dead.
 //!
 //! A node whose daemon was dead already loses what its page cache still held, which is a bite if there was anything.
 
@@ -17,7 +17,7 @@ use super::{InjectError, Injector, Scope, StepReport, disk, living_daemon};
 use crate::disk::{DiskAct, DiskAnswer, DiskDeed, DiskKind};
 use crate::evidence::{Effect, NodeFailure, Step};
 use crate::fault::{PowerLoss, Resolved};
-use crate::host::{Host, ProcessIdentity};
+use crate::host::{Host, ProcessIdentity, Signal};
 
 pub(super) struct PowerCut;
 
@@ -30,11 +30,7 @@ impl Injector for PowerCut {
         scope.on_each_node(Step::Apply, |node, host| {
             let remote = disk::remote(scope, node, host)?;
             let living = living_daemon(host)?.map(|(process, _)| process);
-            let act = DiskAct::PowerCut {
-                loss: loss(scope),
-                seed: disk::seed(scope, node),
-                process: living.map(|process| process.pid),
-            };
+            let act = DiskAct::PowerCut { loss: loss(scope), seed: disk::seed(scope, node), process: living };
             let cut = |acts: &mut BTreeMap<u64, DiskAct>| {
                 acts.insert(scope.fault_id, act);
             };
@@ -47,9 +43,9 @@ impl Injector for PowerCut {
                     (killed, answer)
                 }
                 DiskKind::Ext4 => {
-                    let armed = remote.tell(scope.patience, cut)?;
-                    refused(scope, armed.as_ref())?;
-                    send_kill(host)?;
+                    living.map_or(Ok(()), |process| host.announce_signal(process, Signal::Kill))?;
+                    let off = remote.tell(scope.patience, cut)?;
+                    refused(scope, off.as_ref())?;
                     gone(scope, host, living)?;
                     (living, remote.tell(scope.patience, |_| {})?)
                 }
