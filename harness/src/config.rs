@@ -26,6 +26,7 @@ use thiserror::Error;
 
 pub use self::commands::UserCommands;
 pub use self::concurrency::Concurrency;
+pub use self::faults::ClockBy;
 
 use self::commands::read_command;
 use self::faults::read_faults;
@@ -186,6 +187,8 @@ options! {
     [value_name = "MODE"] read_mode: ReadMode = |_| ReadMode::ReadIndex;
     /// A flag of the reference store for all nodes, without its dashes (repeatable): snapshot-entries=50
     [value_name = "NAME=VALUE"] store_option: Vec<String> = |_| Vec::new();
+    /// What moves the clocks of nodes in clock faults: orders (a clock of the reference store's own) or libfaketime (the wall clock of its process)
+    [value_name = "MEANS", value_enum] clock_by: ClockBy = |_| ClockBy::Orders;
     /// In the simulator: whether the seed draws sizes and intervals of the store, too, so that its rare paths are taken
     [value_name = "BOOL"] tuned: bool = |_| true;
     /// How long the checker may search before it says unknown

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use labrys_nemesis::{DiskKind, Host, try_muffled_partition, try_partition};
+use labrys_nemesis::{DiskKind, Host, find_libfaketime, try_muffled_partition, try_partition};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
@@ -233,6 +233,12 @@ const TRIALS: &[Trial] = &[
         look: || attempt("prlimit", &["--nofile=64:", "true"], "Debian package util-linux"),
     },
     Trial {
+        name: "libfaketime",
+        purpose: "clock faults of dynamically linked programs (--clock-by libfaketime)",
+        needed: false,
+        look: libfaketime,
+    },
+    Trial {
         name: "time-namespaces",
         purpose: "shifted monotonic clocks",
         needed: false,
@@ -315,6 +321,22 @@ fn disk(kind: DiskKind) -> Result<(), String> {
     let stopped = disks.stop();
     written.map_err(|error| error.to_string())?;
     stopped.first().map_or(Ok(()), |error| Err(error.to_string()))
+}
+
+/// Starts a program in another year.
+fn libfaketime() -> Look {
+    const INSTALL: &str = "sudo apt-get install faketime";
+    let library = find_libfaketime().map_err(|places| {
+        let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        missing(format!("not found: {}", places.join(", ")), INSTALL)
+    })?;
+    let preload = format!("LD_PRELOAD={}", library.display());
+    let ahead =
+        attempt("env", &[&preload, "FAKETIME=@4102444800", "FAKETIME_FMT=%s", "date", "-u", "+%Y"], INSTALL)?;
+    match ahead.trim() {
+        "2100" => Ok(library.display().to_string()),
+        year => Err(missing(format!("under it `date` says the year {year} instead of 2100"), INSTALL)),
+    }
 }
 
 /// Adds a rule and removes it.

@@ -18,16 +18,17 @@ use labrys_history::{
     read_history,
 };
 use labrys_nemesis::{
-    BadRunTag, DiskKind, FailpointCommands, Family, HostError, JournalError, RunTag, Schedule,
+    BadRunTag, DiskKind, FailpointCommands, Family, HostError, JournalError, LIBFAKETIME_MEND, RunTag,
+    Schedule, find_libfaketime,
 };
 use labrys_workloads::generator::{BoxGenerator, GeneratorExt, any};
 use labrys_workloads::{Workload, WorkloadError, WorkloadOptions, workload};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::config::{ConfigError, TestConfig};
+use crate::config::{ClockBy, ConfigError, TestConfig};
 use crate::db::{
-    Db, DbError, ReferenceStore, ReferenceStoreOptions, find_store_binary, set_up_and_start,
+    Db, DbError, ReferenceStore, ReferenceStoreOptions, StoreClock, find_store_binary, set_up_and_start,
     wait_until_recovered,
 };
 use crate::fail_fast::{self, FailFast};
@@ -245,7 +246,7 @@ impl Rig {
             flags: config.store_option.clone(),
             seed: config.seed.fork("store"),
             defects: config.defects()?,
-            clock_faults: has(&[Family::Clock]),
+            clock: has(&[Family::Clock]).then(|| store_clock(config.clock_by)).transpose()?,
             failpoints: schedule.faults.iter().any(|fault| fault.fault.is_failpoint()),
             disk_faults,
         };
@@ -270,6 +271,18 @@ impl Rig {
         let unmounted = self.disks.as_mut().map(|disks| tokio::task::block_in_place(|| disks.stop()));
         warnings.extend(unmounted.unwrap_or_default().iter().map(|error| format!("unmounting: {error}")));
         warnings
+    }
+}
+
+/// # Errors
+/// If it is the library's, and that is not here.
+fn store_clock(by: ClockBy) -> Result<StoreClock, DbError> {
+    match by {
+        ClockBy::Orders => Ok(StoreClock::Orders),
+        ClockBy::Libfaketime => find_libfaketime().map(StoreClock::Libfaketime).map_err(|places| {
+            let mend = format!("For --clock-by libfaketime {LIBFAKETIME_MEND}");
+            DbError::NoProgram { program: "libfaketime".to_owned(), places, mend }
+        }),
     }
 }
 

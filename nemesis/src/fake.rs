@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::faketime::ClockMeans;
 use crate::host::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
 
 /// Called with each thing that is about to be done, before it is.
@@ -93,7 +94,7 @@ pub(crate) fn daemon_spec() -> DaemonSpec {
         env: Vec::new(),
         directory: PathBuf::from("/var/store"),
         log_file: PathBuf::from("/var/store/log"),
-        clock_file: Some(PathBuf::from(CLOCK_FILE)),
+        clock: Some(ClockMeans::Orders(PathBuf::from(CLOCK_FILE))),
         commands: None,
         data_directory: None,
         disk_file: None,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::commands::Commands;
+use crate::faketime::ClockMeans;
 
 /// What went wrong on a host.
 #[derive(Debug, Error)]
@@ -103,9 +104,9 @@ pub struct DaemonSpec {
     pub directory: PathBuf,
     /// Where its standard output and error are appended.
     pub log_file: PathBuf,
-    /// Where it takes orders for its clock from, if it does: what clock faults need.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clock_file: Option<PathBuf>,
+    /// By what its clock can be made to run wrong, if by anything: what clock faults need. Old journals know files of orders only.
+    #[serde(default, alias = "clock_file", skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockMeans>,
     /// Where it keeps what it must not lose, if that is known: what restarts on other data need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_directory: Option<PathBuf>,
@@ -116,6 +117,23 @@ pub struct DaemonSpec {
     /// need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_file: Option<PathBuf>,
+}
+
+impl DaemonSpec {
+    /// The additions to its environment, with those for its clock. Call [`Libfaketime::prepare`](crate::Libfaketime::prepare) before the start.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let mut environment = self.env.clone();
+        let Some(ClockMeans::Libfaketime(means)) = &self.clock else { return environment };
+        for (name, value) in means.environment() {
+            match environment.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) if name == "LD_PRELOAD" => *known = format!("{value}:{known}"),
+                Some((_, known)) => *known = value,
+                None => environment.push((name, value)),
+            }
+        }
+        environment
+    }
 }
 
 /// A machine on which one node of the system under test runs.

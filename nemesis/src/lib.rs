@@ -21,6 +21,7 @@ mod engine;
 mod evidence;
 #[cfg(test)]
 mod fake;
+mod faketime;
 mod fault;
 mod heal;
 mod host;
@@ -53,6 +54,7 @@ pub use disk::{
 };
 pub use engine::Engine;
 pub use evidence::{Effect, Evidence, LimitMechanism, Mechanism, NodeFailure, Observation, Step};
+pub use faketime::{ClockMeans, LIBFAKETIME_MEND, Libfaketime, find_libfaketime};
 pub use fault::{
     CLIENTS, ClockChange, DiskTrouble, Fault, Link, LinkTrouble, MembershipChange, PartitionShape, PowerLoss,
     Resolved, ResourceTrouble, RestartData, Schedule, Scheduled, Target,

@@ -37,6 +37,11 @@ const REQUIRED: &[Package] = &[
 const FOR_TESTS: &[Package] = &[
     Package { name: "chromium", program: "chromium", need: "looking at the report in a real browser" },
     Package { name: "e2fsprogs", program: "mkfs.ext4", need: "tests of power cuts on a real file system" },
+    Package {
+        name: "faketime",
+        program: "faketime",
+        need: "clock faults of dynamically linked programs (--clock-by libfaketime)",
+    },
     Package { name: "openssh-client", program: "ssh", need: "tests of nodes on other machines" },
 ];
 

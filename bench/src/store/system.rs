@@ -196,7 +196,7 @@ fn store_specs(
         flags: Vec::new(),
         seed: Seed(1),
         defects: Defects::default(),
-        clock_faults: false,
+        clock: None,
         failpoints: false,
         disk_faults: false,
     };
@@ -253,7 +253,7 @@ fn etcd_spec(
         env: vec![("ETCD_UNSUPPORTED_ARCH".to_owned(), std::env::consts::ARCH.to_owned())],
         directory: folder.to_owned(),
         log_file: folder.join("etcd.log"),
-        clock_file: None,
+        clock: None,
         commands: None,
         data_directory: None,
         disk_file: None,

@@ -57,6 +57,7 @@ impl TestConfig {
         one_of("--db", &self.db, DATABASES)?;
         one_of("--testbed", &self.testbed, TESTBEDS)?;
         self.check_hosts()?;
+        self.check_clock_by()?;
         let workloads: Vec<&str> = WORKLOADS.iter().map(|entry| entry.name).collect();
         one_of("--workload", &self.workload, &workloads)?;
         self.store_option.iter().try_for_each(|option| check_store_option(option))?;
@@ -102,6 +103,7 @@ const OWN_STORE_OPTIONS: &[&str] = &[
     "seed",
     "defect",
     "clock-file",
+    "wall-clock",
     "log-format",
 ];
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use labrys_nemesis::{DiskTrouble, Family, Fault, FaultKind, FaultList, machine_clock_objection};
 use labrys_store::raft::{Defect, Defects};
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, SSH, TestConfig, check, invalid};
 
@@ -20,6 +21,16 @@ const NOT_BY_AGENTS: &str =
 
 /// The slowest sync that can be asked for: a process that waits for one cannot be killed meanwhile.
 const LONGEST_SYNC_MS: u64 = 3_000;
+
+/// What moves the clocks of nodes when a fault says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClockBy {
+    /// Orders that the reference store takes for a clock of its own; or the real clock of machines (`real-clock` in hosts.toml)
+    Orders,
+    /// The library of that name, under which any dynamically linked program can be started: its wall clock
+    Libfaketime,
+}
 
 /// A list without faults would mean that they are planned, which is the opposite of what was asked for.
 pub(super) fn read_faults(path: &str) -> Result<FaultList, String> {
@@ -134,6 +145,18 @@ impl TestConfig {
         let parse =
             |name: &String| name.parse::<Defect>().map_err(|error| invalid("--defect", error.to_string()));
         self.defect.iter().map(parse).collect()
+    }
+
+    /// The library is for programs that are started here.
+    pub(super) fn check_clock_by(&self) -> Result<(), ConfigError> {
+        let is_here = self.testbed != SSH && !self.is_simulated();
+        check(self.clock_by == ClockBy::Orders || is_here, "--clock-by", || {
+            format!(
+                "`libfaketime` is for programs on this machine (--testbed netns): on other machines the real clock can be moved (`real-clock` in \
+                 hosts.toml), and the simulator has clocks of its own; leave it out with --testbed {}",
+                self.testbed
+            )
+        })
     }
 
     /// Explicit faults must be such as the testbed has, on nodes that there are.

@@ -170,6 +170,19 @@ fn explicit_faults_that_cannot_be_carried_out_are_refused_with_their_field() {
 const TWO_MACHINES: &str = "testbed = \"ssh\"\nhosts = { hosts = [{ name = \"a\", address = \"10.0.0.1\" }, { name = \"b\", address = \"10.0.0.2\" }] }\n";
 
 #[test]
+fn the_library_moves_clocks_of_programs_on_this_machine_only() {
+    assert_eq!(options("").resolve(Seed(1)).unwrap().clock_by, ClockBy::Orders);
+    let by_library = options("clock-by = \"libfaketime\"").resolve(Seed(1)).unwrap();
+    assert_eq!(by_library.clock_by, ClockBy::Libfaketime);
+    assert!(by_library.to_toml().contains("clock-by = \"libfaketime\"\n"));
+    assert!(
+        problem("clock-by = \"libfaketime\"\ntestbed = \"sim\"")
+            .contains("--clock-by: `libfaketime` is for programs on this machine")
+    );
+    assert!(problem(&format!("clock-by = \"libfaketime\"\n{TWO_MACHINES}")).contains("real-clock"));
+}
+
+#[test]
 fn a_fault_of_any_family_may_be_given_explicitly_and_the_simulator_refuses_what_it_has_not() {
     for (fault, is_simulated) in [
         ("kind = \"kill\", target = \"one\"", true),

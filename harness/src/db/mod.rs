@@ -23,7 +23,9 @@ use thiserror::Error;
 pub use observation::Observation;
 pub use processes::{EnvironmentsFault, NodePlace, Processes};
 pub(crate) use reference_store::PORT as REFERENCE_STORE_PORT;
-pub use reference_store::{ReferenceStore, ReferenceStoreOptions, STORE_BINARY_VARIABLE, find_store_binary};
+pub use reference_store::{
+    ReferenceStore, ReferenceStoreOptions, STORE_BINARY_VARIABLE, StoreClock, find_store_binary,
+};
 pub use wait::{set_up_and_start, wait_until_ready, wait_until_recovered};
 
 /// What faults can wait for.

@@ -70,6 +70,8 @@ pub enum Stage {
     MountProc,
     /// Mounting an empty `/run`.
     MountRun,
+    /// Mounting an empty `/dev/shm`.
+    MountSharedMemory,
     /// Setting the loopback device up.
     Loopback,
     /// Starting the harness.
@@ -83,6 +85,7 @@ impl fmt::Display for Stage {
             Stage::PrivateMounts => "making the mounts private",
             Stage::MountProc => "mounting /proc",
             Stage::MountRun => "mounting /run",
+            Stage::MountSharedMemory => "mounting /dev/shm",
             Stage::Loopback => "setting the loopback device up",
             Stage::StartHarness => "starting the harness",
         })

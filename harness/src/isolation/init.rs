@@ -102,6 +102,7 @@ fn furnish(plan: &InitPlan) -> SetUpResult {
         (Stage::MountProc, format!("{errno}{}", if errno == Errno::EPERM { hint } else { "" }))
     })?;
     mount_run(flags).map_err(|error| (Stage::MountRun, error.to_string()))?;
+    mount_shared_memory(flags).map_err(|errno| (Stage::MountSharedMemory, errno.to_string()))?;
     crate::testbed::ip::set_loopback_up().map_err(|error| (Stage::Loopback, error.to_string()))
 }
 
@@ -125,6 +126,16 @@ fn mount_run(flags: MsFlags) -> std::io::Result<()> {
         mount(Some(source.as_str()), USERS, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
     }
     Ok(())
+}
+
+/// An empty `/dev/shm`: what systems and libraries leave there when they are killed must not outlive the run, nor be what another run finds under
+/// the numbers of its own processes.
+fn mount_shared_memory(flags: MsFlags) -> nix::Result<()> {
+    match mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), flags, Some("mode=1777")) {
+        // A machine that has none needs none.
+        Err(Errno::ENOENT) => Ok(()),
+        mounted => mounted,
+    }
 }
 
 /// A process group of our own, so that Ctrl-C goes to the supervisor alone; and writing to the terminal from there is fine.

@@ -14,7 +14,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use labrys_nemesis::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
+use labrys_nemesis::{
+    ClockMeans, CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal,
+};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::SigSet;
 use nix::unistd::setsid;
@@ -184,8 +186,15 @@ impl LocalHost {
         let log = opened.and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.map_err(|source| self.file_error(&spec.log_file, source))?;
 
+        if let Some(ClockMeans::Libfaketime(means)) = &spec.clock {
+            means.prepare(&spec.program).map_err(|error| HostError::Command {
+                host: self.name.clone(),
+                command: command_line(&spec.program.display().to_string(), &spec.args),
+                detail: error.to_string(),
+            })?;
+        }
         let mut command = Command::new(&spec.program);
-        command.args(&spec.args).env_remove(MARKER_VARIABLE).envs(spec.env.iter().cloned());
+        command.args(&spec.args).env_remove(MARKER_VARIABLE).envs(spec.environment());
         command.current_dir(&spec.directory).stdin(Stdio::null()).stdout(out).stderr(err);
         self.enter_before_exec(&mut command, true);
         command.spawn().map_err(|error| HostError::Command {

@@ -4,10 +4,12 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use labrys_harness::db::{Db, wait_until_ready};
+use labrys_harness::db::{Db, StoreClock, wait_until_ready};
 use labrys_harness::isolation::Enclosure;
 use labrys_harness::testbed::hosts_from;
-use labrys_nemesis::{ClockChange, Effect, FaultReport, Patience, Resolved, heal, read_journal};
+use labrys_nemesis::{
+    ClockChange, ClockMeans, Effect, FaultReport, Patience, Resolved, find_libfaketime, heal, read_journal,
+};
 use labrys_store::client::StatusClient;
 
 use super::Case;
@@ -22,6 +24,13 @@ pub const CASES: &[Case] = &[
     }),
     ("clocks_are_right_after_the_harness_was_killed", |identity| in_folder(identity, "clock_of_orphans")),
     ("clocks_are_healed_from_the_journal_alone", |identity| in_folder(identity, "clock_healed")),
+    ("a_node_under_libfaketime_goes_wrong_and_right_again", |identity| {
+        in_folder(identity, "faketime")?;
+        same("what is left in shared memory", left_in_shared_memory()?, Vec::new())
+    }),
+    ("a_node_under_libfaketime_is_healed_after_the_harness_was_killed", |identity| {
+        in_folder(identity, "faketime_of_orphans")
+    }),
 ];
 
 pub const BODIES: &[Body] = &[
@@ -29,6 +38,8 @@ pub const BODIES: &[Body] = &[
     ("wrong_clock_after_restart", wrong_clock_after_restart),
     ("clock_of_orphans", clock_of_orphans),
     ("clock_healed", clock_healed),
+    ("faketime", faketime),
+    ("faketime_of_orphans", faketime_of_orphans),
     ("clock_harness", clock_harness),
 ];
 
@@ -49,10 +60,12 @@ impl Stage {
     /// Nothing but orders for clocks that are right is left.
     fn assert_clean(&self) -> Result<(), String> {
         for node in 0..3 {
-            let file = self.db.daemon_spec(node).clock_file.ok_or("no clock file")?;
+            let (file, right) = match self.db.daemon_spec(node).clock.ok_or("no clock")? {
+                ClockMeans::Orders(file) => (file, "\"rate_permille\":1000,\"jumps_ms\":{}"),
+                ClockMeans::Libfaketime(means) => (means.file, "\"rate_permille\":1000,\"leaps\":{}"),
+            };
             if file.exists() {
-                let order = std::fs::read_to_string(&file).map_err(text)?;
-                contains(&order, "\"rate_permille\":1000,\"jumps_ms\":{}")?;
+                contains(&std::fs::read_to_string(&file).map_err(text)?, right)?;
             }
         }
         let outstanding = read_journal(&self.setting.serve.journal).map_err(text)?.outstanding;
@@ -69,7 +82,32 @@ fn effects(report: &FaultReport) -> Vec<&Effect> {
 }
 
 fn wrong_clock(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
-    let stage = Stage::set(enclosure, arguments)?;
+    leaps_stands_and_drifts(&Stage::set(enclosure, arguments)?)
+}
+
+/// Nodes whose clocks are moved by libfaketime; `None`, and a line that says so, where there is none.
+fn under_libfaketime(enclosure: &Enclosure, arguments: &[String]) -> Result<Option<Stage>, String> {
+    let Ok(library) = find_libfaketime() else {
+        eprintln!("skipped: there is no libfaketime here (apt-get install faketime)");
+        return Ok(None);
+    };
+    Stage::set_with_clock(enclosure, arguments, StoreClock::Libfaketime(library)).map(Some)
+}
+
+/// What the nodes' processes share, by the machine's own `/dev/shm`: theirs is another one.
+fn left_in_shared_memory() -> Result<Vec<String>, String> {
+    let names =
+        std::fs::read_dir("/dev/shm").map_err(text)?.map(|entry| entry.map(|entry| entry.file_name()));
+    let names = names.collect::<Result<Vec<_>, _>>().map_err(text)?;
+    let names = names.into_iter().map(|name| name.to_string_lossy().into_owned());
+    Ok(names.filter(|name| name.contains("labrys-n") || name.contains("faketime_")).collect())
+}
+
+fn faketime(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    under_libfaketime(enclosure, arguments)?.map_or(Ok(0), |stage| leaps_stands_and_drifts(&stage))
+}
+
+fn leaps_stands_and_drifts(stage: &Stage) -> Result<u8, String> {
     let (mut process, mut client) = nemesis(&stage.setting)?;
 
     let report = client.apply(0, of_n2(ClockChange::JumpMs(LEAP_MS))).map_err(text)?;
@@ -158,7 +196,15 @@ fn clock_harness(_: &Enclosure, arguments: &[String]) -> Result<u8, String> {
 }
 
 fn clock_of_orphans(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
-    let stage = Stage::set(enclosure, arguments)?;
+    frozen_by_a_harness_that_is_killed(&Stage::set(enclosure, arguments)?)
+}
+
+fn faketime_of_orphans(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
+    let stage = under_libfaketime(enclosure, arguments)?;
+    stage.map_or(Ok(0), |stage| frozen_by_a_harness_that_is_killed(&stage))
+}
+
+fn frozen_by_a_harness_that_is_killed(stage: &Stage) -> Result<u8, String> {
     let mut harness = start("clock_harness", &stage.setting, Stdio::piped())?;
     eventually("the clock is frozen", || stage.setting.ready_file.exists())?;
     let frozen_at = stage.reading_ms()?;

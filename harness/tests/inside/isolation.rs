@@ -265,7 +265,7 @@ fn park(enclosure: &Enclosure, arguments: &[String]) -> Result<u8, String> {
         env: Vec::new(),
         directory: folder.into(),
         log_file: Path::new(folder).join("sleep.log"),
-        clock_file: None,
+        clock: None,
         commands: None,
         data_directory: None,
         disk_file: None,

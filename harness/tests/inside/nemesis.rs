@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use labrys_harness::db::{Db, ReferenceStore, set_up_and_start, wait_until_recovered};
+use labrys_harness::db::{Db, ReferenceStore, StoreClock, set_up_and_start, wait_until_recovered};
 use labrys_harness::isolation::Enclosure;
 use labrys_harness::testbed::disks::Disks;
 use labrys_harness::testbed::{NetnsTestbedConfig, hosts_from};
@@ -45,27 +45,38 @@ pub type NemesisOverSocket = NemesisClient<BufReader<UnixStream>, UnixStream>;
 
 impl Stage {
     pub fn set(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
-        Stage::set_with(enclosure, arguments, None)
+        Stage::set_with(enclosure, arguments, (StoreClock::Orders, None))
+    }
+
+    /// The same, with clocks that something else moves.
+    pub fn set_with_clock(
+        enclosure: &Enclosure,
+        arguments: &[String],
+        clock: StoreClock,
+    ) -> Result<Stage, String> {
+        Stage::set_with(enclosure, arguments, (clock, None))
     }
 
     /// The same, on disks that can fail.
     pub fn set_on_disks(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
-        Stage::set_with(enclosure, arguments, Some((&again_as("disk"), DiskKind::Fuse)))
+        let disk = (&again_as("disk")[..], DiskKind::Fuse);
+        Stage::set_with(enclosure, arguments, (StoreClock::Orders, Some(disk)))
     }
 
     /// The same, on real file systems that can lose power.
     pub fn set_on_ext4(enclosure: &Enclosure, arguments: &[String]) -> Result<Stage, String> {
-        Stage::set_with(enclosure, arguments, Some((&again_as("disk"), DiskKind::Ext4)))
+        let disk = (&again_as("disk")[..], DiskKind::Ext4);
+        Stage::set_with(enclosure, arguments, (StoreClock::Orders, Some(disk)))
     }
 
     fn set_with(
         enclosure: &Enclosure,
         arguments: &[String],
-        disk: Option<(&[String], DiskKind)>,
+        (clock, disk): (StoreClock, Option<(&[String], DiskKind)>),
     ) -> Result<Stage, String> {
         let folder = Path::new(arguments.first().ok_or("no folder")?);
         let place = folder.to_string_lossy();
-        let (db, testbed, disks) = cluster_on(enclosure, &place, 3, Defects::NONE, (true, disk))?;
+        let (db, testbed, disks) = cluster_on(enclosure, &place, 3, Defects::NONE, (Some(clock), disk))?;
         let runtime = runtime()?;
         runtime.block_on(set_up_and_start(&db, WITHIN)).map_err(text)?;
         let names = db.node_names();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use labrys_harness::db::{
-    Db, DbError, Observation, Readiness, ReferenceStore, ReferenceStoreOptions, find_store_binary,
-    set_up_and_start, wait_until_ready, wait_until_recovered,
+    Db, DbError, Observation, Readiness, ReferenceStore, ReferenceStoreOptions, StoreClock,
+    find_store_binary, set_up_and_start, wait_until_ready, wait_until_recovered,
 };
 use labrys_harness::isolation::Enclosure;
 use labrys_harness::testbed::disks::Disks;
@@ -61,7 +61,8 @@ pub fn cluster(
     defects: Defects,
     clock_faults: bool,
 ) -> Result<(ReferenceStore, NetnsTestbedConfig), String> {
-    cluster_on(enclosure, folder, count, defects, (clock_faults, None)).map(|(db, config, _)| (db, config))
+    let clock = clock_faults.then_some(StoreClock::Orders);
+    cluster_on(enclosure, folder, count, defects, (clock, None)).map(|(db, config, _)| (db, config))
 }
 
 /// The same, with disks that can fail if it is said how their processes are started.
@@ -70,7 +71,7 @@ pub fn cluster_on(
     folder: &str,
     count: usize,
     defects: Defects,
-    (clock_faults, disk): (bool, Option<(&[String], DiskKind)>),
+    (clock, disk): (Option<StoreClock>, Option<(&[String], DiskKind)>),
 ) -> Result<(ReferenceStore, NetnsTestbedConfig, Option<Disks>), String> {
     let testbed = NetnsTestbed::build(enclosure, count, &Path::new(folder).join("nodes")).map_err(text)?;
     let folders = testbed.config().nodes.iter().map(|node| node.directory.clone());
@@ -86,7 +87,7 @@ pub fn cluster_on(
         check_quorum: true,
         seed: Seed(7),
         defects,
-        clock_faults,
+        clock,
         failpoints: true,
         disk_faults: disks.is_some(),
     };

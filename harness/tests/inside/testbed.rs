@@ -59,7 +59,7 @@ fn shell(folder: &Path, script: &str) -> DaemonSpec {
         env: vec![("GREETING".to_owned(), "hello".to_owned())],
         directory: folder.join("data"),
         log_file: folder.join("logs/daemon.log"),
-        clock_file: None,
+        clock: None,
         commands: None,
         data_directory: None,
         disk_file: None,

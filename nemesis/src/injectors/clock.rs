@@ -1,5 +1,5 @@
-//! Clocks: the reference store's own, which runs as wrong as a file on its host says, if it was started so; or those of the machines, where
-//! these may be moved ([`machine_clock`]).
+//! Clocks: the reference store's own, which runs as wrong as a file on its host says, if it was started so; those of programs that were started
+//! under libfaketime ([`faketime_clock`]); or those of the machines, where these may be moved ([`machine_clock`]).
 //!
 //! `labrys-store --clock-file` is where the protocol is told (`store/server/src/server/clock/injected.rs`); in short: an *order* in the
 //! file has a serial number, a rate and leaps; the node answers each in `FILE.reading` with what its clock, the very one that its leases
@@ -21,8 +21,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{InjectError, Injector, Scope, StepReport, living_daemon, machine_clock};
+use super::{InjectError, Injector, Scope, StepReport, faketime_clock, living_daemon, machine_clock};
 use crate::evidence::{Effect, NodeFailure, Step};
+use crate::faketime::ClockMeans;
 use crate::fault::{ClockChange, Resolved};
 use crate::host::{Host, HostError, ProcessState};
 
@@ -34,7 +35,7 @@ const WATCHED_NS: u64 = 10_000_000;
 /// Rounding: the node counts in nanoseconds and rounds down twice.
 const PRECISION_NS: i128 = 1_000;
 
-const RIGHT_PERMILLE: u64 = 1000;
+pub(super) const RIGHT_PERMILLE: u64 = 1000;
 
 /// What a file says: see the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ impl Injector for Clock {
         }
         let nodes = scope.resolved.nodes().into_iter();
         nodes
-            .filter_map(|node| clock_file(scope, node).err().map(|error| (node, error)))
+            .filter_map(|node| means(scope, node).err().map(|error| (node, error)))
             .map(|(node, error)| NodeFailure {
                 node: node.to_owned(),
                 step: Step::Apply,
@@ -77,7 +78,11 @@ impl Injector for Clock {
             return machine_clock::apply(scope);
         }
         scope.on_each_node(Step::Apply, |node, host| {
-            let clock = Remote { host, file: clock_file(scope, node)? };
+            let file = match means(scope, node)? {
+                ClockMeans::Orders(file) => file,
+                ClockMeans::Libfaketime(means) => return faketime_clock::apply(scope, node, host, &means),
+            };
+            let clock = Remote { host, file };
             let mut jumps_ms = clock.order()?.jumps_ms;
             jumps_ms.extend(change(scope.resolved).and_then(jump_ms).map(|ms| (scope.fault_id, ms)));
             clock.give(rate_permille(scope, node, change(scope.resolved)), jumps_ms)?;
@@ -90,7 +95,11 @@ impl Injector for Clock {
             return machine_clock::verify(scope);
         }
         scope.on_each_node(Step::Verify, |node, host| {
-            let clock = Remote { host, file: clock_file(scope, node)? };
+            let file = match means(scope, node)? {
+                ClockMeans::Orders(file) => file,
+                ClockMeans::Libfaketime(means) => return faketime_clock::verify(scope, node, host, &means),
+            };
+            let clock = Remote { host, file };
             let Some(taken) = clock.answer(scope)? else { return Ok(vec![Effect::ClockUnread]) };
             let expected = rate_permille(scope, node, change(scope.resolved));
             let effect = match change(scope.resolved).and_then(jump_ms) {
@@ -132,7 +141,11 @@ impl Injector for Clock {
             return machine_clock::undo(scope);
         }
         scope.on_each_node(Step::Undo, |node, host| {
-            let clock = Remote { host, file: clock_file(scope, node)? };
+            let file = match means(scope, node)? {
+                ClockMeans::Orders(file) => file,
+                ClockMeans::Libfaketime(means) => return faketime_clock::undo(scope, node, host, &means),
+            };
+            let clock = Remote { host, file };
             let mut jumps_ms = clock.order()?.jumps_ms;
             jumps_ms.remove(&scope.fault_id);
             clock.give(rate_permille(scope, node, None), jumps_ms)?;
@@ -145,7 +158,13 @@ impl Injector for Clock {
             return machine_clock::verify_undone(scope);
         }
         scope.on_each_node(Step::VerifyUndone, |node, host| {
-            let clock = Remote { host, file: clock_file(scope, node)? };
+            let file = match means(scope, node)? {
+                ClockMeans::Orders(file) => file,
+                ClockMeans::Libfaketime(means) => {
+                    return faketime_clock::verify_undone(scope, node, host, &means);
+                }
+            };
+            let clock = Remote { host, file };
             let expected = rate_permille(scope, node, None);
             let order = clock.order()?;
             if order.rate_permille != expected || order.jumps_ms.contains_key(&scope.fault_id) {
@@ -190,12 +209,12 @@ pub(super) fn deviation_permille(change: ClockChange) -> i64 {
     }
 }
 
-fn own_rate_permille(change: ClockChange) -> u64 {
+pub(super) fn own_rate_permille(change: ClockChange) -> u64 {
     RIGHT_PERMILLE.saturating_add_signed(deviation_permille(change))
 }
 
 /// The rate that the faults on a node ask for: the others, and this one if it is given.
-fn rate_permille(scope: &Scope<'_>, node: &str, this: Option<ClockChange>) -> u64 {
+pub(super) fn rate_permille(scope: &Scope<'_>, node: &str, this: Option<ClockChange>) -> u64 {
     let on_node = |resolved: &&Resolved| resolved.nodes().contains(&node);
     let others = scope.others.iter().map(|(resolved, _)| *resolved).filter(on_node).filter_map(change);
     // Of two that are as far from right in either direction, the slower one: any rule will do that does not ask who came first.
@@ -204,9 +223,9 @@ fn rate_permille(scope: &Scope<'_>, node: &str, this: Option<ClockChange>) -> u6
     RIGHT_PERMILLE.saturating_add_signed(furthest.unwrap_or(0))
 }
 
-fn clock_file(scope: &Scope<'_>, node: &str) -> Result<PathBuf, InjectError> {
-    let file = scope.daemons.get(node).and_then(|specification| specification.clock_file.clone());
-    file.ok_or_else(|| {
+fn means(scope: &Scope<'_>, node: &str) -> Result<ClockMeans, InjectError> {
+    let means = scope.daemons.get(node).and_then(|specification| specification.clock.clone());
+    means.ok_or_else(|| {
         unexpected("its daemon was not started with a clock that can be made to run wrong".to_owned())
     })
 }

@@ -8,6 +8,7 @@
 //! | kill | to signal and to start the daemon | the process is gone | the daemon is started, when no other kill holds the node | the daemon is alive |
 //! | network | as a partition; `setsid`, and the process that holds packets ([`crate::hold_packets`]) | its rules are listed and hit first, the kernel lists the queue; packets dropped, doubled and held back are counted | its rules are deleted, the chain with the last of them; the file with the process's orders is removed | none of its rules is listed, nor its queue; no trace of an empty chain |
 //! | clock | a daemon that takes orders for its clock (`labrys-store --clock-file`) | the node's clock leaps, or gains what it should between two readings | the rate is restored when no other fault changes it; the offset stays, as no clock runs back | the node's clock gains what the machine's does between two readings |
+//! | clock, by libfaketime | a dynamically linked daemon under that library ([`crate::Libfaketime`]); `sh`, `date`, `mv` | the daemon has the library loaded; another process under it, and the same file, reads what the clock should read | as above | as above |
 //! | power-cut | a disk that can ([`crate::run_disk`]); to signal and to start the daemon | the process is gone; the disk says what it has lost | the daemon is started, when no other fault holds the node | the daemon is alive |
 //! | disk | a disk that can | the disk says that it is in trouble, and counts | the disk is told so, bytes that went wrong are put back where nobody has written since; the daemon is started if it has ended of it | the disk has no such order; the daemon is alive |
 //! | application | the command lines of the daemon's orders ([`crate::Commands`]) | what the order changes is looked at before and after it, where there is a look; else its command succeeded | its command for that, if it has one | that command succeeded |
@@ -27,6 +28,7 @@ mod chain;
 mod clock;
 mod disk;
 mod failpoint;
+mod faketime_clock;
 mod kill;
 mod machine_clock;
 mod membership;

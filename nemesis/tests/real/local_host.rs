@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use labrys_nemesis::{CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal};
+use labrys_nemesis::{
+    ClockMeans, CommandOutput, DaemonSpec, Host, HostError, ProcessIdentity, ProcessState, Signal,
+};
 use nix::sys::signal as system;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -68,11 +70,14 @@ impl Host for LocalHost {
 
     fn start_daemon(&self, spec: &DaemonSpec) -> Result<ProcessIdentity, HostError> {
         std::fs::create_dir_all(&spec.directory).unwrap();
+        if let Some(ClockMeans::Libfaketime(means)) = &spec.clock {
+            means.prepare(&spec.program).map_err(|error| self.command_error("start", error.to_string()))?;
+        }
         let log = OpenOptions::new().create(true).append(true).open(&spec.log_file).unwrap();
         let mut command = Command::new(&spec.program);
         command
             .args(&spec.args)
-            .envs(spec.env.iter().cloned())
+            .envs(spec.environment())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
@@ -140,7 +145,7 @@ pub fn idle_daemon(folder: &Path) -> DaemonSpec {
         env: Vec::new(),
         directory: folder.to_owned(),
         log_file: folder.join("log"),
-        clock_file: None,
+        clock: None,
         commands: None,
         data_directory: None,
         disk_file: None,

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "what these tests are about is a real machine")]
 
+mod clock;
 mod disk;
 mod ext4;
 mod groups;

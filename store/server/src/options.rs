@@ -133,6 +133,9 @@ pub struct Flags {
     /// Let the clock run as wrong as this file says, for testing testers. Refused unless LABRYS_CLOCK_FAULTS=1.
     #[arg(long, value_name = "FILE")]
     pub clock_file: Option<PathBuf>,
+    /// Count by the machine's wall clock, which can be set, for testing testers. Refused unless LABRYS_CLOCK_FAULTS=1 [default: false].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub wall_clock: Option<bool>,
     /// Take orders to pause, fail or end at named places (ctl failpoint), for testing testers. Refused unless LABRYS_FAILPOINTS=1.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub failpoints: Option<bool>,
@@ -254,9 +257,12 @@ pub enum OptionsError {
     DefectsNotAllowed,
     /// Clock faults are not allowed here.
     #[error(
-        "--clock-file lets the clock run wrong and is refused unless the environment says {CLOCK_FAULTS_VARIABLE}=1"
+        "--clock-file and --wall-clock let the clock run wrong and are refused unless the environment says {CLOCK_FAULTS_VARIABLE}=1"
     )]
     ClockFaultsNotAllowed,
+    /// Two clocks at once.
+    #[error("--clock-file and --wall-clock are two clocks: give one of them")]
+    TwoClocks,
     /// Failpoints are not to be there by accident.
     #[error(
         "--failpoints has the node pause, fail and end by order and is refused unless the environment says {FAILPOINTS_VARIABLE}=1"
@@ -293,8 +299,12 @@ pub fn resolve(
     if !flags.defect.is_empty() && !permissions.defects {
         return Err(OptionsError::DefectsNotAllowed);
     }
-    if flags.clock_file.is_some() && !permissions.clock_faults {
+    let wall_clock = flags.wall_clock.unwrap_or(false);
+    if (flags.clock_file.is_some() || wall_clock) && !permissions.clock_faults {
         return Err(OptionsError::ClockFaultsNotAllowed);
+    }
+    if flags.clock_file.is_some() && wall_clock {
+        return Err(OptionsError::TwoClocks);
     }
     let takes_failpoints = flags.failpoints.unwrap_or(false);
     if takes_failpoints && !permissions.failpoints {
@@ -304,6 +314,7 @@ pub fn resolve(
     let mut server = ServerOptions::new(id, peers, data_dir);
     server.defects = defects?;
     server.clock_file = flags.clock_file;
+    server.wall_clock = wall_clock;
     server.failpoints = takes_failpoints;
     server.election_timeout_ms = flags.election_timeout_ms.unwrap_or(server.election_timeout_ms);
     server.heartbeat_interval_ms = flags.heartbeat_interval_ms.unwrap_or(server.heartbeat_interval_ms);
@@ -370,6 +381,7 @@ fn merge(flags: Flags, file: Flags) -> Flags {
         seed: flags.seed.or(file.seed),
         defect: if flags.defect.is_empty() { file.defect } else { flags.defect },
         clock_file: flags.clock_file.or(file.clock_file),
+        wall_clock: flags.wall_clock.or(file.wall_clock),
         failpoints: flags.failpoints.or(file.failpoints),
         tls_certificate: flags.tls_certificate.or(file.tls_certificate),
         tls_key: flags.tls_key.or(file.tls_key),
@@ -495,5 +507,19 @@ mod tests {
         let allowed = Permissions { clock_faults: true, ..NOTHING };
         let server = resolve(flagged(), None, allowed).unwrap().server;
         assert_eq!(server.clock_file.as_deref(), Some(Path::new("clock")));
+    }
+
+    #[test]
+    fn the_wall_clock_needs_the_same_permission_and_is_one_clock_of_two() {
+        let base = ["--id", "1", "--peers", "1=a:1", "--data-dir", "d"];
+        let allowed = Permissions { clock_faults: true, ..NOTHING };
+        let wall = || flags(&[&base[..], &["--wall-clock"]].concat());
+        let refused = |flags, permissions| resolve(flags, None, permissions).unwrap_err();
+        assert_eq!(refused(wall(), NOTHING), OptionsError::ClockFaultsNotAllowed);
+        assert!(resolve(wall(), None, allowed).unwrap().server.wall_clock);
+        let both = flags(&[&base[..], &["--wall-clock", "--clock-file", "clock"]].concat());
+        assert_eq!(refused(both, allowed), OptionsError::TwoClocks);
+        let off = flags(&[&base[..], &["--wall-clock=false"]].concat());
+        assert!(!resolve(off, None, NOTHING).unwrap().server.wall_clock);
     }
 }

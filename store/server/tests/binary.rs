@@ -70,6 +70,7 @@ fn wrong_flags_are_one_line_and_exit_code_2() {
         (with(&["--config", "/nonexistent.toml"]), "/nonexistent.toml"),
         (with(&["--defect", "follower-read"]), "LABRYS_DEFECTS=1"),
         (with(&["--clock-file", "clock"]), "LABRYS_CLOCK_FAULTS=1"),
+        (with(&["--wall-clock"]), "LABRYS_CLOCK_FAULTS=1"),
         (with(&["--failpoints"]), "LABRYS_FAILPOINTS=1"),
         (with(&["--log-format", "xml"]), "xml"),
     ] {

@@ -42,7 +42,7 @@ impl Bench {
             env: Vec::new(),
             directory: self.setup.directory.clone(),
             log_file: self.setup.directory.join("sleep.log"),
-            clock_file: None,
+            clock: None,
             commands: None,
             data_directory: None,
             disk_file: None,

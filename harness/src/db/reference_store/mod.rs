@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use labrys_nemesis::{DaemonSpec, Host};
+use labrys_nemesis::{ClockMeans, DaemonSpec, Host, Libfaketime};
 use labrys_seed::Seed;
 use labrys_store::client::{AddressError, NodeStatus, StatusClient};
 use labrys_store::exit::Exit;
@@ -56,12 +56,21 @@ pub struct ReferenceStoreOptions {
     pub seed: Seed,
     /// Bugs to switch on.
     pub defects: Defects,
-    /// Whether the nodes take orders for their clocks, which clock faults need.
-    pub clock_faults: bool,
+    /// By what the nodes' clocks can be made to run wrong, which clock faults need; `None`: by nothing.
+    pub clock: Option<StoreClock>,
     /// Whether the nodes take orders for their failpoints, which such faults need.
     pub failpoints: bool,
     /// Whether the nodes' data is on disks that can fail ([`crate::testbed::disks`]), which disk faults and power cuts need.
     pub disk_faults: bool,
+}
+
+/// What moves the clocks of the store's nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreClock {
+    /// They take orders.
+    Orders,
+    /// They count by the wall clock, under the library at this place.
+    Libfaketime(PathBuf),
 }
 
 /// Finds the program `labrys-store`: the one given, else the one that the environment names, else the one beside this
@@ -134,7 +143,7 @@ impl ReferenceStore {
             processes,
             addresses,
             observer_address: None,
-            observes_clocks: options.clock_faults,
+            observes_clocks: options.clock.is_some(),
             watcher: Mutex::default(),
             reported: Mutex::default(),
         })
@@ -294,14 +303,15 @@ fn daemon_spec(
     common.extend(
         options.defects.iter().flat_map(|defect: Defect| ["--defect".to_owned(), defect.name().to_owned()]),
     );
-    let clock_file = options.clock_faults.then(|| directory.join("clock.json"));
-    common.extend(
-        clock_file.iter().flat_map(|file| ["--clock-file".to_owned(), file.to_string_lossy().into_owned()]),
-    );
+    let clock = options.clock.as_ref().map(|clock| clock_means(node, directory, clock));
+    common.extend(clock.iter().flat_map(|means| match means {
+        ClockMeans::Orders(file) => vec!["--clock-file".to_owned(), file.to_string_lossy().into_owned()],
+        ClockMeans::Libfaketime(_) => vec!["--wall-clock".to_owned()],
+    }));
     common.extend(options.failpoints.then(|| "--failpoints".to_owned()));
     let permissions = [
         (!options.defects.is_empty()).then_some(labrys_store::options::DEFECTS_VARIABLE),
-        options.clock_faults.then_some(labrys_store::options::CLOCK_FAULTS_VARIABLE),
+        clock.is_some().then_some(labrys_store::options::CLOCK_FAULTS_VARIABLE),
         options.failpoints.then_some(labrys_store::options::FAILPOINTS_VARIABLE),
     ];
     let env =
@@ -315,10 +325,22 @@ fn daemon_spec(
         env,
         directory: directory.to_owned(),
         log_file: directory.join("labrys-store.log"),
-        clock_file,
+        clock,
         commands: Some(orders::commands(options, address, membership)),
         data_directory: Some(data_directory(directory, options)),
         disk_file: options.disk_faults.then(|| disks::order_file(directory)),
+    }
+}
+
+fn clock_means(node: usize, directory: &Path, clock: &StoreClock) -> ClockMeans {
+    match clock {
+        StoreClock::Orders => ClockMeans::Orders(directory.join("clock.json")),
+        StoreClock::Libfaketime(library) => ClockMeans::Libfaketime(Box::new(Libfaketime {
+            library: library.clone(),
+            file: directory.join("faketime"),
+            // The run has a `/dev/shm` to itself.
+            shared: format!("labrys-n{}", node + 1),
+        })),
     }
 }
 

@@ -101,7 +101,7 @@ fn the_clock_of_a_dead_or_stopped_process_is_ordered_and_not_read_and_that_is_no
 #[test]
 fn a_daemon_without_a_clock_to_order_about_is_refused_before_anything_is_touched() {
     let mut bench = bench(2);
-    let plain = DaemonSpec { clock_file: None, ..daemon_spec() };
+    let plain = DaemonSpec { clock: None, ..daemon_spec() };
     bench.engine.set_daemons(BTreeMap::from([("n2".to_owned(), plain)])).unwrap();
     let failure = bench.engine.apply(0, wrong_clocks(&[1, 2], ClockChange::Freeze)).unwrap_err();
     assert!(failure.to_string().contains("n2: apply: its daemon was not started with a clock"), "{failure}");

@@ -3,11 +3,13 @@
 //! [`std::time::Instant`] stands still then (it is `CLOCK_MONOTONIC`). A leader that was suspended would have its lease still, and
 //! answer reads from a state that others have changed since; so what promises hang on is counted by `CLOCK_BOOTTIME`.
 //!
-//! For testing testers it can be made to run wrong while the node runs: see [`injected`].
+//! For testing testers it can be made to run wrong while the node runs: see [`injected`]; or it is the machine's wall clock, which others
+//! may set, or make a process believe that they have: [`Clock::start_wall`].
 
 pub mod injected;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +22,16 @@ use injected::InjectedClock;
 pub struct Clock {
     id: ClockId,
     zero: Duration,
-    injected: Option<Arc<Mutex<InjectedClock>>>,
+    wrong: Wrong,
+}
+
+/// What may be wrong with it.
+#[derive(Clone, Debug)]
+enum Wrong {
+    Nothing,
+    Injected(Arc<Mutex<InjectedClock>>),
+    /// Others may set it back. What it has read at most, in nanoseconds since zero, is what it reads until it is there again.
+    Set(Arc<AtomicU64>),
 }
 
 fn read(id: ClockId) -> nix::Result<Duration> {
@@ -35,7 +46,7 @@ impl Clock {
     /// If the system has no monotonic clock, which POSIX demands.
     #[must_use]
     pub fn start() -> Clock {
-        let clock = |id| read(id).map(|zero| Clock { id, zero, injected: None });
+        let clock = |id| read(id).map(|zero| Clock { id, zero, wrong: Wrong::Nothing });
         let counts_suspension = clock(ClockId::CLOCK_BOOTTIME);
         counts_suspension.or_else(|_| clock(ClockId::CLOCK_MONOTONIC)).expect("the system has a clock")
     }
@@ -47,7 +58,20 @@ impl Clock {
     /// As [`Clock::start`].
     #[must_use]
     pub fn start_injected(file: &Path) -> Clock {
-        Clock { injected: Some(Arc::new(Mutex::new(InjectedClock::new(file)))), ..Clock::start() }
+        let injected = Arc::new(Mutex::new(InjectedClock::new(file)));
+        Clock { wrong: Wrong::Injected(injected), ..Clock::start() }
+    }
+
+    /// Begins to count by the machine's wall clock. No node in earnest should: it leaps when somebody sets it.
+    ///
+    /// # Panics
+    ///
+    /// If the system has no wall clock, which POSIX demands.
+    #[must_use]
+    pub fn start_wall() -> Clock {
+        let id = ClockId::CLOCK_REALTIME;
+        let zero = read(id).expect("the system has a wall clock");
+        Clock { id, zero, wrong: Wrong::Set(Arc::default()) }
     }
 
     /// The time since then.
@@ -58,12 +82,17 @@ impl Clock {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         let since_zero = || read(self.id).expect("the clock is still there").saturating_sub(self.zero);
-        match &self.injected {
-            None => since_zero(),
+        match &self.wrong {
+            Wrong::Nothing => since_zero(),
             // Read under the lock: whoever is second there has the later time.
-            Some(injected) => {
+            Wrong::Injected(injected) => {
                 let mut injected = injected.lock().unwrap_or_else(PoisonError::into_inner);
                 injected.reading_at(since_zero())
+            }
+            Wrong::Set(furthest) => {
+                let now_ns = u64::try_from(since_zero().as_nanos()).unwrap_or(u64::MAX);
+                let before_ns = furthest.fetch_max(now_ns, Ordering::Relaxed);
+                Duration::from_nanos(now_ns.max(before_ns))
             }
         }
     }
@@ -87,6 +116,16 @@ mod tests {
         assert!(readings.is_sorted());
         let clone = clock.clone();
         assert!(clone.elapsed() >= readings[999]);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_back_stands_until_it_is_there_again() {
+        let mut clock = Clock::start_wall();
+        let reached = clock.elapsed();
+        clock.zero += Duration::from_secs(3_600);
+        assert_eq!(clock.elapsed(), reached, "as if it had been set back by an hour");
+        clock.zero -= Duration::from_secs(7_200);
+        assert!(clock.clone().elapsed() >= Duration::from_secs(3_600));
     }
 
     #[test]

@@ -67,11 +67,22 @@ pub struct Server {
 impl Server {
     /// Starts a node that serves on `listener`, on the current tokio runtime and three threads of its own.
     pub fn start(listener: std::net::TcpListener, options: &ServerOptions) -> Result<Server, StartError> {
-        let clock = options.clock_file.as_deref().map_or_else(Clock::start, Clock::start_injected);
+        let clock = match &options.clock_file {
+            Some(file) => Clock::start_injected(file),
+            None if options.wall_clock => Clock::start_wall(),
+            None => Clock::start(),
+        };
         let id = NodeId(options.id);
         if let Some(file) = &options.clock_file {
             let file = file.display();
             warn!(event = "clock_faults", node = id.0, %file, "the clock runs as wrong as a file says");
+        }
+        if options.wall_clock {
+            warn!(
+                event = "clock_faults",
+                node = id.0,
+                "the clock is the machine's wall clock, which can be set"
+            );
         }
         let failpoints = options.failpoints.then(Arc::<Failpoints>::default);
         if failpoints.is_some() {

@@ -50,6 +50,8 @@ pub struct ServerOptions {
     pub defects: Defects,
     /// Who says how wrong the clock is to run: see [`injected`](crate::server::clock::injected).
     pub clock_file: Option<PathBuf>,
+    /// Whether the clock is the machine's wall clock, which others may set: [`Clock::start_wall`](crate::server::clock::Clock::start_wall).
+    pub wall_clock: bool,
     /// Whether it takes orders for its [`failpoints`](crate::server::failpoints).
     pub failpoints: bool,
     /// The bounds of the state machine.
@@ -118,6 +120,7 @@ impl ServerOptions {
             seed: 0,
             defects: Defects::NONE,
             clock_file: None,
+            wall_clock: false,
             failpoints: false,
             machine: MachineOptions::default(),
             wal: WalOptions::default(),
