@@ -20,8 +20,9 @@
 //!   moment of a monotonic clock that is not the kernel's (Rust's `recv_timeout`, C++'s `wait_for`) would wait for years. It is also what happens to real
 //!   machines: it is their wall clocks that are set.
 //! - Waiting for a time (`sleep`, `poll`, `epoll_wait`) takes that time by the clock's rate. Waiting until a moment of the *monotonic* clock by
-//!   `clock_nanosleep` or `pthread_cond_timedwait` (Python's `time.sleep`, Java's timed waits) the library gets wrong as soon as the clock is: such
-//!   waits end at once while it runs slow, and not while it runs fast. Give such programs leaps only.
+//!   `clock_nanosleep` or `pthread_cond_timedwait` (Python's `time.sleep`, Java's timed waits) the library gets wrong as soon as the clock is: after a
+//!   leap such waits end early, while it runs slow or stands still they fail or end at once, while it runs fast they do not end. Give such programs leaps
+//!   only. (As long as the clock is right they are right, too, because [`EPOCH_NS`] is the same for all clocks.)
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Read as _};
