@@ -384,7 +384,7 @@ mod tests {
             env: Vec::new(),
             directory: directory.clone(),
             log_file: directory.join("log"),
-            clock_file: None,
+            clock: None,
             commands: None,
             data_directory: None,
             disk_file: None,
