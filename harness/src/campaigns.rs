@@ -29,6 +29,7 @@ pub const DEFECTS: &[DefectCampaign] = campaigns! {
     "no-request-deduplication"
     "cas-evaluated-at-propose"
     "lease-read-clock-skew"
+    "lease-read-after-pause"
     "dedup-expiry-clock"
     "ttl-wall-clock"
     "lease-revoked-by-old-leader"

@@ -224,7 +224,7 @@ pub const ROWS: &[Row] = &[
     ),
     without(
         "lease-read-after-pause",
-        "shows nothing: the server looks at the clock after it has taken what arrived, so a read that is answered late is answered with what was current while it waited",
+        "a simulated node reads its clock and takes what arrived in one go, so a read that is answered late is answered with what was current while it waited; real nodes have a failpoint between the two",
     ),
     without("removed-node-disrupts", MEMBERSHIP),
     campaign(
