@@ -15,11 +15,12 @@ use std::path::PathBuf;
 use labrys_seed::Seed;
 
 use super::kill::start_again;
+use super::resource::stands_still;
 use super::{InjectError, Injector, Scope, StepReport, living_daemon};
 use crate::disk::{DiskAct, DiskAnswer, DiskDeed, DiskKind, Remote};
 use crate::evidence::{Effect, NodeFailure, Step};
 use crate::fault::{DiskTrouble, Resolved};
-use crate::host::{Host, ProcessState};
+use crate::host::Host;
 use crate::poll::Patience;
 
 pub(super) struct Disk;
@@ -75,7 +76,7 @@ impl Injector for Disk {
                         effects.push(Effect::DiskTroubled { operations });
                     }
                     if operations > 0 && !matches!(trouble(scope)?, DiskTrouble::SlowSyncMs(_)) {
-                        wait_until_it_ends_or_goes_on(scope, host, &disk, &answer)?;
+                        wait_until_it_ends_or_goes_on(scope, (node, host), &disk, &answer)?;
                     }
                 }
                 None => effects.push(take_away(&disk)?),
@@ -107,7 +108,7 @@ impl Injector for Disk {
 /// error does not take longer. One that never met this trouble, or that another fault has stopped, is not waited for.
 fn wait_until_it_ends_or_goes_on(
     scope: &Scope<'_>,
-    host: &dyn Host,
+    (node, host): (&str, &dyn Host),
     disk: &Remote<'_>,
     since: &DiskAnswer,
 ) -> Result<(), InjectError> {
@@ -115,7 +116,7 @@ fn wait_until_it_ends_or_goes_on(
     let patience = Patience { settle_ms: scope.patience.settle_ms / 5, ..scope.patience };
     patience.wait_for(|| {
         match living_daemon(host)? {
-            Some((process, ProcessState::Running)) if met.contains(&process.pid) => {}
+            Some(living) if met.contains(&living.0.pid) && !stands_still(scope, node, host, living) => {}
             _ => return Ok::<_, InjectError>(Some(())),
         }
         // An order without anything new makes the disk say how far it is.

@@ -6,11 +6,12 @@ use std::convert::Infallible;
 
 use super::super::application::run;
 use super::super::kill::{is_held_down, wait_until_gone};
+use super::super::resource::stands_still;
 use super::super::{InjectError, Scope, StepReport, living_daemon};
 use super::steps::{self, Change, Members, Node, Standing, Step};
 use crate::commands::{CommandLine, MembershipCommands};
 use crate::evidence::{Effect, Observation};
-use crate::host::{DaemonSpec, Host, ProcessState, Signal};
+use crate::host::{DaemonSpec, Host, Signal};
 use crate::journal::Entry;
 use crate::poll::Patience;
 
@@ -154,14 +155,16 @@ impl<'a> Cluster<'a> {
 
     /// The nodes that say that they lead, with the members that they know: the most credible first.
     fn leaders(&self) -> Vec<(String, Members)> {
-        let list = |(host, commands): &(&dyn Host, &MembershipCommands)| {
-            let said = ask(*host, &commands.list)?;
+        let scope = self.scope;
+        let list = |name: &str, (host, commands): &(&dyn Host, &MembershipCommands)| {
+            let said = ask(scope, name, *host, &commands.list)?;
             let members: Members = serde_json::from_str(&said).ok()?;
             // A node may answer with what its leader told it.
             (members.leader == Some(members.node)).then_some(members)
         };
         let said: Vec<Members> = std::thread::scope(|threads| {
-            let asked: Vec<_> = self.nodes.values().map(|node| threads.spawn(move || list(node))).collect();
+            let asked: Vec<_> =
+                self.nodes.iter().map(|(name, node)| threads.spawn(move || list(name, node))).collect();
             asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
         });
         let named = said.into_iter().filter_map(|members| Some((self.name_of(&members)?, members)));
@@ -186,7 +189,7 @@ impl<'a> Cluster<'a> {
         let node = |(name, (host, commands)): (&&str, &(&dyn Host, &MembershipCommands))| {
             let wanted = *wanted.get(*name)?;
             let is_to_grow = members.standing_at(&commands.address) < wanted;
-            let said = || ask(*host, &commands.identify.command);
+            let said = || ask(self.scope, name, *host, &commands.identify.command);
             let said =
                 is_to_grow.then(said).flatten().and_then(|said| commands.identify.find(&said)?.parse().ok());
             // One that was started here a moment ago does not answer yet.
@@ -261,9 +264,10 @@ impl<'a> Cluster<'a> {
     }
 }
 
-/// What a command says on a node whose process runs.
-fn ask(host: &dyn Host, line: &CommandLine) -> Option<String> {
-    matches!(living_daemon(host), Ok(Some((_, ProcessState::Running)))).then_some(())?;
+/// What a command says on a node whose process runs, or is only short of its processor.
+fn ask(scope: &Scope<'_>, node: &str, host: &dyn Host, line: &CommandLine) -> Option<String> {
+    let living = living_daemon(host).ok()??;
+    (!stands_still(scope, node, host, living)).then_some(())?;
     run(host, line).ok().map(|output| output.stdout)
 }
 
@@ -295,5 +299,69 @@ fn line(commands: &MembershipCommands, change: &Change, joint: bool) -> CommandL
             line.0.extend(words.map(|(word, ids)| word.replace("{ids}", &list(ids))));
             line
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::evidence::{Evidence, LimitMechanism};
+    use crate::fake::fake_host;
+    use crate::fault::{Resolved, ResourceTrouble};
+    use crate::journal::Journal;
+
+    #[test]
+    fn a_node_that_is_short_of_its_processor_is_asked_and_one_that_stands_still_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let tag = "cluster".parse().unwrap();
+        let journal =
+            Journal::open(&folder.path().join("journal.jsonl"), &tag, &serde_json::Value::Null).unwrap();
+        let journal = Mutex::new(journal.0);
+        let host = fake_host(1);
+        let process = host.daemon().unwrap().unwrap();
+        let hosts = BTreeMap::from([("n1".to_owned(), Arc::clone(&host) as Arc<dyn Host>)]);
+        let seen = |effect| {
+            let mut evidence = Evidence::default();
+            evidence.extend([Observation { node: "n1".to_owned(), effect }]);
+            evidence
+        };
+        let nodes = || vec!["n1".to_owned()];
+        let pause = Resolved::Pause { nodes: nodes() };
+        let paused = seen(Effect::ProcessStopped { process });
+        let trouble = ResourceTrouble::ProcessorPercent(5);
+        let shortage = Resolved::Resource { nodes: nodes(), trouble };
+        let place = "/var/store/processor.json".to_owned();
+        let starved =
+            seen(Effect::LimitPlanned { process, by: LimitMechanism::Signals, place, back_to: None });
+        let is_asked = |others: Vec<(&Resolved, &Evidence)>| {
+            let scope = Scope {
+                hosts: &hosts,
+                daemons: &BTreeMap::new(),
+                run_tag: &tag,
+                patience: Patience::default(),
+                packet_program: &[],
+                clock_program: &[],
+                processor_program: &[],
+                only: None,
+                journal: &journal,
+                fault_id: 3,
+                is_cut_short: false,
+                nodes_are_over: false,
+                resolved: &pause,
+                evidence: &Evidence::default(),
+                others,
+            };
+            let line = CommandLine(["count", "look"].map(str::to_owned).to_vec());
+            ask(&scope, "n1", host.as_ref(), &line).is_some()
+        };
+        assert!(is_asked(Vec::new()));
+        host.signal(process, Signal::Stop).unwrap();
+        assert!(!is_asked(Vec::new()), "nobody knows when it goes on");
+        assert!(is_asked(vec![(&shortage, &starved)]), "it goes on in a moment");
+        assert!(!is_asked(vec![(&shortage, &starved), (&pause, &paused)]), "not before the pause ends");
+        host.crash();
+        assert!(!is_asked(vec![(&shortage, &starved)]));
     }
 }

@@ -17,7 +17,7 @@ use crate::fault::{Resolved, ResourceTrouble};
 use crate::host::{Host, HostError, ProcessIdentity, ProcessState};
 
 pub use pressed::{CountedIn, PressedProcess, may_end_of_memory, pressed_file};
-pub(super) use processor::{hold_starvers, release_starvers};
+pub(super) use processor::{hold_starvers, release_starvers, stands_still};
 
 pub(super) struct Resource;
 

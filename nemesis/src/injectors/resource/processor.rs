@@ -326,6 +326,18 @@ pub(in crate::injectors) fn release_starvers(
     starvers(scope, node, host, process).try_for_each(|starver| starver.tell(scope, None, false))
 }
 
+/// Whether a process that was found like that does nothing until a fault ends. One that is stopped for the rest of its time does something
+/// in every [`PERIOD_US`], and the moment in which somebody looks is seldom that in which it runs.
+pub(in crate::injectors) fn stands_still(
+    scope: &Scope<'_>,
+    node: &str,
+    host: &dyn Host,
+    (process, state): (ProcessIdentity, ProcessState),
+) -> bool {
+    let is_starved = || starvers(scope, node, host, process).next().is_some();
+    state == ProcessState::Stopped && (is_paused(scope, node, process) || !is_starved())
+}
+
 fn starvers<'a>(
     scope: &'a Scope<'_>,
     node: &'a str,
