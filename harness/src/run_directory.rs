@@ -25,10 +25,18 @@ pub enum RunDirectoryError {
         source: std::io::Error,
     },
     /// The folder is no run directory.
-    #[error("{path} is no run directory: it has no test.toml")]
+    #[error("{path} is no run directory: it has no test.toml; {GIVE_ONE}")]
     NoRun {
         /// The folder.
         path: PathBuf,
+    },
+    /// It is not there, or cannot be looked into.
+    #[error("{path}: {source}; {GIVE_ONE}")]
+    NotThere {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// Its configuration is broken.
     #[error(transparent)]
@@ -42,6 +50,8 @@ pub enum RunDirectoryError {
         source: serde_json::Error,
     },
 }
+
+const GIVE_ONE: &str = "give the folder of a run, which it names when it ends: labrys-runs/latest is the last one that was begun from here";
 
 /// A run directory. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +99,8 @@ impl RunDirectory {
     /// # Errors
     /// If it is none.
     pub fn open(path: &Path) -> Result<RunDirectory, RunDirectoryError> {
-        let canonical = std::fs::canonicalize(path).map_err(|source| failed(path, source))?;
-        let directory = RunDirectory { path: canonical };
+        let not_there = |source| RunDirectoryError::NotThere { path: path.to_owned(), source };
+        let directory = RunDirectory { path: std::fs::canonicalize(path).map_err(not_there)? };
         if !directory.config().is_file() {
             return Err(RunDirectoryError::NoRun { path: path.to_owned() });
         }
@@ -294,15 +304,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_no_run_directory_is_named() {
+    fn a_folder_that_is_no_run_directory_is_named_and_so_is_what_to_give_instead() {
         let out = tempfile::tempdir().expect("a folder");
-        let error = RunDirectory::open(out.path()).expect_err("no run").to_string();
-        assert!(error.contains("test.toml"), "{error}");
-        assert!(
-            RunDirectory::open(&out.path().join("nowhere"))
-                .expect_err("nothing")
-                .to_string()
-                .contains("nowhere")
-        );
+        for (path, what) in [(out.path().to_owned(), "test.toml"), (out.path().join("nowhere"), "nowhere")] {
+            let error = RunDirectory::open(&path).expect_err("no run").to_string();
+            assert!(error.contains(what) && error.contains("labrys-runs/latest"), "{error}");
+        }
     }
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use labrys_harness::config::{SIMULATOR, TestOptions};
 use labrys_nemesis::FaultList;
+use labrys_simulation::failure::Failure as Accusation;
 use labrys_simulation::schedule_file::ScheduleFile;
 use labrys_simulation::shrink::{Limits, Reproduction, Shrunk, Size, reproduce, shrink};
 use labrys_simulation::{SimulationConfig, SimulationError};
@@ -106,6 +107,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let given = given(arguments)?;
     quieten_the_store();
     let of = arguments.of.as_deref().or(given.violates.as_deref());
+    of.map_or(Ok(()), check_name).map_err(Failure::usage)?;
     let started = Instant::now();
     let mut config = given.config;
     if given.was_real {
@@ -127,6 +129,15 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let wall_s = started.elapsed().as_secs_f64();
     let again = reproduce(&shrunk.config, Some(&shrunk.failure.of), arguments.reproduce).map_err(failure)?;
     written(arguments, &shrunk, &again, wall_s)
+}
+
+/// Whether anything of that name may accuse a run: if not, every run would seem to be right.
+fn check_name(of: &str) -> anyhow::Result<()> {
+    let names = Accusation::names();
+    if names.iter().any(|name| name == of) {
+        return Ok(());
+    }
+    bail!("--of {of}: no property and no checker has this name; there are: {}", names.join(", "))
 }
 
 pub(super) fn failure(error: SimulationError) -> Failure {
@@ -240,4 +251,18 @@ fn written(arguments: &Arguments, shrunk: &Shrunk, again: &Reproduction, wall_s:
         })?;
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_accuses_nobody_is_refused_with_the_names_that_there_are() {
+        check_name("leader-completeness").expect("a property");
+        check_name("replicas-agree").expect("a checker");
+        let error = check_name("replica-agree").expect_err("neither").to_string();
+        assert!(error.starts_with("--of replica-agree: no property and no checker"), "{error}");
+        assert!(error.contains("leader-completeness") && error.contains("replicas-agree"), "{error}");
+    }
 }
