@@ -5,7 +5,8 @@
 //! its own by which its end is told from a crash (the reference store's: 14), and is started again when the fault ends.
 //!
 //! What is set is kept in the daemon's memory alone: a process that was started since has none of it. Of two faults at one place in one
-//! daemon the later one counts, and the last of them to end clears it.
+//! daemon the later one counts, and the last of them to end clears it. A daemon that a pause holds can be told nothing: the undoing is tried
+//! again, as any that fails, until the pause is over.
 
 use serde::Deserialize;
 
@@ -70,9 +71,12 @@ impl Injector for Failpoints {
     fn undo(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::Undo, |node, host| {
             let (process, mut effects) = (set_in(scope, node), Vec::new());
-            if let Some((living, _)) = living_daemon(host)?
+            if let Some((living, state)) = living_daemon(host)?
                 && !is_held(scope, node)
             {
+                if state == ProcessState::Stopped && is_paused(scope, node) {
+                    return Err(InjectError::Unexpected(PAUSED.to_owned()));
+                }
                 match clear(scope, node, host) {
                     Ok(struck) if process == Some(living) => effects.extend(cleared(scope, node, struck)),
                     Ok(_) => {}
@@ -149,6 +153,15 @@ fn is_held(scope: &Scope<'_>, node: &str) -> bool {
     scope.others.iter().any(|(resolved, _)| {
         failpoint(resolved).is_some_and(|other| Some(&other.at) == at) && resolved.nodes().contains(&node)
     })
+}
+
+const PAUSED: &str =
+    "a pause holds its process, which can be told nothing before that ends; it is tried again";
+
+/// Whether another fault goes on to hold the node's process.
+fn is_paused(scope: &Scope<'_>, node: &str) -> bool {
+    let pauses = |resolved: &Resolved| matches!(resolved, Resolved::Pause { nodes } if nodes.iter().any(|n| n == node));
+    scope.others.iter().any(|(resolved, _)| pauses(resolved))
 }
 
 /// Whether a process that did not answer is gone, or is soon. One that stands still is not on its way.

@@ -199,6 +199,20 @@ fn a_failpoint_is_cleared_from_the_journal_alone_and_a_daemon_that_cannot_be_tol
 }
 
 #[test]
+fn a_failpoint_of_a_daemon_that_a_pause_holds_is_cleared_when_the_pause_is_over() {
+    let mut bench = bench_with_failpoints();
+    bench.engine.apply(0, failpoint_of(&[1], "error")).unwrap();
+    bench.engine.apply(1, Resolved::Pause { nodes: nodes(&[1]) }).unwrap();
+    let failure = bench.engine.undo(0).unwrap_err().to_string();
+    assert!(failure.contains("a pause holds its process"), "{failure}");
+    assert_eq!(bench.outstanding(), [0, 1]);
+    bench.engine.undo(1).unwrap();
+    bench.engine.undo(0).unwrap();
+    assert_eq!(bench.host(1).failpoint("sync"), None);
+    bench.assert_clean();
+}
+
+#[test]
 fn a_failpoint_is_refused_where_nobody_knows_how_it_is_set_and_does_not_bite_where_nobody_lives() {
     let mut bench = bench_with(order(true, true));
     let failure = bench.engine.apply(0, failpoint_of(&[2], "exit")).unwrap_err().to_string();
