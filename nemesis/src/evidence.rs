@@ -164,7 +164,8 @@ pub enum Effect {
         /// In between, by the machine's clock; 0 for a leap.
         within_us: u64,
     },
-    /// Nobody lives who could read the node's clock, or the process is stopped: the change awaits it.
+    /// Nobody lives who could read the node's clock, or the process is stopped: the change awaits it. Or the machine was too busy for a reading that
+    /// tells a slight drift from none.
     ClockUnread,
     /// The node's clock was read twice, and runs as the machine's does again.
     ClockRight {
