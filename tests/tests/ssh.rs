@@ -159,8 +159,8 @@ const FAULTS: &str = "faults = [
 ]
 ";
 
-/// Nodes that begin anew, one at a time and never who leads, so that nothing acknowledged is lost; then processes that run short of something
-/// and an order, on nodes of their own.
+/// Nodes that begin anew, one at a time and never who leads, so that nothing acknowledged is lost; then processes that run short of something,
+/// an order and a failpoint, on nodes of their own.
 const FAULTS_OF_PROCESSES: &str = "faults = [
   { at-ms = 1000, lasts-ms = 1500, kind = \"restart\", target = \"one of followers\", data = \"wiped\" },
   { at-ms = 4500, lasts-ms = 1500, kind = \"restart\", target = \"one of followers\", data = \"old\" },
@@ -168,6 +168,7 @@ const FAULTS_OF_PROCESSES: &str = "faults = [
   { at-ms = 8000, lasts-ms = 3000, kind = \"resource\", target = { named = [\"n2\"] }, trouble = { processor-percent = 2 } },
   { at-ms = 8000, lasts-ms = 3000, kind = \"resource\", target = { named = [\"n3\"] }, trouble = { memory-margin-kib = 256 } },
   { at-ms = 8000, lasts-ms = 1000, kind = \"application\", target = { named = [\"n4\"] }, order = \"snapshot\" },
+  { at-ms = 8000, lasts-ms = 3000, kind = \"application\", target = { named = [\"n5\"] }, order = { failpoint = { at = \"before-wal-sync\", action = \"pause 60000\" } } },
 ]
 ";
 
@@ -292,7 +293,7 @@ fn processes_on_machines_run_short_and_begin_anew_and_nothing_of_it_is_left() {
     };
     assert_eq!(bites("restart"), 2, "{schedule}");
     assert!(bites("resource") >= 2, "memory may not have been asked for meanwhile: {schedule}");
-    assert_eq!(bites("application"), 1, "{schedule}");
+    assert_eq!(bites("application"), 2, "{schedule}");
     machines.assert_clean("processes that ran short and began anew");
     let copies = machines.on(1, &format!("ls {}/runs", machines.directory()));
     assert_eq!(copies.stdout, "", "a folder of the run is still there");
