@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// How patient the nemesis is.
@@ -22,6 +23,18 @@ pub struct Patience {
 
 fn undo_ms() -> u64 {
     Patience::default().undo_ms
+}
+
+/// Now, in microseconds, by a clock that all processes of this machine share and that nobody moves (CLOCK_MONOTONIC).
+pub(crate) fn machine_us() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Waits until that clock says so, but for no longer than `at_most`.
+#[allow(clippy::disallowed_methods, reason = "waiting is what this module is for")]
+pub(crate) fn wait_until_us(at_us: u64, at_most: Duration) {
+    std::thread::sleep(Duration::from_micros(at_us.saturating_sub(machine_us())).min(at_most));
 }
 
 /// A moment after which something is not tried any more.

@@ -25,6 +25,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
@@ -34,7 +35,7 @@ use nix::unistd::Pid;
 use super::order::{DiskAct, DiskAnswer, DiskDeed, DiskOrder, Lost, image_file};
 use crate::fault::PowerLoss;
 use crate::host::ProcessIdentity;
-use crate::poll::Patience;
+use crate::poll::{Patience, wait_until_us};
 use crate::starver::start_ticks;
 
 /// Of the image, which has holes: what is not used takes no space.
@@ -52,6 +53,9 @@ const NO_LOG_FLUSH: u32 = 2;
 /// Who has files open is dying; whoever ordered this waits for longer.
 const PATIENCE: Patience =
     Patience { settle_ms: 3_000, poll_ms: 2, undo_attempts: 1, retry_ms: 0, undo_ms: 0 };
+
+/// For the moment at which several lose power.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// What is mounted.
 pub(super) struct Ext4 {
@@ -127,7 +131,7 @@ impl Ext4 {
 
     /// Does what an act says, for the first time.
     fn act(&mut self, fault_id: u64, act: &DiskAct) -> io::Result<DiskDeed> {
-        let DiskAct::PowerCut { loss: PowerLoss::Everything, process, .. } = act else {
+        let DiskAct::PowerCut { loss: PowerLoss::Everything, process, at_us, .. } = act else {
             return Err(io::Error::other("a real file system loses power, and all that is lost by that"));
         };
         if !matches!(self.power, Power::On) {
@@ -136,6 +140,9 @@ impl Ext4 {
         let folder = File::open(&self.directory)?;
         // Once looked at, lengths and names can be looked at without power, too.
         let looked_at = content(&self.directory)?;
+        if let Some(at_us) = *at_us {
+            wait_until_us(at_us, LONGEST_WAIT);
+        }
         process.map_or(Ok(()), send_kill)?;
         shut_down(&folder)?;
         let before = content(&self.directory).unwrap_or(looked_at);
@@ -183,7 +190,22 @@ impl Ext4 {
             return Err(refusal.unwrap_or_else(|| io::Error::other("it cannot be mounted")));
         }
         self.is_mounted = true;
+        self.write_directly();
         Ok(())
+    }
+
+    /// Has the loop device hand on what it is handed, instead of keeping it in memory first, where it would be durable at once: so a sync has
+    /// something to wait for before it is done. Not every file system on which an image may be can do that; it works without.
+    fn write_directly(&self) {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let device = |line: &str| {
+            let (mount, source) = line.split_once(" - ")?;
+            let is_it = mount.split(' ').nth(4).is_some_and(|place| Path::new(place) == self.directory);
+            is_it.then(|| source.split(' ').nth(1).map(str::to_owned))?
+        };
+        if let Some(device) = mounts.lines().rev().find_map(device) {
+            let _ = run("losetup", &["--direct-io=on", "--", &device]);
+        }
     }
 }
 

@@ -71,6 +71,9 @@ pub enum DiskAct {
         /// Who uses the disk: a real file system kills it.
         #[serde(default)]
         process: Option<ProcessIdentity>,
+        /// Then, in microseconds of CLOCK_MONOTONIC, so that several real file systems of a machine lose power at once; at once if it is over.
+        #[serde(default)]
+        at_us: Option<u64>,
     },
     /// As long as it is in the order.
     Trouble {

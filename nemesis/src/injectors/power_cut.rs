@@ -18,8 +18,13 @@ use crate::disk::{DiskAct, DiskAnswer, DiskDeed, DiskKind};
 use crate::evidence::{Effect, NodeFailure, Step};
 use crate::fault::{PowerLoss, Resolved};
 use crate::host::{Host, ProcessIdentity, Signal};
+use crate::poll::machine_us;
 
 pub(super) struct PowerCut;
+
+/// By then each of several real file systems knows that it is to lose power with the others. Orders come some milliseconds apart, and a cluster
+/// that one node is missing from has nothing more to lose.
+const TOGETHER_AFTER_US: u64 = 60_000;
 
 impl Injector for PowerCut {
     fn objections(&self, scope: &Scope<'_>) -> Vec<NodeFailure> {
@@ -27,10 +32,17 @@ impl Injector for PowerCut {
     }
 
     fn apply(&self, scope: &Scope<'_>) -> StepReport {
+        let is_of_several = scope.resolved.nodes().len() > 1;
+        let at_us = is_of_several.then(|| machine_us() + TOGETHER_AFTER_US);
         scope.on_each_node(Step::Apply, |node, host| {
             let remote = disk::remote(scope, node, host)?;
             let living = living_daemon(host)?.map(|(process, _)| process);
-            let act = DiskAct::PowerCut { loss: loss(scope), seed: disk::seed(scope, node), process: living };
+            let act = DiskAct::PowerCut {
+                loss: loss(scope),
+                seed: disk::seed(scope, node),
+                process: living,
+                at_us,
+            };
             let cut = |acts: &mut BTreeMap<u64, DiskAct>| {
                 acts.insert(scope.fault_id, act);
             };
