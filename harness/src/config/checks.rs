@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use labrys_workloads::workload::WORKLOADS;
 
-use super::{ConfigError, DATABASES, SSH, TESTBEDS, TestConfig, check, invalid};
+use super::{ConfigError, DATABASES, NETNS, SSH, TESTBEDS, TestConfig, check, invalid};
 
 /// Most nodes that a testbed is built for: their addresses share one /24.
 const MOST_NODES: usize = 99;
@@ -58,6 +58,10 @@ impl TestConfig {
         one_of("--testbed", &self.testbed, TESTBEDS)?;
         self.check_hosts()?;
         self.check_clock_by()?;
+        let is_hidden = std::path::absolute(&self.out).is_ok_and(|out| out.starts_with("/dev/shm"));
+        check(self.testbed != NETNS || !is_hidden, "--out", || {
+            "a run has an empty /dev/shm of its own, which ends with it: give a folder elsewhere".to_owned()
+        })?;
         let workloads: Vec<&str> = WORKLOADS.iter().map(|entry| entry.name).collect();
         one_of("--workload", &self.workload, &workloads)?;
         self.store_option.iter().try_for_each(|option| check_store_option(option))?;
@@ -104,6 +108,7 @@ const OWN_STORE_OPTIONS: &[&str] = &[
     "defect",
     "clock-file",
     "wall-clock",
+    "failpoints",
     "log-format",
 ];
 

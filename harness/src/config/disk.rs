@@ -3,17 +3,18 @@
 
 use labrys_nemesis::{DiskKind, Family, Fault, FaultKind, PowerLoss};
 
-use super::{ConfigError, NETNS, TestConfig, check};
+use super::{ClockBy, ConfigError, NETNS, TestConfig, check};
 
 /// The one kind of fault that a real file system can do.
 const PLAIN: &str = "power-cut-plain";
 
 impl TestConfig {
-    /// What stands for a family of faults when all are asked for; `None`: the disk has none of it.
+    /// What stands for a family of faults when all are asked for, with this disk and these clocks; `None`: nothing.
     pub(super) fn of_all(&self, family: &'static str) -> Option<&'static str> {
         match (self.disk, family) {
             (DiskKind::Ext4, "power-cut") => Some(PLAIN),
             (DiskKind::Ext4, "disk") => None,
+            (_, "resource") if self.clock_by == ClockBy::Libfaketime => Some("resource-processor"),
             _ => Some(family),
         }
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use labrys_nemesis::{DiskTrouble, Family, Fault, FaultKind, FaultList, machine_clock_objection};
+use labrys_nemesis::{
+    ClockChange, DiskTrouble, Family, Fault, FaultKind, FaultList, ResourceTrouble, machine_clock_objection,
+};
 use labrys_store::raft::{Defect, Defects};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,12 @@ pub(super) fn read_faults(path: &str) -> Result<FaultList, String> {
     }
     Ok(faults)
 }
+
+/// Kinds that keep a process from opening files, or may.
+const KEEP_FROM_OPENING: [&str; 3] = ["resource", "resource-descriptors", "resource-memory"];
+
+/// The library multiplies the time since its beginning by the rate in 64 bits.
+const FASTEST_BY_LIBRARY_PERCENT: i32 = 1_000;
 
 impl TestConfig {
     /// Whether faults are asked for.
@@ -156,6 +164,27 @@ impl TestConfig {
                  hosts.toml), and the simulator has clocks of its own; leave it out with --testbed {}",
                 self.testbed
             )
+        })?;
+        let planned = if self.faults.0.is_empty() { self.fault_kinds()? } else { Vec::new() };
+        let starves = planned.iter().any(|kind| KEEP_FROM_OPENING.contains(&kind.name()))
+            || self.faults.0.iter().any(|timed| match &timed.fault {
+                Fault::Resource { trouble, .. } => !matches!(trouble, ResourceTrouble::ProcessorPercent(_)),
+                _ => false,
+            });
+        check(self.clock_by == ClockBy::Orders || !starves, "--clock-by", || {
+            format!(
+                "under `libfaketime` a program opens a file at each look at its clock, which leaps when it cannot: leave {} out, or --clock-by",
+                KEEP_FROM_OPENING.join(", ")
+            )
+        })?;
+        let is_too_fast = self.faults.0.iter().any(|timed| match &timed.fault {
+            Fault::Clock { change: ClockChange::DriftPercent(percent), .. } => {
+                *percent > FASTEST_BY_LIBRARY_PERCENT
+            }
+            _ => false,
+        });
+        check(self.clock_by == ClockBy::Orders || !is_too_fast, "--faults", || {
+            format!("`drift-percent` is at most {FASTEST_BY_LIBRARY_PERCENT} with --clock-by libfaketime")
         })
     }
 

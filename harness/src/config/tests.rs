@@ -180,6 +180,26 @@ fn the_library_moves_clocks_of_programs_on_this_machine_only() {
             .contains("--clock-by: `libfaketime` is for programs on this machine")
     );
     assert!(problem(&format!("clock-by = \"libfaketime\"\n{TWO_MACHINES}")).contains("real-clock"));
+    let refused = |text: &str| problem(&format!("clock-by = \"libfaketime\"\n{text}"));
+    for nemesis in ["resource", "resource-descriptors", "resource-memory"] {
+        let problem = refused(&format!("nemesis = [\"{nemesis}\"]"));
+        assert!(problem.contains("opens a file at each look at its clock"), "{problem}");
+    }
+    let listed = "kind = \"resource\", target = \"one\", trouble = \"descriptors\"";
+    assert!(
+        refused(&format!("faults = [{{ at-ms = 5, lasts-ms = 10, {listed} }}]")).contains("opens a file")
+    );
+    let fast = "kind = \"clock\", target = \"one\", change = { drift-percent = 1001 }";
+    assert!(refused(&format!("faults = [{{ at-ms = 5, lasts-ms = 10, {fast} }}]")).contains("at most 1000"));
+    let all = options("clock-by = \"libfaketime\"\nnemesis = [\"all\"]").resolve(Seed(1)).expect("valid");
+    let names: Vec<_> = all.fault_kinds().expect("known").into_iter().map(FaultKind::name).collect();
+    assert!(names.contains(&"resource-processor") && !names.contains(&"resource"), "{names:?}");
+}
+
+#[test]
+fn results_are_not_left_where_they_end_with_the_run() {
+    assert!(problem("out = \"/dev/shm/runs\"").contains("--out: a run has an empty /dev/shm of its own"));
+    assert!(options("out = \"/dev/shm/runs\"\ntestbed = \"sim\"").resolve(Seed(1)).is_ok());
 }
 
 #[test]

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use super::volume::Lost;
 use crate::fault::{DiskTrouble, PowerLoss};
 use crate::host::ProcessIdentity;
+use crate::poll::Patience;
 
 /// What a disk is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,6 +34,14 @@ pub enum DiskKind {
 impl DiskKind {
     /// Every kind.
     pub const ALL: [DiskKind; 2] = [DiskKind::Fuse, DiskKind::Ext4];
+
+    /// How long its process is waited for: a real one is made, unmounted and mounted by programs that wait for the machine's own disk.
+    pub(super) fn patience(self, patience: Patience) -> Patience {
+        match self {
+            DiskKind::Fuse => patience,
+            DiskKind::Ext4 => Patience { settle_ms: patience.settle_ms.saturating_mul(3), ..patience },
+        }
+    }
 }
 
 impl fmt::Display for DiskKind {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::order::{
     DiskAct, DiskAnswer, DiskError, DiskKind, DiskOrder, answer_file, beside, errors_file, image_file,
@@ -14,20 +15,36 @@ use crate::poll::Patience;
 /// removes the image. Where there is no image, nothing.
 const TAKE_IMAGE_AWAY: &str = r#"
 set -e
-folder=$1; image=$2; aside=$2.aside
+image=$2
 [ -e "$image" ] || exit 0
+mkdir -p -- "$image.aside"
+# As the list of what is mounted has them.
+folder=$(readlink -f -- "$1"); aside=$(readlink -f -- "$image.aside")
 cut -d' ' -f5 /proc/self/mountinfo | while read -r place; do
     place=$(printf '%b' "$place")
     if [ "$place" = "$folder" ] || [ "$place" = "$aside" ]; then umount -- "$place" || exit 1; fi
 done
-mkdir -p -- "$aside"
-mount -t ext4 -o loop,nodev,nosuid -- "$image" "$aside"
+tries=0
+until mount -t ext4 -o loop,nodev,nosuid -- "$image" "$aside"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 20 ] || exit 1
+    # A loop device may be about to be free.
+    sleep 0.1
+done
+if [ "$(stat -c %d -- "$folder")" = "$(stat -c %d -- "$aside")" ]; then
+    umount -- "$aside"
+    echo "$folder is still mounted" >&2
+    exit 1
+fi
 find "$folder" -xdev -mindepth 1 -delete
 cp -a -- "$aside/." "$folder/"
 umount -- "$aside"
 rmdir -- "$aside"
 rm -f -- "$image"
 "#;
+
+/// All that is in it may have to be copied.
+const IMAGE_TAKEN_WITHIN: Duration = Duration::from_secs(40);
 
 /// A disk on a host, by the file with its orders.
 pub(crate) struct Remote<'a> {
@@ -60,6 +77,7 @@ pub fn start_disk(
     arguments.extend(program.iter().map(String::as_str));
     arguments.push(&file);
     host.run("sh", &arguments)?;
+    let patience = kind.patience(patience);
     let begun = patience.wait_for(|| {
         if disk.answer()?.is_some_and(|answer| answer.serial == 1) {
             return Ok::<_, HostError>(Some(Ok(())));
@@ -73,6 +91,8 @@ pub fn start_disk(
         None => format!("it has not begun within {} ms", patience.settle_ms),
     };
     host.run("rm", &["-f", "--", &file])?;
+    // What it may have mounted by now is not in use. Why it could not be is told already.
+    let _ = disk.detach(directory);
     Err(failed(host, "mount a disk that can fail", why))
 }
 
@@ -135,6 +155,7 @@ impl Remote<'_> {
         change(&mut order.acts);
         order.serial += 1;
         self.write(&order)?;
+        let patience = order.kind.patience(patience);
         let answer = patience.wait_for(|| {
             if let Some(answer) = self.answer()?.filter(|answer| answer.serial == order.serial) {
                 return Ok(Some(Some(answer)));
@@ -160,10 +181,14 @@ impl Remote<'_> {
     /// Can be done again where it was interrupted.
     pub fn detach(&self, directory: &Path) -> Result<(), HostError> {
         let (folder, image) = (directory.to_string_lossy(), image_file(&self.order_file));
-        let taken = self.host.run("sh", &["-c", TAKE_IMAGE_AWAY, "sh", &folder, &image.to_string_lossy()]);
+        let (image, script) = (image.to_string_lossy(), TAKE_IMAGE_AWAY);
+        let taken = self.host.run_within(IMAGE_TAKEN_WITHIN, "sh", &["-c", script, "sh", &folder, &image]);
         taken.map_err(|error| match error {
             // Without the whole script.
-            HostError::Command { detail, .. } => failed(self.host, "take an ext4 away", detail),
+            HostError::Command { detail, .. } => {
+                let detail = format!("{detail}; the data of its node is in {image}");
+                failed(self.host, "take an ext4 away", detail)
+            }
             error => error,
         })?;
         let script = "grep -q ' labrys-disk ' /proc/self/mountinfo || exit 0; cut -d' ' -f5 /proc/self/mountinfo | while read -r m; do [ \"$(printf '%b' \"$m\")\" = \"$1\" ] && umount -l -- \"$1\"; done; exit 0";

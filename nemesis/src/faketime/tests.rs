@@ -48,6 +48,9 @@ fn what_is_not_a_course_is_none() {
 fn old_journals_name_a_file_of_orders_and_new_ones_either_means() {
     let orders: ClockMeans = serde_json::from_str("\"/n1/clock.json\"").unwrap();
     assert_eq!(orders, ClockMeans::Orders(PathBuf::from("/n1/clock.json")));
+    let daemon = r#"{"program":"p","args":[],"env":[],"directory":"/n1","log_file":"/n1/log","clock_file":"/n1/clock.json"}"#;
+    let daemon: crate::host::DaemonSpec = serde_json::from_str(daemon).unwrap();
+    assert_eq!(daemon.clock, Some(orders));
     let library = ClockMeans::Libfaketime(Box::new(Libfaketime {
         library: "/lib/libfaketime".into(),
         file: "/n1/faketime".into(),

@@ -102,6 +102,15 @@ impl Filter {
         self.jump_is_first && self.has(run_tag, fault_id, wanted)
     }
 
+    /// The same of several, as many rules as there are of them.
+    pub fn does_all(&self, run_tag: &RunTag, fault_id: u64, wanted: &[Wanted]) -> bool {
+        let is_one = |rule: &&Rule| {
+            wanted.iter().any(|one| rule.source == Some(one.source) && rule.target == one.target)
+        };
+        let standing = self.rules_of(run_tag, fault_id).filter(is_one).count();
+        standing >= wanted.len() && wanted.iter().all(|one| self.does(run_tag, fault_id, one))
+    }
+
     fn has(&self, run_tag: &RunTag, fault_id: u64, wanted: &Wanted) -> bool {
         // A fault may send packets of one sender to two queues.
         let queue = wanted.options.split(" --queue-bypass").next().filter(|_| wanted.target == "NFQUEUE");
@@ -118,8 +127,8 @@ impl Filter {
         self.rules.is_empty() && (self.chain_exists || self.jumps > 0)
     }
 
-    /// The text that makes the fault do what is wanted, in order; `None` if it does already. Of the same source and target only
-    /// one can be, but for queues.
+    /// The text that makes the fault do what is wanted, in order; `None` if it does already. Those of one source and
+    /// target, but for queues, are there all or none.
     pub fn script_to_add(&self, run_tag: &RunTag, fault_id: u64, all_wanted: &[Wanted]) -> Option<String> {
         let chain = chain_name(run_tag);
         let mut body = String::new();

@@ -93,8 +93,7 @@ impl Injector for Disk {
             if order.is_some_and(|order| order.acts.contains_key(&scope.fault_id)) {
                 return Err(InjectError::Unexpected("its disk is still told to be in trouble".to_owned()));
             }
-            let is_down = super::kill::is_held_down(scope, node) || is_troubled(scope, node);
-            if !is_down && living_daemon(host)?.is_none() {
+            if super::kill::is_to_live(scope, node) && living_daemon(host)?.is_none() {
                 let detail = "the daemon died right after it was started".to_owned();
                 return Err(InjectError::Unexpected(detail));
             }

@@ -130,16 +130,20 @@ struct Sample {
 }
 
 impl Clock<'_> {
-    /// How it runs; right if nothing is said.
+    /// How it runs; right if there is no file.
     fn course(&self) -> Result<Course, InjectError> {
-        let text = match self.host.read_file(&self.means.file) {
-            Ok(content) => String::from_utf8_lossy(&content).into_owned(),
+        match self.host.read_file(&self.means.file) {
+            Ok(content) => Course::read(&String::from_utf8_lossy(&content)).ok_or_else(|| {
+                let file = self.means.file.display();
+                unexpected(format!(
+                    "{file} does not say how the clock runs: remove it, and the clock is right"
+                ))
+            }),
             Err(HostError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                String::new()
+                Ok(Course::right(0))
             }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Course::read(&text).unwrap_or_else(|| Course::right(0)))
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The same, and what the machine's clock reads.

@@ -50,7 +50,7 @@ impl Injector for Partition {
                 let filter = read(host, tools, FILTER, scope.run_tag)?;
                 for sender in senders {
                     let wanted = dropped(&sender, node, host, content_only(scope));
-                    if !wanted.iter().all(|rule| filter.does(scope.run_tag, scope.fault_id, rule)) {
+                    if !filter.does_all(scope.run_tag, scope.fault_id, &wanted) {
                         let detail = format!("no rule in force drops packets from {}", sender.name);
                         return Err(InjectError::Unexpected(detail));
                     }
@@ -155,7 +155,7 @@ fn try_cut(host: &dyn Host, sender: IpAddr, cut: &[Wanted]) -> Result<(), String
     let look = || read(host, tools, FILTER, &run_tag).map_err(failed);
     change(host, tools, look()?.script_to_add(&run_tag, fault_id, cut)).map_err(failed)?;
     let filter = look()?;
-    let is_cut = cut.iter().all(|rule| filter.does(&run_tag, fault_id, rule));
+    let is_cut = filter.does_all(&run_tag, fault_id, cut);
     change(host, tools, look()?.script_to_remove(&run_tag, fault_id)).map_err(failed)?;
     let left = look()?;
     if !is_cut {

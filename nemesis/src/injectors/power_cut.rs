@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::kill::{is_held_down, send_kill, start_again, wait_until_gone};
+use super::kill::{is_to_live, send_kill, start_again, wait_until_gone};
 use super::{InjectError, Injector, Scope, StepReport, disk, living_daemon};
 use crate::disk::{DiskAct, DiskAnswer, DiskDeed, DiskKind};
 use crate::evidence::{Effect, NodeFailure, Step};
@@ -55,6 +55,10 @@ impl Injector for PowerCut {
                     (killed, answer)
                 }
                 DiskKind::Ext4 => {
+                    // Nobody is told to die whom nobody will kill.
+                    if !remote.is_alive()? {
+                        return Err(InjectError::Unexpected(disk::GONE.to_owned()));
+                    }
                     living.map_or(Ok(()), |process| host.announce_signal(process, Signal::Kill))?;
                     let off = remote.tell(scope.patience, cut)?;
                     refused(scope, off.as_ref())?;
@@ -103,8 +107,7 @@ impl Injector for PowerCut {
 
     fn verify_undone(&self, scope: &Scope<'_>) -> StepReport {
         scope.on_each_node(Step::VerifyUndone, |node, host| {
-            if !is_held_down(scope, node) && !disk::is_troubled(scope, node) && living_daemon(host)?.is_none()
-            {
+            if is_to_live(scope, node) && living_daemon(host)?.is_none() {
                 let detail = "the daemon died right after it was started".to_owned();
                 return Err(InjectError::Unexpected(detail));
             }

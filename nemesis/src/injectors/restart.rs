@@ -8,7 +8,8 @@
 //!
 //! The copy is beside the data directory, under a name that has the run's tag and the fault's number, and is gone when the fault is. What
 //! is emptied is not kept: the record says how much it was. The bite is that there was something, or that what was put back differs.
-//! Whatever is changed is synced, so that no power cut takes it back. A copy may take [`copying_within`] a time that grows with its size.
+//! Whatever is changed is synced, so that no power cut takes it back; a fault does not begin with a sync on a disk that another fault has
+//! in trouble, as that may be what fails. A copy may take [`copying_within`] a time that grows with its size.
 //!
 //! An old directory is put back only when the fault's time is over. One that is undone before (it could not be applied to another node, the
 //! run ends, or another process takes it over from a journal: `labrys heal`, an agent that was started again) has nothing to test any more: the copy is removed and the directory left as it is. Unless it was
@@ -25,7 +26,7 @@ use std::time::Duration;
 use super::kill::{is_to_live, send_kill, start_again, wait_until_gone};
 use super::pause::is_held_by_another as is_paused;
 use super::resource::{hold_starvers, release_starvers};
-use super::{InjectError, Injector, Scope, StepReport, living_daemon, signal_unless_gone};
+use super::{InjectError, Injector, Scope, StepReport, disk, living_daemon, signal_unless_gone};
 use crate::evidence::{Effect, NodeFailure, Step};
 use crate::fault::{Resolved, RestartData};
 use crate::host::{Host, ProcessIdentity, ProcessState, Signal};
@@ -52,12 +53,17 @@ impl Injector for Restart {
                     }
                     let (files, bytes) = measure(host, &places.data)?;
                     empty(host, &places.data)?;
-                    sync_all(host, &places.data)?;
+                    if !disk::is_troubled(scope, node) {
+                        sync_all(host, &places.data)?;
+                    }
                     Ok(vec![Effect::DataWiped { files, bytes }])
                 }
                 RestartData::Old if is_to_be_empty(scope, node) => Ok(vec![not_put_back(EMPTIED)]),
                 RestartData::Old => {
-                    let (files, bytes) = standing_still(scope, node, host, || places.copy(host))?;
+                    let (files, bytes) = {
+                        let is_synced = !disk::is_troubled(scope, node);
+                        standing_still(scope, node, host, || places.copy(host, is_synced))?
+                    };
                     Ok(vec![Effect::DataCopied { files, bytes }])
                 }
             }
@@ -207,11 +213,13 @@ fn places(scope: &Scope<'_>, node: &str) -> Result<Places, InjectError> {
 
 impl Places {
     /// Copies the directory; how much is in the copy. Whole when it has its name.
-    fn copy(&self, host: &dyn Host) -> Result<(u64, u64), InjectError> {
+    fn copy(&self, host: &dyn Host, is_synced: bool) -> Result<(u64, u64), InjectError> {
         remove(host, &[&self.draft])?;
         let within = copying_within(measure(host, &self.data)?.1);
         host.run_within(within, "cp", &["-a", "-T", "--", &text(&self.data), &text(&self.draft)])?;
-        sync_all(host, &self.draft)?;
+        if is_synced {
+            sync_all(host, &self.draft)?;
+        }
         let measured = measure(host, &self.draft)?;
         host.run("mv", &["-T", "--", &text(&self.draft), &text(&self.image)])?;
         self.sync_names(host)?;
@@ -298,11 +306,11 @@ fn differ(host: &dyn Host, within: Duration, one: &Path, other: &Path) -> Result
     Ok(code.trim() == "1")
 }
 
-/// How long so many bytes may take to be copied, compared or synced: 10 s, and a second more for each 8 MiB, which the slowest disks manage;
-/// 40 s at most, as the harness waits no longer than 50 s for the agent of a machine.
+/// How long so many bytes may take to be copied, compared or synced: 5 s, and a second more for each 8 MiB, which the slowest disks manage;
+/// 14 s at most, as up to three of these follow one another, and the harness waits no longer than 50 s for a step.
 fn copying_within(bytes: u64) -> Duration {
     const BYTES_PER_SECOND: u64 = 8 << 20;
-    Duration::from_secs((10 + bytes / BYTES_PER_SECOND).min(40))
+    Duration::from_secs((5 + bytes / BYTES_PER_SECOND).min(14))
 }
 
 /// Has every file and folder below a directory on the disk, and the directory itself, one by one: a disk that may lose its power

@@ -106,12 +106,14 @@ pub fn stage(
         folder: folder.path().join("n1"),
     };
     let (order_file, mount) = (host.folder.join("disk.json"), host.folder.join("disk"));
-    let patience = Patience { settle_ms: 2_000, ..Patience::default() };
+    // A real one waits for the machine's disk, and no test of it for its patience to end.
+    let (start_ms, settle_ms) = if kind == DiskKind::Ext4 { (30_000, 30_000) } else { (2_000, 400) };
+    let patience = Patience { settle_ms: start_ms, ..Patience::default() };
     start_disk(&host, &disk_program(name), &order_file, (&mount, kind), patience).unwrap();
     let (disk_file, data_directory) = (Some(order_file.clone()), Some(mount.join("data")));
     let spec = DaemonSpec { disk_file, data_directory, ..daemon(&host.folder) };
     host.start_daemon(&spec).unwrap();
-    with_nemesis(folder.path(), &host, spec, |nemesis| {
+    with_nemesis(folder.path(), &host, (spec, settle_ms), |nemesis| {
         let mut stage = Stage { host: host.clone(), folder: mount.clone(), nemesis };
         body(&mut stage);
     });
@@ -160,7 +162,12 @@ fn is_running(argument: &str) -> bool {
     })
 }
 
-fn with_nemesis(folder: &Path, host: &LocalHost, spec: DaemonSpec, body: impl FnOnce(Nemesis)) {
+fn with_nemesis(
+    folder: &Path,
+    host: &LocalHost,
+    (spec, settle_ms): (DaemonSpec, u64),
+    body: impl FnOnce(Nemesis),
+) {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let journal = folder.join("journal.jsonl");
     let config = ServeConfig {
@@ -171,7 +178,7 @@ fn with_nemesis(folder: &Path, host: &LocalHost, spec: DaemonSpec, body: impl Fn
         packet_program: Vec::new(),
         processor_program: Vec::new(),
         // A daemon that does nothing neither ends of what it met nor goes on: that is not waited for.
-        patience: Patience { settle_ms: 400, ..Patience::default() },
+        patience: Patience { settle_ms, ..Patience::default() },
     };
     let hosts: Vec<Arc<dyn Host>> = vec![Arc::new(host.clone())];
     let nemesis = std::thread::spawn(move || serve(config, hosts, theirs.try_clone().unwrap(), theirs));

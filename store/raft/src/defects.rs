@@ -83,7 +83,7 @@ defects! {
     LeaseReadClockSkew "lease-read-clock-skew"
         "The lease is four times as long as the followers promise."
     LeaseReadAfterPause "lease-read-after-pause"
-        "The lease is looked at before the read only, so that a leader which was stopped in between answers from the past."
+        "The lease is looked at before the read only, by a clock that was read before the request was taken, so that a leader which stood still in between answers from the past."
     RemovedNodeDisrupts "removed-node-disrupts"
         "A removed node goes on asking for votes, and is heard."
     QuorumOffByOne "quorum-off-by-one"

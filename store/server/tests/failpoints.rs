@@ -120,8 +120,14 @@ fn a_node_ends_where_it_is_told_to_and_has_what_it_acknowledged() {
                 let value = format!("{round} {action}");
                 client(&address).put("acknowledged", value.clone(), PATIENCE).await.unwrap();
                 set(&address, point, action, None).await;
-                let _ = client(&address).put("x", "1", Duration::from_millis(200)).await;
-                let status = node.child.wait().unwrap();
+                let deadline = std::time::Instant::now() + PATIENCE;
+                let status = loop {
+                    if let Some(status) = node.child.try_wait().unwrap() {
+                        break status;
+                    }
+                    assert!(std::time::Instant::now() < deadline, "{point:?} {action}: it goes on");
+                    let _ = client(&address).put("x", "1", Duration::from_millis(200)).await;
+                };
                 assert_eq!(status.code(), Some(14), "{point:?} {action}: {status}");
                 drop(node);
 
@@ -144,9 +150,9 @@ fn an_error_before_an_answer_refuses_a_read_and_leaves_a_write_in_doubt() {
         let mut client = cluster.client(0);
         set(address, Point::BeforeWriteAnswer, Action::Error, None).await;
         set(address, Point::BeforeReadAnswer, Action::Error, None).await;
-        let error = client.put("x", "1", Duration::from_millis(300)).await.unwrap_err();
+        let error = client.put("x", "1", Duration::from_secs(3)).await.unwrap_err();
         assert!(!error.definite, "{error}");
-        assert!(client.get("x", Duration::from_millis(300)).await.is_err());
+        assert!(client.get("x", Duration::from_secs(3)).await.is_err());
         order(address, FailpointOrder::Clear { point: None }).await.unwrap();
         assert_eq!(client.get("x", PATIENCE).await.unwrap().unwrap(), "1", "it was applied");
         assert!(look(address, Point::BeforeReadAnswer).await.struck > 0);

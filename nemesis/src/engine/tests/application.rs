@@ -170,6 +170,18 @@ fn a_daemon_that_ended_of_a_failpoint_is_started_again_and_alive() {
 }
 
 #[test]
+fn when_nodes_are_over_a_failpoint_has_ended_with_them_and_nothing_is_started() {
+    let mut bench = bench_with_failpoints();
+    bench.engine.apply(0, failpoint_of(&[1], "pause 5")).unwrap();
+    bench.host(1).crash();
+    bench.engine.end_nodes();
+    let undone = bench.engine.undo_all().unwrap();
+    assert!(undone.iter().all(|report| !report.evidence.bit), "it did not end of the failpoint: {undone:?}");
+    assert_eq!(bench.states()[0], ProcessState::Gone);
+    assert!(bench.outstanding().is_empty());
+}
+
+#[test]
 fn of_two_faults_at_one_place_the_last_to_end_clears_it() {
     let mut bench = bench_with_failpoints();
     bench.engine.apply(0, failpoint_of(&[1], "pause 5")).unwrap();

@@ -12,8 +12,8 @@
 //! Where faults overlap on a process the lowest limit holds until the last of them ends. Where a fault of the processor needs the control group
 //! longer, only the limit goes.
 
-use super::super::kill::{is_held_down, is_to_live, start_again};
-use super::super::{InjectError, Injector, Scope, StepReport, disk, living_daemon};
+use super::super::kill::{is_to_live, start_again};
+use super::super::{InjectError, Injector, Scope, StepReport, living_daemon};
 use super::{
     Plan, cat, cgroup, is_needed_by_another, others_with, planned, pressed, trouble, unexpected, unless_gone,
     without_daemon,
@@ -77,10 +77,9 @@ impl Injector for Memory {
             let mut effects: Vec<Effect> = refused(scope, node, host, &plan).into_iter().collect();
             let is_gone = host.process_state(plan.process)? == ProcessState::Gone;
             if is_gone && host.daemon()? == Some(plan.process) {
-                // Whoever was killed by another fault, or may have ended of another one, did not end of this one.
+                // Whoever was killed by another fault or because nodes are over, or may have ended of another fault, did not end of this one.
                 let is_told = scope.seen_on(node).any(|seen| matches!(seen, Effect::MemoryEnded { .. }));
-                let is_of_another = is_held_down(scope, node) || disk::is_troubled(scope, node);
-                if !is_told && !is_of_another && pressed::was_killed(host, &plan) {
+                if !is_told && is_to_live(scope, node) && pressed::was_killed(host, &plan) {
                     effects.push(Effect::MemoryEnded { process: plan.process });
                 }
             }

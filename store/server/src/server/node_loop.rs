@@ -153,6 +153,7 @@ impl NodeLoop {
         loop {
             let first = self.queue.recv_timeout(next_tick.saturating_duration_since(Instant::now()));
             next_tick = Instant::now() + self.tick_interval;
+            // With the defect everything counts by this reading, a follower's promises included.
             let awake_ms = self.defects.has(Defect::LeaseReadAfterPause).then(|| self.now_ms());
             if let Err(reached) = self.pass(Point::BeforeIntake) {
                 return LoopEnd::Failpoint(reached);
