@@ -187,7 +187,7 @@ options! {
     [value_name = "MODE"] read_mode: ReadMode = |_| ReadMode::ReadIndex;
     /// A flag of the reference store for all nodes, without its dashes (repeatable): snapshot-entries=50
     [value_name = "NAME=VALUE"] store_option: Vec<String> = |_| Vec::new();
-    /// What moves the clocks of nodes in clock faults: orders (a clock of the reference store's own) or libfaketime (the wall clock of its process); without clock faults it changes nothing
+    /// What moves the clocks of nodes in clock faults: orders (a clock of the reference store's own) or libfaketime (the wall clock of its process); used when clock faults are asked for
     [value_name = "MEANS", value_enum] clock_by: ClockBy = |_| ClockBy::Orders;
     /// In the simulator: whether the seed draws sizes and intervals of the store, too, so that its rare paths are taken
     [value_name = "BOOL"] tuned: bool = |_| true;

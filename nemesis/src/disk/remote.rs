@@ -27,7 +27,7 @@ done
 tries=0
 until mount -t ext4 -o loop,nodev,nosuid -- "$image" "$aside"; do
     tries=$((tries + 1))
-    [ "$tries" -lt 20 ] || exit 1
+    [ "$tries" -lt 20 ] || { rmdir -- "$aside"; exit 1; }
     # A loop device may be about to be free.
     sleep 0.1
 done
@@ -107,6 +107,7 @@ pub fn stop_disk(
     patience: Patience,
 ) -> Result<(), HostError> {
     let disk = Remote { host, order_file: order_file.to_owned() };
+    let patience = disk.order()?.map_or(patience, |order| order.kind.patience(patience));
     let is_alive = disk.is_alive()?;
     host.run("rm", &["-f", "--", &order_file.to_string_lossy()])?;
     if is_alive {

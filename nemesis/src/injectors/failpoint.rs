@@ -76,7 +76,6 @@ impl Injector for Failpoints {
             let (process, mut effects) = (set_in(scope, node), Vec::new());
             if let Some((living, state)) = living_daemon(host)?
                 && !is_held(scope, node)
-                && process.is_none_or(|set_in| set_in == living)
             {
                 if state == ProcessState::Stopped && is_paused(scope, node) {
                     return Err(InjectError::Unexpected(PAUSED.to_owned()));

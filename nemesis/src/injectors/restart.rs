@@ -8,8 +8,8 @@
 //!
 //! The copy is beside the data directory, under a name that has the run's tag and the fault's number, and is gone when the fault is. What
 //! is emptied is not kept: the record says how much it was. The bite is that there was something, or that what was put back differs.
-//! Whatever is changed is synced, so that no power cut takes it back; a fault does not begin with a sync on a disk that another fault has
-//! in trouble, as that may be what fails. A copy may take [`copying_within`] a time that grows with its size.
+//! Whatever is changed is synced, so that no power cut takes it back; but what is changed while another fault has the disk in trouble is
+//! not, as a sync may be what fails, and a power cut may take that back. A copy may take [`copying_within`] a time that grows with its size.
 //!
 //! An old directory is put back only when the fault's time is over. One that is undone before (it could not be applied to another node, the
 //! run ends, or another process takes it over from a journal: `labrys heal`, an agent that was started again) has nothing to test any more: the copy is removed and the directory left as it is. Unless it was
@@ -170,7 +170,7 @@ fn end_with_old_data(
         remove(host, &[&places.going])?;
     }
     remove(host, &[&places.draft, &places.image])?;
-    if !scope.nodes_are_over {
+    if !scope.nodes_are_over && !disk::is_troubled(scope, node) {
         places.sync_names(host)?;
     }
     go_on(scope, node, host)
@@ -222,7 +222,9 @@ impl Places {
         }
         let measured = measure(host, &self.draft)?;
         host.run("mv", &["-T", "--", &text(&self.draft), &text(&self.image)])?;
-        self.sync_names(host)?;
+        if is_synced {
+            self.sync_names(host)?;
+        }
         Ok(measured)
     }
 
